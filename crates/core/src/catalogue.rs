@@ -1,0 +1,57 @@
+//! Names to models.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{model::Model, request::ModelName};
+
+/// The names that callers may ask for, and the one they get when they do not say. All that a front end knows of models.
+#[derive(Clone, Debug)]
+pub struct ModelNames {
+    default: ModelName,
+    all: Vec<ModelName>,
+}
+
+impl ModelNames {
+    /// `default` and `others`; a name given twice counts once.
+    pub fn new(default: ModelName, others: impl IntoIterator<Item = ModelName>) -> Self {
+        let mut all: Vec<_> = std::iter::once(default.clone()).chain(others).collect();
+        all.sort();
+        all.dedup();
+        Self { default, all }
+    }
+
+    /// The model for callers that do not name one.
+    pub fn default_name(&self) -> &ModelName {
+        &self.default
+    }
+
+    /// Whether the catalogue has this model.
+    pub fn contains(&self, name: &ModelName) -> bool {
+        self.all.contains(name)
+    }
+
+    /// Every name, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &ModelName> {
+        self.all.iter()
+    }
+}
+
+/// The models that this process can run.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    models: BTreeMap<ModelName, Arc<dyn Model>>,
+}
+
+impl Catalogue {
+    /// Adds a model, or replaces the one of the same name.
+    #[must_use]
+    pub fn with(mut self, name: ModelName, model: Arc<dyn Model>) -> Self {
+        self.models.insert(name, model);
+        self
+    }
+
+    /// The model of this name.
+    pub fn get(&self, name: &ModelName) -> Option<&Arc<dyn Model>> {
+        self.models.get(name)
+    }
+}

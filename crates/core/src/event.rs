@@ -1,0 +1,209 @@
+//! What a stream is made of: entries, each a position and an event.
+//!
+//! The serde forms here are stored for a day or more and read by other versions: adding a variant or an optional field
+//! is fine, renaming one is a new stored version (see `token_log`'s record format).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// The position of an entry in its stream, from 1. As a cursor: the last entry a reader saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// Before the first entry: the cursor of a reader that has seen nothing.
+    pub const START: Self = Self(0);
+
+    /// The position with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number of this position.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The position right after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The position `count` entries further on.
+    #[must_use]
+    pub const fn plus(self, count: usize) -> Self {
+        Self(self.0 + count as u64)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One opening of the write side of a stream, from 1. Issued by the log; a higher one fences all lower ones (I3, I4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Attempt(u32);
+
+impl Attempt {
+    /// The attempt with this number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number of this attempt.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A model's own number for a piece of text. Meaningful only to the model that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenId(pub u32);
+
+/// One position of a stream and what happened there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where in the stream.
+    pub seq: Seq,
+    /// When its writer appended it, by the writer's clock. For people and replays; nothing is ordered by it.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened in a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A worker opened the stream and is about to generate.
+    Started {
+        /// Which opening this is.
+        attempt: Attempt,
+        /// What becomes of the text that earlier attempts left.
+        text: TextSoFar,
+        /// The region of the worker, where it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+    },
+    /// A piece of generated text: often one token, never promised.
+    Delta {
+        /// The text. Any split of the answer is possible, except inside a character.
+        text: String,
+        /// The tokens it was made of, where the model knows them: what an exact continuation needs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tokens: Vec<TokenId>,
+    },
+    /// The model ended its answer. Terminal.
+    Finished {
+        /// Why it ended.
+        reason: FinishReason,
+        /// What it cost.
+        usage: Usage,
+    },
+    /// There will be no more text, and the answer is not whole. Terminal.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+impl Event {
+    /// Whether nothing may follow this event (I1).
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Finished { .. } | Self::Failed { .. })
+    }
+
+    /// About how much memory the event holds, in bytes; for bounds on buffers.
+    pub fn size(&self) -> usize {
+        // An empty event still costs an allocation or two and a place in a vector.
+        const OVERHEAD: usize = 64;
+        OVERHEAD
+            + match self {
+                Self::Delta { text, tokens } => text.len() + tokens.len() * size_of::<TokenId>(),
+                Self::Started { .. } | Self::Finished { .. } | Self::Failed { .. } => 0,
+            }
+    }
+}
+
+/// What a new attempt does with the text of earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextSoFar {
+    /// This attempt goes on from it.
+    Kept,
+    /// It is void: readers clear what they show and start over.
+    Superseded,
+}
+
+/// Why a model ended its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It was done.
+    Stop,
+    /// It reached the limit of tokens.
+    Length,
+}
+
+/// What a generation cost, in the model's own tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the request.
+    pub input_tokens: u64,
+    /// Tokens of the answer, over all attempts.
+    pub output_tokens: u64,
+}
+
+/// Why a generation ended without its whole answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// No worker began in time. Ask again, or add workers.
+    Expired,
+    /// It ran longer than it may.
+    TimedOut,
+    /// It was told to stop.
+    Cancelled {
+        /// By whom.
+        cause: CancelCause,
+    },
+    /// The model will never answer this request.
+    Rejected {
+        /// Why, for the caller.
+        message: String,
+    },
+    /// Every attempt that it may have failed.
+    Exhausted {
+        /// How many there were.
+        attempts: u32,
+        /// What went wrong last, for the caller.
+        message: String,
+    },
+    /// Its job is gone: nobody will go on with it.
+    Lost,
+}
+
+/// Who told a generation to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelCause {
+    /// Somebody asked for it.
+    Requested,
+    /// Its last reader went away, and the time of grace ran out.
+    Abandoned,
+}

@@ -1,0 +1,248 @@
+//! Reads a stream from a cursor until it is sealed.
+//!
+//! This is the only read loop: the log is the truth, tails are hints (I7). It takes the tail before its first read, once,
+//! so nothing is missed at the seam between replay and live; a slow recheck sits underneath, so losing every wake-up
+//! costs latency and never an entry. It also keeps the audience alive, and ends a stream that nobody can end any more
+//! (I6, I10). Framing, heartbeats, resuming and drain belong to the front ends.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use crate::{
+    clock::Clock,
+    event::{Entry, Event, Failure, Seq},
+    id::GenerationId,
+    retry::Backoff,
+    token_log::{ATTEND_EVERY, Hint, LogError, Page, Phase, Tail, TokenLog},
+};
+
+/// How many entries a follower asks for at once: enough to paint a backlog in few steps, little enough that a slow
+/// reader of a long stream holds little memory.
+const PAGE: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
+
+/// How long a follower holds on while the log is unavailable. Longer than a restart of Redis takes; shorter than a
+/// person's patience with a reader that could resume elsewhere.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long after a stream's own deadlines it counts as lost: more than the clocks of two machines differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// One reader of one stream.
+#[derive(Debug)]
+pub struct Follower {
+    log: Arc<dyn TokenLog>,
+    clock: Arc<dyn Clock>,
+    id: GenerationId,
+    cursor: Seq,
+    tail: Tail,
+    /// Why the next step is what it is.
+    state: State,
+    recheck: Interval,
+}
+
+#[derive(Debug)]
+enum State {
+    /// There may be more to read.
+    Look,
+    /// The first page, read when the follower was opened.
+    Opened(Vec<Entry>),
+    /// All that is there was given out.
+    Wait,
+    /// The terminal entry was given out, or lies before the cursor.
+    Ended,
+}
+
+impl Follower {
+    /// Begins to read after the cursor. What can go wrong before the first byte goes wrong here.
+    ///
+    /// # Errors
+    /// [`FollowError::NotFound`], [`FollowError::BeyondTail`] for a cursor that no reader of this stream can have, and
+    /// [`FollowError::Unavailable`].
+    pub async fn open(
+        log: Arc<dyn TokenLog>,
+        clock: Arc<dyn Clock>,
+        id: GenerationId,
+        after: Seq,
+    ) -> Result<Self, FollowError> {
+        // The order matters: what is appended between the two is seen twice by us and once by the reader.
+        let tail = log.tail(id).await?;
+        let Page { entries, tail: last, phase } = log.read(id, after, PAGE).await?;
+        if after > last {
+            return Err(FollowError::BeyondTail { after, tail: last });
+        }
+        let state = match (entries.is_empty(), phase) {
+            (false, _) => State::Opened(entries),
+            (true, Phase::Sealed) => State::Ended,
+            (true, _) => State::Wait,
+        };
+        if phase != Phase::Sealed {
+            log.attend(id).await?;
+        }
+        let mut recheck = interval_at(Instant::now() + ATTEND_EVERY, ATTEND_EVERY);
+        recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { log, clock, id, cursor: after, tail, state, recheck })
+    }
+
+    /// Whether everything has been given out, the terminal entry included.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// The last entry that was given out.
+    pub fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    /// Waits for the next entries: at least one, consecutive, right after the cursor. `None` after the terminal entry.
+    ///
+    /// May be dropped and called again without losing anything. While the log is unavailable it keeps trying for a
+    /// minute.
+    ///
+    /// # Errors
+    /// [`FollowError::NotFound`] when the stream has been forgotten, [`FollowError::Unavailable`] when patience has run
+    /// out. The reader may resume from its cursor, here or on another replica.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, FollowError> {
+        loop {
+            match &mut self.state {
+                State::Ended => return Ok(None),
+                State::Opened(entries) => {
+                    let entries = std::mem::take(entries);
+                    self.state = State::Look;
+                    return Ok(Some(self.give(entries)));
+                }
+                State::Look => {
+                    let page = self.read().await?;
+                    if !page.entries.is_empty() {
+                        return Ok(Some(self.give(page.entries)));
+                    }
+                    self.state = match page.phase {
+                        Phase::Sealed => State::Ended,
+                        Phase::Queued { .. } | Phase::Running { .. } => State::Wait,
+                    };
+                }
+                // Both futures may be dropped: a hint that is lost with one is made up for by the recheck.
+                State::Wait => tokio::select! {
+                    hint = self.tail.next() => match hint {
+                        Hint::Look => self.state = State::Look,
+                        Hint::Appended(entries) => match entries.first() {
+                            Some(first) if first.seq == self.cursor.next() => {
+                                return Ok(Some(self.give_waiting(entries.to_vec())));
+                            }
+                            _ if entries.last().is_none_or(|last| last.seq <= self.cursor) => {}
+                            _ => self.state = State::Look,
+                        },
+                    },
+                    _ = self.recheck.tick() => self.recheck().await?,
+                },
+            }
+        }
+    }
+
+    /// Moves the cursor past entries that came from a read, of which there may be more.
+    fn give(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        // A page that was not full still may not be the end: look again, and wait when that finds nothing.
+        self.advance(entries, State::Look)
+    }
+
+    /// Moves the cursor past entries that came with a hint: the next thing to do is to wait for the next hint.
+    fn give_waiting(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        self.advance(entries, State::Wait)
+    }
+
+    fn advance(&mut self, entries: Vec<Entry>, then: State) -> Vec<Entry> {
+        if let Some(last) = entries.last() {
+            self.cursor = last.seq;
+            self.state = if last.event.is_terminal() { State::Ended } else { then };
+        }
+        entries
+    }
+
+    /// The slow path under every wake-up: says that somebody is here, looks for what a lost hint announced, and ends the
+    /// stream when nobody else will.
+    async fn recheck(&mut self) -> Result<(), FollowError> {
+        if let Err(error) = self.log.attend(self.id).await {
+            tracing::debug!(generation.id = %self.id, %error, "could not say that a reader is here");
+        }
+        let page = self.read().await?;
+        if !page.entries.is_empty() {
+            self.state = State::Opened(page.entries);
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let lost = match page.phase {
+            Phase::Sealed => {
+                self.state = State::Ended;
+                return Ok(());
+            }
+            Phase::Queued { start_by, .. } if now > start_by.after(CLOCK_SKEW) => Failure::Expired,
+            Phase::Running { end_by } if now > end_by.after(CLOCK_SKEW) => Failure::Lost,
+            Phase::Queued { .. } | Phase::Running { .. } => return Ok(()),
+        };
+        tracing::warn!(generation.id = %self.id, ?lost, "ending a generation that no worker will end");
+        match bury(&*self.log, self.id, lost).await {
+            Ok(()) => self.state = State::Look,
+            // The next recheck tries again.
+            Err(error) => tracing::warn!(generation.id = %self.id, %error, "could not end a lost generation"),
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Page, FollowError> {
+        let began = Instant::now();
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            match self.log.read(self.id, self.cursor, PAGE).await {
+                Ok(page) => return Ok(page),
+                Err(LogError::Unavailable(_)) if began.elapsed() < PATIENCE => {
+                    tokio::time::sleep(backoff.advance()).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Seals a stream whose job is gone, as the newest attempt. A stream that is sealed already is as good.
+///
+/// # Errors
+/// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
+pub(crate) async fn bury(log: &dyn TokenLog, id: GenerationId, failure: Failure) -> Result<(), LogError> {
+    let sealed = match log.open_writer(id).await {
+        Ok(mut writer) => writer.seal(&Event::Failed { failure }).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    match sealed {
+        Err(LogError::Sealed) => Ok(()),
+        other => other,
+    }
+}
+
+/// Why a stream cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// No such stream is kept.
+    #[error("there is no generation {0}: it never was, or its retention time is over")]
+    NotFound(GenerationId),
+    /// The cursor lies behind the end of the stream.
+    #[error("the cursor {after} lies behind the end of this stream, which is at {tail}")]
+    BeyondTail {
+        /// The cursor.
+        after: Seq,
+        /// The last entry of the stream.
+        tail: Seq,
+    },
+    /// The log cannot be reached. Try again later.
+    #[error("the token log is unavailable")]
+    Unavailable(#[source] LogError),
+}
+
+impl From<LogError> for FollowError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::NotFound(id) => Self::NotFound(id),
+            // Reading is never fenced or sealed off: an adapter that says so is not to be trusted now.
+            LogError::Fenced | LogError::Sealed | LogError::Unavailable(_) => Self::Unavailable(error),
+        }
+    }
+}

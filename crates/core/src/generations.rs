@@ -1,0 +1,220 @@
+//! The door for front ends: submit a generation, follow it, cancel it.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    BoxError,
+    catalogue::ModelNames,
+    clock::Clock,
+    event::Seq,
+    follow::{FollowError, Follower},
+    id::GenerationId,
+    job::Job,
+    job_queue::{JobQueue, QueueError},
+    request::GenerateRequest,
+    token_log::{Created, LogError, OnDisconnect, Phase, StreamSpec, TokenLog},
+};
+
+/// A submission that finds its own stream without an attempt after this time stores the job again: the first one may have
+/// died between the stream and the job (I6). Long enough that a prompt posted twice in a row is queued once.
+const RESUBMIT_AFTER: Duration = Duration::from_secs(2);
+
+/// A margin on top of the running time: to notice that time is up, and to seal.
+const TIME_TO_SEAL: Duration = Duration::from_secs(60);
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a job may wait for a worker.
+    pub queue_time: Duration,
+    /// How long a generation may run, over all attempts. The same value as the workers'.
+    pub run_time: Duration,
+}
+
+/// All that a front end needs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Generations {
+    log: Arc<dyn TokenLog>,
+    queue: Arc<dyn JobQueue>,
+    clock: Arc<dyn Clock>,
+    models: ModelNames,
+    limits: Limits,
+}
+
+/// What a front end asks for.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The client's own id, which makes submitting idempotent, or a fresh one.
+    pub id: GenerationId,
+    /// What to generate.
+    pub request: GenerateRequest,
+    /// What happens once nobody reads.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is queued.
+    New,
+    /// The same submission was accepted before; follow it.
+    Existing,
+}
+
+impl Generations {
+    /// Puts a front end's door in front of a log and a queue.
+    pub fn new(
+        log: Arc<dyn TokenLog>,
+        queue: Arc<dyn JobQueue>,
+        clock: Arc<dyn Clock>,
+        models: ModelNames,
+        limits: Limits,
+    ) -> Self {
+        Self { log, queue, clock, models, limits }
+    }
+
+    /// The models that may be asked for.
+    pub fn models(&self) -> &ModelNames {
+        &self.models
+    }
+
+    /// Accepts a generation. Stream and job are durable when it returns `Ok` (I9), in that order (I6). Submitting the same
+    /// id with the same request again is harmless.
+    ///
+    /// # Errors
+    /// [`SubmitError::Conflict`] when the id stands for another request. [`SubmitError::Unavailable`] when the log or the
+    /// queue is down: nothing was accepted, and the same submission may be tried again.
+    ///
+    /// If the future is dropped, the generation was accepted or an empty stream expires.
+    pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
+        let Submission { id, request, on_disconnect } = submission;
+        let now = self.clock.now();
+        let start_by = now.after(self.limits.queue_time);
+        let fingerprint = request.fingerprint();
+        let spec = StreamSpec {
+            fingerprint,
+            on_disconnect,
+            created_at: now,
+            start_by,
+            end_by: start_by.after(self.limits.run_time).after(TIME_TO_SEAL),
+        };
+        let job = Job { id, request, expires_at: start_by };
+        match self.log.create(id, &spec).await? {
+            Created::New => {
+                if let Err(error) = self.queue.enqueue(&job).await {
+                    self.forget(id).await;
+                    return Err(error.into());
+                }
+                tracing::info!(generation.id = %id, model = %job.request.model, "generation accepted");
+                Ok(Submitted::New)
+            }
+            Created::Existing(other) if other != fingerprint => Err(SubmitError::Conflict(id)),
+            Created::Existing(_) => {
+                self.queue_again_if_orphaned(job).await?;
+                Ok(Submitted::Existing)
+            }
+        }
+    }
+
+    /// Reads a generation from a cursor; [`Seq::START`] for all of it.
+    ///
+    /// # Errors
+    /// See [`Follower::open`].
+    pub async fn follow(&self, id: GenerationId, after: Seq) -> Result<Follower, FollowError> {
+        Follower::open(Arc::clone(&self.log), Arc::clone(&self.clock), id, after).await
+    }
+
+    /// Stops a generation, queued or running, wherever it runs. Durable when it returns; the stream ends with a
+    /// cancellation shortly after. Idempotent, and without effect on one that has ended.
+    ///
+    /// # Errors
+    /// [`CancelError::NotFound`], [`CancelError::Unavailable`].
+    pub async fn cancel(&self, id: GenerationId) -> Result<(), CancelError> {
+        self.log.cancel(id).await?;
+        tracing::info!(generation.id = %id, "asked to stop a generation");
+        Ok(())
+    }
+
+    /// Whether a generation would be accepted now.
+    ///
+    /// # Errors
+    /// Every reason why not, for people.
+    pub async fn ready(&self) -> Result<(), Vec<String>> {
+        let (log, queue) = futures::join!(self.log.ready(), self.queue.ready());
+        let reasons: Vec<_> = log
+            .err()
+            .map(|error| explain(&error))
+            .into_iter()
+            .chain(queue.err().map(|error| explain(&error)))
+            .collect();
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Undoes a stream whose job could not be stored. Should the job have been stored after all, a worker finds no stream
+    /// and drops it; should this fail too, the stream expires by itself (I6).
+    async fn forget(&self, id: GenerationId) {
+        if let Err(error) = self.log.remove(id).await {
+            tracing::warn!(generation.id = %id, %error, "could not undo a stream without a job; it will expire");
+        }
+    }
+
+    async fn queue_again_if_orphaned(&self, job: Job) -> Result<(), SubmitError> {
+        let page = self.log.read(job.id, Seq::START, std::num::NonZeroUsize::MIN).await?;
+        if let Phase::Queued { created_at, start_by } = page.phase
+            && self.clock.now() > created_at.after(RESUBMIT_AFTER)
+        {
+            tracing::info!(generation.id = %job.id, "storing the job of a waiting generation again");
+            self.queue.enqueue(&Job { expires_at: start_by, ..job }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An error and its causes in one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Why a generation was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The id already stands for another request. Choose another id, or send the same request.
+    #[error("generation {0} exists with another request: choose another id")]
+    Conflict(GenerationId),
+    /// The log or the queue cannot be reached. Nothing was accepted; try again later.
+    #[error("prompts cannot be accepted now")]
+    Unavailable(#[source] BoxError),
+}
+
+impl From<LogError> for SubmitError {
+    fn from(error: LogError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl From<QueueError> for SubmitError {
+    fn from(error: QueueError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// Why a generation was not told to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// No such generation is kept.
+    #[error("there is no generation {0}: it never was, or its retention time is over")]
+    NotFound(GenerationId),
+    /// The log cannot be reached. Try again later.
+    #[error("the token log is unavailable")]
+    Unavailable(#[source] LogError),
+}
+
+impl From<LogError> for CancelError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::NotFound(id) => Self::NotFound(id),
+            LogError::Fenced | LogError::Sealed | LogError::Unavailable(_) => Self::Unavailable(error),
+        }
+    }
+}

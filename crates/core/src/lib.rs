@@ -1,0 +1,62 @@
+//! What a generation is, the three ports it needs, and the two loops that move it.
+//!
+//! A *generation* is one run of a model for one request. Its *job* waits in a [`JobQueue`]; a [`Worker`] leases it, runs a
+//! [`Model`] and appends what the model says to the generation's stream in a [`TokenLog`]; any number of readers
+//! [`follow`] that stream from any position. [`Generations`] is the door for front ends: submit, follow, cancel.
+//!
+//! There is no I/O here and no framework: no socket, file, AMQP, Redis or HTTP type. Adapters implement the ports, front
+//! ends call [`Generations`], and the binary wires them together.
+//!
+//! # Invariants
+//!
+//! Every adapter is tested against these (`testkit::conformance`), and comments name them by number.
+//!
+//! - **I1** A stream is the entries 1..=n without a gap. Exactly one is terminal, it is the last, and nothing follows it.
+//! - **I2** Readers see only what the log has made durable to its configured level. Append first, deliver after.
+//! - **I3** The newest writer owns the stream. An older one is refused at append, atomically, by the log itself.
+//! - **I4** The log counts attempts. No queue needs a delivery counter of ours (a broker's own limit is a second net).
+//! - **I5** A job is acknowledged after its stream is sealed. Between the two, redelivery finds a sealed stream and
+//!   acknowledges.
+//! - **I6** The stream exists before the job. A crash between the two leaves an empty stream that expires with a terminal
+//!   event, never a job without a stream, never a reader that waits for ever.
+//! - **I7** The log is the truth. A wake-up is a hint; it may carry the entries that it announces, and a follower uses
+//!   them only when they are exactly the next ones after its cursor. Anything else is a read of the log. Losing every
+//!   wake-up costs latency, never an entry.
+//! - **I8** Wire encoders are folds over entries. Resuming is the same fold from the cursor: no second code path per front
+//!   end.
+//! - **I9** Accepted means durable: the client sees 200 (or an id) only once stream and job are both stored.
+//! - **I10** Every accepted generation reaches exactly one terminal event that every reader learns of.
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
+mod clock;
+mod event;
+mod id;
+mod job;
+mod request;
+
+pub mod catalogue;
+pub mod job_queue;
+pub mod model;
+pub mod token_log;
+
+pub mod follow;
+pub mod generations;
+pub mod pump;
+pub mod retry;
+pub mod worker;
+
+pub use catalogue::Catalogue;
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use event::{Attempt, CancelCause, Entry, Event, Failure, FinishReason, Seq, TextSoFar, TokenId, Usage};
+pub use follow::Follower;
+pub use generations::Generations;
+pub use id::{GenerationId, InvalidId};
+pub use job::Job;
+pub use job_queue::{JobQueue, Lease, QueueError};
+pub use model::Model;
+pub use request::{Fingerprint, GenerateRequest, InvalidModelName, InvalidPrompt, ModelName, Prompt};
+pub use token_log::{LogError, LogWriter, TokenLog};
+// pub use worker::Worker;
+
+/// The cause of an error, as its adapter saw it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

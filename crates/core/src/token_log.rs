@@ -1,0 +1,301 @@
+//! The port to the log of streams: the truth about every generation (I7).
+//!
+//! A stream has one write side, which belongs to its newest [`LogWriter`] (I3), and any number of readers, who read by
+//! cursor and are woken by hints. The log keeps what it accepted for its retention time, from the first entry to the
+//! last, then forgets the stream as a whole.
+//!
+//! ```text
+//!  seq      1          2        3        4       5         6
+//!        Started{1}  Delta    Delta  Started{2} Delta   Finished     sealed: nothing may follow
+//!                             ↑ cursor 3: read(after 3) gives 4, 5, 6
+//! ```
+//!
+//! Framing, waiting in a loop and retrying are not here: see [`crate::follow`] and [`crate::pump`].
+
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    BoxError,
+    clock::Timestamp,
+    event::{Attempt, CancelCause, Entry, Event, Seq, TextSoFar, TokenId},
+    id::GenerationId,
+    request::Fingerprint,
+};
+
+/// How often a follower says that it is still there; see [`TokenLog::attend`].
+pub const ATTEND_EVERY: Duration = Duration::from_secs(5);
+
+/// A durable log of streams. Implementations pass `testkit::conformance::token_log`.
+///
+/// Every method may fail with [`LogError::Unavailable`]: nothing is known about the outcome, and trying again later is
+/// right. Every method may be dropped at any await; what it began then happens wholly or not at all.
+#[async_trait]
+pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
+    /// Creates an empty stream, or finds the one that is there. Durable when it returns. Creating twice is creating once.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]: try again with the same arguments.
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError>;
+
+    /// Opens the write side as the next attempt, and fences every earlier writer: from the moment this succeeds their
+    /// appends fail (I3). The number of the attempt is durable.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`], or [`LogError::Sealed`] when there is nothing left to write.
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError>;
+
+    /// Reads up to `limit` entries after the cursor, in order and without a gap, and says how the stream stands. Returns
+    /// fewer, or none, when there are no more yet. It shows only what is durable (I2).
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`] when no such stream is kept.
+    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError>;
+
+    /// Starts to listen for what is appended from now on. To miss nothing, take the tail first and read second.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]. A stream that does not exist is no error: its tail is silent.
+    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError>;
+
+    /// Tells the writer, now or when one opens, to stop. Durable when it returns. Idempotent, and without effect on a
+    /// sealed stream.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`] when no such stream is kept.
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError>;
+
+    /// Says that somebody reads the stream now. Without another call the audience counts as gone once
+    /// [`ATTEND_EVERY`] and then the stream's grace have passed; creating a stream counts as a call. Means nothing for
+    /// [`OnDisconnect::Detached`] and for a sealed or unknown stream.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; the next call, some seconds later, makes up for it.
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError>;
+
+    /// Forgets a stream. For one that nobody may have seen yet: a submission whose job could not be stored.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]. A stream that does not exist is no error.
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError>;
+
+    /// Whether the log takes and gives entries now.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] with the reason, for people.
+    async fn ready(&self) -> Result<(), LogError>;
+}
+
+/// The write side of one stream, for as long as no newer attempt opens it.
+#[async_trait]
+pub trait LogWriter: fmt::Debug + Send {
+    /// Which opening of the stream this is.
+    fn attempt(&self) -> Attempt;
+
+    /// What earlier attempts committed.
+    fn so_far(&self) -> &Prefix;
+
+    /// Fires when the generation is told to stop, or when its audience has gone. Checked by every append, and fired in
+    /// between where the log can.
+    fn cancellation(&self) -> &Cancellation;
+
+    /// Appends one batch atomically and returns the seq of its last entry. Durable to the log's sync level when it
+    /// returns, and only then shown to readers (I2). The batch must hold no terminal event. An empty batch appends
+    /// nothing, and still checks fence and [`Self::cancellation`].
+    ///
+    /// If the future is dropped the batch is either wholly in the stream or not at all.
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`] when a newer attempt owns the stream, [`LogError::Sealed`] or [`LogError::NotFound`]: stop.
+    /// [`LogError::Unavailable`]: the outcome is not known; call again **with the same batch**, which is then in the
+    /// stream once.
+    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError>;
+
+    /// Appends the terminal event: the stream is sealed for ever (I1). Atomic and durable as [`Self::append`].
+    ///
+    /// # Errors
+    /// As [`Self::append`]; after [`LogError::Unavailable`], call again with the same event. Once it has returned `Ok`,
+    /// every further call is [`LogError::Sealed`].
+    async fn seal(&mut self, last: &Event) -> Result<Seq, LogError>;
+}
+
+/// What is fixed about a stream when it is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamSpec {
+    /// Of the request that the stream answers.
+    pub fingerprint: Fingerprint,
+    /// What happens once nobody reads.
+    pub on_disconnect: OnDisconnect,
+    /// When it was created, by its creator's clock.
+    pub created_at: Timestamp,
+    /// After this time a stream that no attempt has opened will not begin any more (I6).
+    pub start_by: Timestamp,
+    /// After this time a stream that is not sealed has no worker any more (I10).
+    pub end_by: Timestamp,
+}
+
+/// What happens to a generation once its last reader has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// It goes on to its end.
+    Detached,
+    /// It is cancelled after this time without a reader.
+    CancelAfter(Duration),
+}
+
+/// What [`TokenLog::create`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The stream did not exist; now it does.
+    New,
+    /// The stream was there, created for the request with this fingerprint. Nothing has changed.
+    Existing(Fingerprint),
+}
+
+/// Some entries of a stream, and how the stream stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The entries right after the cursor.
+    pub entries: Vec<Entry>,
+    /// The last entry of the stream, whether or not it is on this page; [`Seq::START`] while there is none.
+    pub tail: Seq,
+    /// How far the stream has come.
+    pub phase: Phase,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No attempt has opened it yet.
+    Queued {
+        /// When it was created.
+        created_at: Timestamp,
+        /// From [`StreamSpec::start_by`].
+        start_by: Timestamp,
+    },
+    /// An attempt has opened it, and it is not sealed.
+    Running {
+        /// From [`StreamSpec::end_by`].
+        end_by: Timestamp,
+    },
+    /// Its last entry is terminal.
+    Sealed,
+}
+
+/// What earlier attempts committed to a stream: where a new one goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// The text that readers have, without what was superseded.
+    pub text: String,
+    /// Its tokens, where the model knew them.
+    pub tokens: Vec<TokenId>,
+    /// When the first attempt began; `None` before it.
+    pub started_at: Option<Timestamp>,
+}
+
+impl Prefix {
+    /// Folds one more entry in. Every adapter builds its prefix with this, so that they agree.
+    pub fn push(&mut self, entry: &Entry) {
+        match &entry.event {
+            Event::Started { text, .. } => {
+                self.started_at.get_or_insert(entry.at);
+                if *text == TextSoFar::Superseded {
+                    self.text.clear();
+                    self.tokens.clear();
+                }
+            }
+            Event::Delta { text, tokens } => {
+                self.text.push_str(text);
+                self.tokens.extend_from_slice(tokens);
+            }
+            Event::Finished { .. } | Event::Failed { .. } => {}
+        }
+    }
+}
+
+/// A request to stop that reaches the one who runs a generation, with its cause.
+#[derive(Clone, Debug, Default)]
+pub struct Cancellation {
+    token: CancellationToken,
+    cause: Arc<std::sync::OnceLock<CancelCause>>,
+}
+
+impl Cancellation {
+    /// Fires. The first cause stands.
+    pub fn cancel(&self, cause: CancelCause) {
+        let _ = self.cause.set(cause);
+        self.token.cancel();
+    }
+
+    /// The cause, once it has fired.
+    pub fn cause(&self) -> Option<CancelCause> {
+        self.cause.get().copied()
+    }
+
+    /// Waits until it fires. May be dropped and called again.
+    pub async fn cancelled(&self) -> CancelCause {
+        self.token.cancelled().await;
+        // Set before the token fires; the fallback is never seen.
+        self.cause().unwrap_or(CancelCause::Requested)
+    }
+}
+
+/// Wake-ups for one stream: hints that there is more to read (I7).
+#[derive(Debug)]
+pub struct Tail {
+    hints: broadcast::Receiver<Hint>,
+}
+
+impl Tail {
+    /// Listens on a channel into which the adapter sends a hint for everything it makes visible. The channel may be
+    /// lossy in every way.
+    pub fn new(hints: broadcast::Receiver<Hint>) -> Self {
+        Self { hints }
+    }
+
+    /// Waits for the next hint. May be dropped and called again. Waits for ever once the stream's channel is gone: the
+    /// follower's own slow recheck is underneath.
+    pub async fn next(&mut self) -> Hint {
+        match self.hints.recv().await {
+            Ok(hint) => hint,
+            Err(broadcast::error::RecvError::Lagged(_)) => Hint::Look,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// That there may be more to read.
+#[derive(Clone, Debug)]
+pub enum Hint {
+    /// Read the log.
+    Look,
+    /// These entries were appended; they are consecutive.
+    Appended(Arc<[Entry]>),
+}
+
+/// Why the log did not do what it was asked. One variant for each thing that a caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No such stream is kept: it never was, or its retention time is over.
+    #[error("there is no generation {0}")]
+    NotFound(GenerationId),
+    /// A newer attempt owns the stream. Stop, and drop the lease.
+    #[error("a newer attempt owns the stream")]
+    Fenced,
+    /// The stream is sealed: there is nothing left to write.
+    #[error("the stream is sealed")]
+    Sealed,
+    /// The log cannot be reached or cannot write. What was asked may or may not have happened. Try again later.
+    #[error("the token log is unavailable")]
+    Unavailable(#[source] BoxError),
+}
+
+impl LogError {
+    /// [`Self::Unavailable`] with this cause.
+    pub fn unavailable(cause: impl Into<BoxError>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+}

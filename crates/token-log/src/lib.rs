@@ -1,0 +1,7 @@
+//! The token log port ([`tokenwire_core::TokenLog`]) on memory, on the embedded journal and on Redis.
+//!
+//! Adapters never see each other. What they share is the stored form of a batch (`record`) and the wake-ups of one process
+//! (`tails`).
+
+mod record;
+mod tails;
