@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    BoxError,
     catalogue::ModelNames,
     clock::Clock,
+    error::{BoxError, explain},
     event::Seq,
     follow::{FollowError, Follower},
     id::GenerationId,
@@ -168,12 +168,6 @@ impl Generations {
         }
         Ok(())
     }
-}
-
-/// An error and its causes in one line.
-fn explain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Why a generation was not accepted.

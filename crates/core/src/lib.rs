@@ -29,6 +29,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod clock;
+mod error;
 mod event;
 mod id;
 mod job;
@@ -47,6 +48,7 @@ pub mod worker;
 
 pub use catalogue::Catalogue;
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use error::{BoxError, explain};
 pub use event::{Attempt, CancelCause, Entry, Event, Failure, FinishReason, Seq, TextSoFar, TokenId, Usage};
 pub use follow::Follower;
 pub use generations::Generations;
@@ -56,7 +58,4 @@ pub use job_queue::{JobQueue, Lease, QueueError};
 pub use model::Model;
 pub use request::{Fingerprint, GenerateRequest, InvalidModelName, InvalidPrompt, ModelName, Prompt};
 pub use token_log::{LogError, LogWriter, TokenLog};
-// pub use worker::Worker;
-
-/// The cause of an error, as its adapter saw it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+pub use worker::Worker;
