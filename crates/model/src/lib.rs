@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The model port ([`tokenwire_core::Model`]): things that generate.
+
+pub mod simulated;
+
+pub use simulated::Simulated;

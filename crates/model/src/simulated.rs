@@ -1,0 +1,144 @@
+//! A model that needs nothing: it answers with a text that follows from the prompt, the id and its options alone.
+//!
+//! By default it says `{prompt}: This is a simulated LLM stream. Channel ID: {id}`, a word every 250 ms. It is there to
+//! try Tokenwire without a model, and for every test that must know what readers should have seen: it goes on from any
+//! prefix with the very text of an undisturbed run ([`Continuation::Exact`]), and it can fail on demand.
+
+mod text;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use tokenwire_core::{
+    FinishReason, GenerateRequest, GenerationId, Model, Usage,
+    model::{Continuation, ModelError, Output, OutputStream},
+    token_log::Prefix,
+};
+use tokio::time::sleep;
+
+use text::Text;
+
+/// How the simulated model behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The time between two words. Default 250 ms.
+    pub delay: Duration,
+    /// The time before the first word, as a model that reads a long prompt takes. Default none.
+    pub first_delay: Duration,
+    /// Answer with this many words of filler text instead of the prompt's echo. The filler depends on the prompt.
+    pub words: Option<usize>,
+    /// Break on purpose.
+    pub fault: Option<Fault>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { delay: Duration::from_millis(250), first_delay: Duration::ZERO, words: None, fault: None }
+    }
+}
+
+/// A way to break, right before the word at this position of the whole answer (from 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Fail, in every attempt that gets there.
+    Error {
+        /// How many words come before it.
+        after: usize,
+    },
+    /// Say nothing more, for ever.
+    Silence {
+        /// How many words come before it.
+        after: usize,
+    },
+}
+
+/// The simulated model.
+#[derive(Clone, Debug, Default)]
+pub struct Simulated {
+    config: Config,
+}
+
+impl Simulated {
+    /// A model that behaves like this.
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+}
+
+#[async_trait]
+impl Model for Simulated {
+    fn continuation(&self) -> Continuation {
+        Continuation::Exact
+    }
+
+    async fn generate(
+        &self,
+        id: GenerationId,
+        request: &GenerateRequest,
+        so_far: &Prefix,
+    ) -> Result<OutputStream, ModelError> {
+        let prompt = request.prompt.as_str();
+        let mut text = match self.config.words {
+            None => Text::echo(prompt, id),
+            Some(words) => Text::filler(prompt, words),
+        };
+        // Only another text than before can fail to start with what was committed: never splice the two.
+        if !text.skip(&so_far.text) {
+            let message = "the simulated model was restarted with other options; ask again".into();
+            return Err(ModelError::Rejected { message });
+        }
+        let input_tokens = prompt.split_whitespace().count() as u64;
+        let answer = Answer { config: self.config.clone(), text, input_tokens, state: State::Beginning };
+        Ok(stream::unfold(answer, Answer::next).boxed())
+    }
+}
+
+/// An answer that is being given.
+struct Answer {
+    config: Config,
+    text: Text,
+    input_tokens: u64,
+    state: State,
+}
+
+enum State {
+    Beginning,
+    Speaking,
+    Over,
+}
+
+impl Answer {
+    async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
+        let wait = match self.state {
+            State::Beginning => self.config.first_delay,
+            State::Speaking => self.config.delay,
+            State::Over => return None,
+        };
+        self.state = State::Speaking;
+        match self.config.fault {
+            Some(Fault::Error { after }) if self.text.spoken() >= after => {
+                self.state = State::Over;
+                let cause = format!("it was told to fail after {after} words");
+                return Some((Err(ModelError::Unavailable(cause.into())), self));
+            }
+            Some(Fault::Silence { after }) if self.text.spoken() >= after => {
+                return std::future::pending().await;
+            }
+            _ => {}
+        }
+        if self.text.is_over() {
+            self.state = State::Over;
+            let usage = Usage { input_tokens: self.input_tokens, output_tokens: self.text.spoken() as u64 };
+            return Some((Ok(Output::Finished { reason: FinishReason::Stop, usage }), self));
+        }
+        if wait.is_zero() {
+            // Without a pace this stream is always ready: let others run too.
+            tokio::task::coop::consume_budget().await;
+        } else {
+            sleep(wait).await;
+        }
+        let text = self.text.next()?;
+        Some((Ok(Output::Text { text, tokens: Vec::new() }), self))
+    }
+}
