@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The job queue port on three foundations: memory, the embedded journal, and RabbitMQ.
+
+pub mod message;
