@@ -1,0 +1,159 @@
+//! A Redis server of the test's own.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use tokio::sync::OnceCell;
+
+use super::{
+    STARTS, free_port,
+    guarded::require,
+    server::{Recipe, Server},
+    unblock,
+};
+
+/// What the server keeps over a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOnly {
+    /// Nothing: it comes back empty.
+    No,
+    /// Everything that it has answered (`appendfsync always`).
+    Yes,
+}
+
+/// A Redis server on 127.0.0.1.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    server: Server,
+}
+
+impl Redis {
+    /// Starts a server, and waits until it answers.
+    pub async fn start(append_only: AppendOnly) -> Self {
+        unblock(move || {
+            require("redis-server", "redis-server");
+            let start = || {
+                let port = free_port();
+                let directory = tempfile::tempdir().expect("a temporary directory");
+                let recipe = RedisServer { port, append_only, directory: directory.path().to_owned() };
+                Some(Self { port, server: Server::start(recipe, directory)? })
+            };
+            (0..STARTS).find_map(|_| start()).expect("redis-server starts")
+        })
+        .await
+    }
+
+    /// The one that the tests of this binary share; append-only is off. Use keys of your own, and do not hurt it.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Redis> = OnceCell::const_new();
+        SHARED.get_or_init(|| Self::start(AppendOnly::No)).await
+    }
+
+    /// Its address, as clients take it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it at once (SIGKILL), and waits until it is gone.
+    pub async fn kill(&self) {
+        self.server.kill().await;
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub async fn stop(&self) {
+        self.server.stop().await;
+    }
+
+    /// Starts it again after [`Self::kill`] or [`Self::stop`], on the same port with the same files, and waits until it
+    /// answers.
+    pub async fn restart(&self) {
+        self.server.restart().await;
+    }
+
+    /// Freezes it (SIGSTOP): connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.server.signal(Signal::SIGSTOP);
+    }
+
+    /// Ends a [`Self::pause`].
+    pub fn resume(&self) {
+        self.server.signal(Signal::SIGCONT);
+    }
+}
+
+#[derive(Debug)]
+struct RedisServer {
+    port: u16,
+    append_only: AppendOnly,
+    directory: PathBuf,
+}
+
+impl Recipe for RedisServer {
+    fn command(&self) -> Command {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
+        command.arg("--dir").arg(&self.directory);
+        if self.append_only == AppendOnly::Yes {
+            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        }
+        command
+    }
+
+    /// `PING` would do, if it told who answers; while the server loads its files this is refused as well.
+    fn answers(&self, pid: u32) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut redis = TcpStream::connect(("127.0.0.1", self.port))?;
+            redis.set_read_timeout(Some(Duration::from_secs(1)))?;
+            redis.write_all(b"INFO server\r\nQUIT\r\n")?;
+            let mut answer = String::new();
+            redis.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(redis: &Redis, command: &str) -> String {
+        let mut connection = TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
+        write!(connection, "{command}\r\nQUIT\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_append_only_server_has_everything_after_a_kill() {
+        let redis = Redis::start(AppendOnly::Yes).await;
+        assert_eq!(ask(&redis, "SET key value"), "+OK\r\n+OK\r\n");
+        redis.kill().await;
+        assert!(TcpStream::connect(("127.0.0.1", redis.port())).is_err());
+        redis.restart().await;
+        assert_eq!(ask(&redis, "GET key"), "$5\r\nvalue\r\n+OK\r\n");
+        redis.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_server_without_files_comes_back_empty() {
+        let redis = Redis::start(AppendOnly::No).await;
+        assert_eq!(ask(&redis, "SET key value"), "+OK\r\n+OK\r\n");
+        redis.stop().await;
+        redis.restart().await;
+        assert_eq!(ask(&redis, "GET key"), "$-1\r\n+OK\r\n");
+    }
+}
