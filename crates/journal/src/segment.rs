@@ -1,0 +1,176 @@
+//! The files of a journal: their names, the open ones, and reading one record back.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::{
+    Position,
+    format::{self, FRAME, Salt},
+};
+
+/// One file of the journal.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    /// `None` when the header is lost, and with it everything in the file.
+    pub(crate) salt: Option<Salt>,
+    /// Up to where it holds committed records.
+    pub(crate) end: AtomicU32,
+}
+
+/// What there is to know about a segment from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number: the [`Position::segment`] of its records. Later ones have higher numbers.
+    pub id: u64,
+    /// Its size in bytes.
+    pub bytes: u32,
+    /// Whether records are still appended to it.
+    pub active: bool,
+}
+
+/// Every segment, oldest first. The last one is the active one.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    dir: PathBuf,
+    open: RwLock<BTreeMap<u64, Arc<Segment>>>,
+}
+
+impl Segments {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, open: RwLock::default() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn path(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("{id:020}.journal"))
+    }
+
+    /// The numbers of the segments that lie in the directory, oldest first. Other files there are none of ours.
+    pub(crate) fn stored(&self) -> io::Result<Vec<u64>> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            ids.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_suffix(".journal"))
+                    .and_then(|id| id.parse::<u64>().ok()),
+            );
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    pub(crate) fn insert(&self, segment: Arc<Segment>) {
+        self.write().insert(segment.id, segment);
+    }
+
+    pub(crate) fn last(&self) -> Option<Arc<Segment>> {
+        self.read_lock().last_key_value().map(|(_, segment)| Arc::clone(segment))
+    }
+
+    pub(crate) fn list(&self) -> Vec<SegmentInfo> {
+        let open = self.read_lock();
+        let last = open.last_key_value().map(|(id, _)| *id);
+        open.values()
+            .map(|segment| SegmentInfo {
+                id: segment.id,
+                bytes: segment.end.load(Ordering::Relaxed),
+                active: Some(segment.id) == last,
+            })
+            .collect()
+    }
+
+    /// Deletes a segment, unless it is the active one or not there. Reads that have begun go on.
+    pub(crate) fn remove(&self, id: u64) -> io::Result<()> {
+        let segment = {
+            let mut open = self.write();
+            match open.last_key_value() {
+                Some((last, _)) if *last != id => open.remove(&id),
+                Some(_) | None => None,
+            }
+        };
+        let Some(segment) = segment else { return Ok(()) };
+        if let Err(error) = fs::remove_file(&segment.path) {
+            self.insert(segment);
+            return Err(error);
+        }
+        // Not waited for by a flush of the directory: a segment that comes back after a loss of power is removed again.
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, position: Position) -> Result<Vec<u8>, ReadError> {
+        let Position { segment: id, offset, length } = position;
+        let segment = self.read_lock().get(&id).map(Arc::clone).ok_or(ReadError::Gone { segment: id })?;
+        let damaged = || ReadError::Damaged { file: segment.path.clone(), offset };
+        let mut record = vec![0; FRAME + length as usize];
+        match segment.file.read_exact_at(&mut record, u64::from(offset)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),
+            Err(source) => return Err(ReadError::Io { file: segment.path.clone(), source }),
+        }
+        let salt = segment.salt.ok_or_else(damaged)?;
+        match format::parse_record(salt, offset, &record) {
+            Some(payload) if payload.len() == length as usize => {}
+            Some(_) | None => return Err(damaged()),
+        }
+        record.drain(..FRAME);
+        Ok(record)
+    }
+
+    fn read_lock(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Arc<Segment>>> {
+        // Nothing panics while holding the lock, and a map of open files is whole at every instant.
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<u64, Arc<Segment>>> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the names in a directory survive a loss of power.
+pub(crate) fn flush_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Why a record cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Its segment was removed.
+    #[error("segment {segment} of the journal was removed")]
+    Gone {
+        /// The number of the segment.
+        segment: u64,
+    },
+    /// It was whole when it was written or found, and is no more: the medium lost it.
+    #[error("the record at byte {offset} of {} is damaged", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where the record begins.
+        offset: u32,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}

@@ -1,0 +1,66 @@
+//! What the journal's tests share: looking at its directory, and a disk that fails.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crate::{Journal, Medium, Options, Position};
+
+/// Opens the journal, and says what it held.
+pub(super) fn open(dir: &Path, options: Options) -> (Journal, Vec<(Position, Vec<u8>)>) {
+    let mut records = Vec::new();
+    let journal =
+        Journal::open(dir, options, |position, payload| records.push((position, payload.to_vec()))).unwrap();
+    (journal, records)
+}
+
+/// What the journal in a directory holds.
+pub(super) fn payloads(dir: &Path) -> Vec<Vec<u8>> {
+    open(dir, Options::default()).1.into_iter().map(|(_, payload)| payload).collect()
+}
+
+/// The files of a journal, oldest first.
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A disk that fails when it is told to.
+#[derive(Debug, Default)]
+pub(super) struct FaultyDisk {
+    pub(super) full: AtomicBool,
+    pub(super) cut_fails: AtomicBool,
+    pub(super) flush_fails: AtomicBool,
+}
+
+impl Medium for FaultyDisk {
+    fn write_all_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            // All but the last byte goes through: the first records of a group are whole.
+            file.write_all_at(&bytes[..bytes.len() - 1], offset)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.write_all_at(bytes, offset)
+    }
+
+    fn flush(&self, file: &File) -> io::Result<()> {
+        if self.flush_fails.load(Ordering::SeqCst) {
+            Err(io::Error::other("torn cable"))
+        } else {
+            file.sync_data()
+        }
+    }
+
+    fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+        if self.cut_fails.load(Ordering::SeqCst) {
+            Err(io::Error::other("torn cable"))
+        } else {
+            file.set_len(length)
+        }
+    }
+}
