@@ -1,0 +1,219 @@
+// What a reader knows of one generation: a fold over the events of stream.js, with the figures that come with it.
+//
+// No DOM and no clock of its own: the time is an argument, so that every state can be told in a test.
+
+import { count, duration, rate } from './format.js';
+
+/** The rate is that of the last seconds: long enough to be calm, short enough to be true. */
+const RATE_WINDOW = 4_000;
+
+const LABELS = {
+  sending: 'Sending',
+  connecting: 'Connecting',
+  queued: 'Queued',
+  streaming: 'Streaming',
+  reconnecting: 'Reconnecting',
+  stopping: 'Stopping',
+  done: 'Done',
+  cancelled: 'Cancelled',
+  timeout: 'Timed out',
+  error: 'Failed',
+  expired: 'Expired',
+  gone: 'Gone',
+};
+
+const ACTIVE = new Set(['sending', 'connecting', 'queued', 'streaming']);
+
+export class Answer {
+  /** sending, connecting, queued or streaming; then an outcome, `gone` or `refused`. What the connection does is apart from this. */
+  phase;
+  /** While there is no connection: { cause, message, until }. */
+  waiting = null;
+  stopping = false;
+  /** While a backlog comes in. */
+  catchingUp = false;
+  attempt = null;
+  region = null;
+  rewound = false;
+  pieces = 0;
+  finishReason = null;
+  usage = null;
+  message = null;
+  unsent = false;
+
+  /** When it was asked, when the first piece was seen live, when it ended: null where this device does not know. */
+  askedAt;
+  firstAt;
+  endedAt;
+
+  #opening = true; // until the first connection has brought what was there before
+  #arrivals = []; // [time, pieces] within the window, oldest first
+
+  /** @param {{ phase?: string, askedAt?: number | null, firstAt?: number | null, endedAt?: number | null }} [known] */
+  constructor({ phase = 'connecting', askedAt = null, firstAt = null, endedAt = null } = {}) {
+    this.phase = phase;
+    this.askedAt = askedAt;
+    this.firstAt = firstAt;
+    this.endedAt = endedAt;
+  }
+
+  get active() {
+    return ACTIVE.has(this.phase);
+  }
+
+  /** The state as one word for people and style sheets. */
+  get state() {
+    if (!this.active) return this.phase;
+    if (this.waiting) return 'reconnecting';
+    return this.stopping ? 'stopping' : this.phase;
+  }
+
+  get label() {
+    return stateLabel(this.state);
+  }
+
+  apply(event, now) {
+    switch (event.type) {
+      case 'waiting':
+        this.waiting = event;
+        this.#arrivals = [];
+        break;
+      case 'connected':
+        this.waiting = null;
+        this.catchingUp = true;
+        break;
+      case 'caught-up':
+        this.catchingUp = false;
+        this.#opening = false;
+        break;
+      case 'queued':
+        this.phase = 'queued';
+        break;
+      case 'started':
+        this.phase = 'streaming';
+        this.attempt = event.attempt ?? null;
+        this.region = event.region ?? null;
+        break;
+      case 'rewind':
+        this.pieces = 0;
+        this.rewound = true;
+        this.#arrivals = [];
+        break;
+      case 'text':
+        this.#piece(now);
+        break;
+      case 'stopping':
+        this.stopping = true;
+        break;
+      case 'unstoppable':
+        this.stopping = false;
+        break;
+      case 'ended':
+        this.#finish(event.outcome, event, now);
+        break;
+      case 'gone':
+      case 'refused':
+        this.#finish(event.type, event, now);
+        break;
+    }
+  }
+
+  #piece(now) {
+    this.phase = 'streaming';
+    this.pieces += 1;
+    if (this.catchingUp) return;
+    // The first piece of a backlog was there before this reader: it says nothing of how long it took.
+    if (this.pieces === 1) this.firstAt ??= now;
+    const last = this.#arrivals.at(-1);
+    if (last?.[0] === now) last[1] += 1;
+    else this.#arrivals.push([now, 1]);
+  }
+
+  #finish(phase, event, now) {
+    // When an answer ended that was over before this page was opened is known only if this device saw it then.
+    if (!this.#opening || this.unsent) this.endedAt ??= now;
+    this.phase = phase;
+    this.waiting = null;
+    this.stopping = false;
+    this.catchingUp = false;
+    this.message = event.message ?? null;
+    this.unsent = event.unsent ?? false;
+    this.finishReason = event.finish_reason ?? null;
+    this.usage = event.usage ?? null;
+  }
+
+  /** The figures as text; null for what is not known. */
+  figures(now) {
+    const until = this.active ? now : this.endedAt;
+    return {
+      first: this.askedAt !== null && this.firstAt !== null ? duration(this.firstAt - this.askedAt) : null,
+      pieces: count(this.pieces),
+      rate: this.#rate(now),
+      elapsed: this.askedAt !== null && until !== null ? duration(until - this.askedAt) : null,
+    };
+  }
+
+  #rate(now) {
+    if (!this.active) {
+      const known = this.firstAt !== null && this.endedAt !== null && this.pieces > 1;
+      return known ? rate((this.pieces - 1) / ((this.endedAt - this.firstAt) / 1_000)) : null;
+    }
+    while (this.#arrivals.length > 0 && this.#arrivals[0][0] < now - RATE_WINDOW) this.#arrivals.shift();
+    if (this.#arrivals.length < 2) return null;
+    const pieces = this.#arrivals.reduce((sum, [, some]) => sum + some, 0);
+    return rate((pieces - this.#arrivals[0][1]) / ((now - this.#arrivals[0][0]) / 1_000));
+  }
+
+  /** What to say beside the state: what happened, and what happens next. Null when the state says it all. */
+  notice(now) {
+    if (this.active) return this.#activeNotice(now);
+    switch (this.phase) {
+      case 'cancelled':
+        if (this.unsent) return 'It was stopped before the server took it.';
+        return this.pieces > 0 ? 'It was stopped here. The text so far is kept.' : 'It was stopped before it began.';
+      case 'timeout':
+        return 'It ran out of time. What was written so far is above.';
+      case 'expired':
+        return 'No worker was free in time, so it was not written. Asking again may help.';
+      case 'error':
+        return sentence(this.message) ?? 'The model could not answer.';
+      case 'gone':
+        return 'This answer is no longer kept, or the link is wrong.';
+      case 'done':
+        return this.finishReason === 'length' ? 'It reached the limit of its length.' : null;
+      default:
+        return null;
+    }
+  }
+
+  #activeNotice(now) {
+    if (this.waiting) {
+      const { cause, message, until } = this.waiting;
+      const what = {
+        lost: 'The connection is lost.',
+        silent: 'The server has gone silent.',
+        unavailable: sentence(message),
+      }[cause];
+      const seconds = Math.ceil((until - now) / 1_000);
+      const next = seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again…';
+      const kept = this.phase === 'sending' ? '' : ' The answer goes on where it was.';
+      return `${what} ${next}${kept}`;
+    }
+    if (this.stopping) return 'Stopping…';
+    if (this.phase === 'queued') return 'Waiting for a free worker.';
+    if (this.rewound) return 'The model had to start over.';
+    return null;
+  }
+}
+
+/** A state or an outcome as people read it; empty for what is none. */
+export function stateLabel(state) {
+  return LABELS[state] ?? '';
+}
+
+/** Server messages are lower case without a full stop; beside ours they are sentences. */
+function sentence(message) {
+  if (!message) return null;
+  const text = message[0].toUpperCase() + message.slice(1);
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}
