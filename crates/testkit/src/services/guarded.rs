@@ -26,12 +26,13 @@ exec 3<&0 </dev/null
 "$@" 3<&- >>"$log" 2>&1 &
 child=$!
 echo $child
+exec 2>/dev/null
 {
     cat <&3 >/dev/null
     kill -KILL $$ $child
     rm -rf -- "$doomed" || { sleep 1; rm -rf -- "$doomed"; }
     kill -KILL 0
-} 2>/dev/null &
+} &
 wait $child
 echo $?
 kill -KILL 0
@@ -47,8 +48,8 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Starts `command` with its output appended to `<directory>/<program>.log`. The directory is removed when the test
-    /// process dies or the value is dropped, not when the child ends by itself.
+    /// Starts `command` with its output appended to `<directory>/<program>.log`. The directory is removed should
+    /// the test process die; otherwise it is the caller's.
     ///
     /// Program, arguments, environment and working directory are the command's; its standard streams are not.
     pub fn spawn(command: &Command, directory: &Path) -> Self {
@@ -130,8 +131,10 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
+        if !self.has_ended() {
+            self.signal(Signal::SIGKILL);
+            let _ = self.guard.wait();
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl RabbitMq {
 #[derive(Debug)]
 struct Broker {
     port: u16,
-    /// Also tells this broker from another one that took the port.
+    /// The node's name without its host. Also tells this broker from another one that took the port.
     node: String,
     distribution_port: u16,
     mapper_port: u16,
@@ -119,8 +119,13 @@ impl Broker {
         )
         .expect("a temporary directory takes files");
         fs::write(directory.join("enabled_plugins"), "[].\n").expect("a temporary directory takes files");
-        let node = format!("testkit{port}@localhost");
-        Self { port, node, distribution_port: free_port(), mapper_port, directory: directory.to_owned() }
+        Self {
+            port,
+            node: format!("testkit{port}"),
+            distribution_port: free_port(),
+            mapper_port,
+            directory: directory.to_owned(),
+        }
     }
 }
 
@@ -131,7 +136,7 @@ impl Recipe for Broker {
         command
             // The node's cookie is made in the home directory.
             .env("HOME", &self.directory)
-            .env("RABBITMQ_NODENAME", &self.node)
+            .env("RABBITMQ_NODENAME", format!("{}@localhost", self.node))
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
@@ -153,7 +158,8 @@ impl Recipe for Broker {
         command
     }
 
-    /// The listener opens last. Its first frame, Connection.Start, carries the name of the node.
+    /// The listener opens last. Its first frame, Connection.Start, carries the name of the cluster, which begins with that
+    /// of its first node.
     fn answers(&self, _pid: u32) -> bool {
         let greet = || -> std::io::Result<bool> {
             let mut broker = TcpStream::connect(("127.0.0.1", self.port))?;
