@@ -26,12 +26,16 @@ use super::{
 /// The script itself: the `rabbitmq-server` in the path is Debian's wrapper, which changes the user.
 const SCRIPT: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
+/// The tool itself, for the same reason.
+const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+
 /// A RabbitMQ broker on 127.0.0.1.
 #[derive(Debug)]
 pub struct RabbitMq {
     port: u16,
     server: Server,
-    _mapper: PortMapper,
+    home: PathBuf,
+    mapper: PortMapper,
 }
 
 impl RabbitMq {
@@ -44,7 +48,8 @@ impl RabbitMq {
                 let mapper = PortMapper::start()?;
                 let directory = tempfile::tempdir().expect("a temporary directory");
                 let broker = Broker::prepare(directory.path(), mapper.port);
-                Some(Self { port: broker.port, server: Server::start(broker, directory)?, _mapper: mapper })
+                let (port, home) = (broker.port, directory.path().to_owned());
+                Some(Self { port, server: Server::start(broker, directory)?, home, mapper })
             };
             (0..STARTS).find_map(|_| start()).expect("rabbitmq-server starts")
         })
@@ -65,6 +70,23 @@ impl RabbitMq {
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Runs `rabbitmqctl` on this broker, and returns what it says.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn control(&self, args: &[&str]) -> String {
+        let mut command = Command::new(CONTROL);
+        command.args(["--quiet", "--node", &format!("{}@localhost", node_of(self.port))]).args(args);
+        command
+            .env("HOME", &self.home)
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("ERL_EPMD_PORT", self.mapper.port.to_string());
+        let output =
+            unblock(move || command.output().expect("rabbitmqctl is installed with the broker")).await;
+        assert!(output.status.success(), "rabbitmqctl failed: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Ends it at once (SIGKILL), and waits until it is gone.
@@ -94,6 +116,11 @@ impl RabbitMq {
     }
 }
 
+/// The name of the node on this port, without its host.
+fn node_of(port: u16) -> String {
+    format!("testkit{port}")
+}
+
 #[derive(Debug)]
 struct Broker {
     port: u16,
@@ -121,7 +148,7 @@ impl Broker {
         fs::write(directory.join("enabled_plugins"), "[].\n").expect("a temporary directory takes files");
         Self {
             port,
-            node: format!("testkit{port}"),
+            node: node_of(port),
             distribution_port: free_port(),
             mapper_port,
             directory: directory.to_owned(),
@@ -210,6 +237,7 @@ mod tests {
         rabbitmq.kill().await;
         assert!(TcpStream::connect(("127.0.0.1", rabbitmq.port())).is_err());
         rabbitmq.restart().await;
+        assert!(rabbitmq.control(&["list_queues"]).await.is_empty());
         rabbitmq.stop().await;
     }
 }
