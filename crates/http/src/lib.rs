@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The HTTP front ends: what people and programs speak to.
+//!
+//! A front end turns a request into a [`Submission`](tokenwire_core::generations::Submission), follows the generation's
+//! stream and encodes its entries as Server-Sent Events. The log is what makes a stream durable; this crate only makes
+//! sure that a reader always knows where it stands: every frame that stems from an entry carries its `id:`, resuming is
+//! the same fold from the cursor (I8), and a stream that cannot be brought to its end here is *aborted*, never ended
+//! politely, because clients take a polite end for a whole answer.
+//!
+//! There is no adapter here and none can be named: the crate depends on `tokenwire-core` alone. Nor is there a signal, an
+//! environment variable or a flag: the caller owns the socket, the configuration and the tokens that stop it.
+//!
+//! ```text
+//! server ── hyper ── app (routes, CORS) ── ask ── limits ── Generations ── sse::body ── frames
+//!                                        └ health, ui
+//! ```
+
+mod app;
+mod ask;
+mod config;
+mod error;
+mod health;
+mod limits;
+mod paths;
+mod server;
+mod sse;
+mod ui;
+
+pub use app::router;
+pub use config::{Config, Cors};
+pub use server::serve;

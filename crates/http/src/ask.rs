@@ -1,0 +1,106 @@
+//! `/ask`: the product's own front end.
+//!
+//! | Call | Answer |
+//! |---|---|
+//! | `POST /ask` `{"query", "uuid"?, "model"?}` | the stream, and its address in `Location`; the same `uuid` with the same body attaches to it, with another body it is a conflict |
+//! | `GET /ask/{uuid}` | the stream from the cursor in `Last-Event-ID`, or in `?last_event_id=` |
+//! | `DELETE /ask/{uuid}` | 202; the stream ends with `cancelled` |
+//!
+//! A path whose id is no UUID names nothing, and is 404 like an unknown one. `Accept` is not looked at: there is one
+//! answer. Unknown fields of a request are ignored.
+
+mod cursor;
+mod encoder;
+mod request;
+
+use axum::{
+    extract::{Path, Request, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use tokenwire_core::{
+    GenerationId, Seq,
+    generations::{Submission, Submitted},
+};
+
+use self::{encoder::AskEncoder, request::Ask};
+use crate::{
+    app::App,
+    error::Error,
+    limits::StreamPermit,
+    paths,
+    sse::{self, Reading},
+};
+
+/// `POST /ask`. Everything that can be refused is refused before the generation is accepted.
+pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<Response, Error> {
+    let (head, body) = request.into_parts();
+    request::check_content_type(&head.headers)?;
+    let cursor = cursor::from_header(&head.headers)?.unwrap_or(Seq::START);
+    let Ask { id, request } = Ask::parse(&app.limits.read(body).await?, app.generations.models())?;
+    let permit = app.limits.open_stream()?;
+    let id = id.unwrap_or_else(GenerationId::fresh);
+    let submission = Submission { id, request, on_disconnect: app.config.on_disconnect };
+    let after = match app.generations.submit(submission).await? {
+        // A cursor from an earlier life of this id: what it counted is gone, and the stream is read from its start.
+        Submitted::New => Seq::START,
+        Submitted::Existing => cursor,
+    };
+    stream(&app, id, after, permit).await
+}
+
+/// `GET /ask/{uuid}`.
+pub(crate) async fn follow(
+    State(app): State<App>,
+    id: Result<Path<GenerationId>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Error> {
+    let id = known(id)?;
+    let after = match cursor::from_header(&headers)? {
+        Some(after) => after,
+        None => cursor::from_query(&uri)?.unwrap_or(Seq::START),
+    };
+    let permit = app.limits.open_stream()?;
+    stream(&app, id, after, permit).await
+}
+
+/// `DELETE /ask/{uuid}`. Idempotent, also once the generation has ended.
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    id: Result<Path<GenerationId>, PathRejection>,
+) -> Result<StatusCode, Error> {
+    app.generations.cancel(known(id)?).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// The rest of a stream. 204 when there is none: the one answer that makes an EventSource stop for good.
+async fn stream(app: &App, id: GenerationId, after: Seq, permit: StreamPermit) -> Result<Response, Error> {
+    let follower = app.generations.follow(id, after).await?;
+    let location =
+        (header::LOCATION, HeaderValue::try_from(paths::generation(id)).expect("a UUID is plain ASCII"));
+    if follower.has_ended() {
+        return Ok((StatusCode::NO_CONTENT, [location]).into_response());
+    }
+    let reading = Reading {
+        id,
+        follower,
+        encoder: AskEncoder::new(id, app.config.reconnect_after),
+        heartbeat: app.config.heartbeat,
+        drain: app.drain.clone(),
+    };
+    let headers = [
+        location,
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // No proxy may keep the stream, compress it (which would collect it first), or buffer it.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    Ok((headers, sse::body(reading, permit)).into_response())
+}
+
+fn known(id: Result<Path<GenerationId>, PathRejection>) -> Result<GenerationId, Error> {
+    let Path(id) =
+        id.map_err(|_| Error::NoGeneration("there is no such generation: its id is not a UUID".to_owned()))?;
+    Ok(id)
+}

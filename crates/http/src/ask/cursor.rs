@@ -1,0 +1,108 @@
+//! Where a reader says that it stands.
+//!
+//! A browser sends the `id:` of the last event it saw as `Last-Event-ID`, by itself, when it reconnects. The first
+//! connection of an EventSource cannot carry a header, so the query may say it too; the header, being newer, wins.
+//! What is not exactly as this server writes its ids is refused: reading on from a guess would lose or repeat text.
+//! Nothing at all, sent or not, means: from the start.
+
+use axum::{
+    extract::Query,
+    http::{HeaderMap, Uri},
+};
+use tokenwire_core::Seq;
+
+use crate::error::Error;
+
+const HEADER: &str = "last-event-id";
+const PARAMETER: &str = "last_event_id";
+
+/// More digits than the id of any entry that will ever be written, and few enough that every such number is a `u64`.
+const MAX_DIGITS: usize = 18;
+
+/// The cursor in the request's headers, if there is one.
+pub(super) fn from_header(headers: &HeaderMap) -> Result<Option<Seq>, Error> {
+    let values = headers.get_all(HEADER).iter();
+    one(values.map(|value| value.to_str().unwrap_or("what is not even text")))
+}
+
+/// The cursor in the request's query, if there is one.
+pub(super) fn from_query(uri: &Uri) -> Result<Option<Seq>, Error> {
+    let Query(parameters): Query<Vec<(String, String)>> = Query::try_from_uri(uri)
+        .map_err(|_| Error::Cursor("the query of the address is malformed".to_owned()))?;
+    one(parameters.iter().filter(|(name, _)| name == PARAMETER).map(|(_, value)| value.as_str()))
+}
+
+fn one<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<Seq>, Error> {
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::Cursor("the cursor is given more than once".to_owned()));
+    }
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let ours = value.len() <= MAX_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse() {
+        Ok(number) if ours && (value.len() == 1 || !value.starts_with('0')) => Ok(Some(Seq::new(number))),
+        _ => Err(Error::Cursor("the cursor is not the id of an event of this server".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(value: &str) -> Result<Option<Seq>, Error> {
+        from_header(&[(HEADER.parse().unwrap(), value.parse().unwrap())].into_iter().collect())
+    }
+
+    fn query(query: &str) -> Result<Option<Seq>, Error> {
+        from_query(&format!("/ask/x?{query}").parse().unwrap())
+    }
+
+    #[test]
+    fn a_cursor_is_an_id_as_this_server_writes_it() {
+        assert!(matches!(header("41"), Ok(Some(seq)) if seq == Seq::new(41)));
+        assert!(matches!(query("a=b&last_event_id=41"), Ok(Some(seq)) if seq == Seq::new(41)));
+        assert!(matches!(query("last_event_id=0"), Ok(Some(Seq::START))));
+    }
+
+    #[test]
+    fn no_cursor_and_an_empty_one_mean_from_the_start() {
+        assert!(matches!(from_header(&HeaderMap::new()), Ok(None)));
+        assert!(matches!(header(""), Ok(None)));
+        assert!(matches!(query("last_event_id="), Ok(None)));
+        assert!(matches!(query("other=1"), Ok(None)));
+    }
+
+    #[test]
+    fn what_this_server_never_writes_is_no_cursor() {
+        for bad in [
+            "-1",
+            "+1",
+            "1.0",
+            "0x1",
+            "01",
+            "1,2",
+            "abc",
+            "٣",
+            "18446744073709551615",
+            "99999999999999999999999",
+        ] {
+            assert!(matches!(query(&format!("last_event_id={bad}")), Err(Error::Cursor(_))), "{bad}");
+        }
+        assert!(matches!(query("last_event_id=1&last_event_id=1"), Err(Error::Cursor(_))));
+        assert!(matches!(query("last_event_id=%ff"), Err(Error::Cursor(_))));
+        let twice: HeaderMap = (0..2)
+            .map(|_| (HEADER.parse().unwrap(), "1".parse().unwrap()))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .fold(
+                HeaderMap::new(),
+                |mut map, (name, value): (axum::http::HeaderName, axum::http::HeaderValue)| {
+                    map.append(name, value);
+                    map
+                },
+            );
+        assert!(matches!(from_header(&twice), Err(Error::Cursor(_))));
+    }
+}

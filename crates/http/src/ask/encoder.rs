@@ -1,0 +1,181 @@
+//! What a stream looks like to a reader of `/ask`.
+//!
+//! | Entry | Frame |
+//! |---|---|
+//! | none, only when reading from the start | `event: queued`, data `{"uuid"}` |
+//! | an attempt that goes on from the text so far | `event: started`, data `{"attempt", "region"?}` |
+//! | an attempt that starts over | `event: rewind`, the same data: clear what you show |
+//! | text | text |
+//! | the end | `event: done`, data `{"finish_reason", "usage": {"input_tokens", "output_tokens"}}` |
+//! | a failure | `event: expired`, `timeout`, `cancelled` or `error`, data `{"type", "message"}`, for `cancelled` also `"cause"` |
+//!
+//! Every frame that stems from an entry has its `id:`, so a reader may be cut after any of them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokenwire_core::{
+    Attempt, CancelCause, Entry, Event, Failure, FinishReason, GenerationId, Seq, TextSoFar, Usage,
+};
+
+use crate::sse::{Encoder, Frames};
+
+#[derive(Debug)]
+pub(super) struct AskEncoder {
+    id: GenerationId,
+    reconnect_after: Duration,
+}
+
+impl AskEncoder {
+    pub(super) fn new(id: GenerationId, reconnect_after: Duration) -> Self {
+        Self { id, reconnect_after }
+    }
+}
+
+#[derive(Serialize)]
+struct Queued {
+    uuid: GenerationId,
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    attempt: Attempt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Done {
+    finish_reason: FinishReason,
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Ended<'a> {
+    r#type: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<CancelCause>,
+}
+
+impl Encoder for AskEncoder {
+    fn begin(&mut self, after: Seq, frames: &mut Frames) {
+        frames.retry(self.reconnect_after);
+        if after == Seq::START {
+            frames.named("queued", None, &Queued { uuid: self.id });
+        }
+    }
+
+    fn encode(&mut self, entry: &Entry, frames: &mut Frames) {
+        let id = Some(entry.seq);
+        match &entry.event {
+            Event::Started { attempt, text, region } => {
+                let name = match text {
+                    TextSoFar::Kept => "started",
+                    TextSoFar::Superseded => "rewind",
+                };
+                frames.named(name, id, &Started { attempt: *attempt, region: region.as_deref() });
+            }
+            Event::Delta { text, tokens: _ } => frames.text(entry.seq, text),
+            Event::Finished { reason, usage } => {
+                frames.named("done", id, &Done { finish_reason: *reason, usage: *usage });
+            }
+            Event::Failed { failure } => {
+                let (name, ended) = ended(failure);
+                frames.named(name, id, &ended);
+            }
+        }
+    }
+}
+
+/// The name of the event, and what it says.
+fn ended(failure: &Failure) -> (&'static str, Ended<'_>) {
+    let (name, r#type, message, cause) = match failure {
+        Failure::Expired => ("expired", "expired", "no worker began in time: ask again", None),
+        Failure::TimedOut => ("timeout", "timeout", "the answer took longer than it may", None),
+        Failure::Cancelled { cause } => {
+            let message = match cause {
+                CancelCause::Requested => "stopped on request",
+                CancelCause::Abandoned => "stopped because nobody was reading",
+            };
+            ("cancelled", "cancelled", message, Some(*cause))
+        }
+        Failure::Rejected { message } => ("error", "rejected", message.as_str(), None),
+        Failure::Exhausted { attempts: _, message } => ("error", "exhausted", message.as_str(), None),
+        Failure::Lost => ("error", "lost", "the server lost the job of this generation: ask again", None),
+    };
+    (name, Ended { r#type, message, cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwire_core::Timestamp;
+
+    use super::*;
+
+    fn frame(event: Event) -> String {
+        let mut frames = Frames::default();
+        let mut encoder = AskEncoder::new(GenerationId::fresh(), Duration::from_secs(1));
+        encoder.encode(&Entry { seq: Seq::new(3), at: Timestamp::from_millis(0), event }, &mut frames);
+        String::from_utf8(frames.take().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn every_event_has_its_frame() {
+        let attempt = Attempt::new(2);
+        let usage = Usage { input_tokens: 4, output_tokens: 9 };
+        let failed = |failure| Event::Failed { failure };
+        let message = "context is \"full\"\n".to_owned();
+        for (event, name, data) in [
+            (Event::Started { attempt, text: TextSoFar::Kept, region: None }, "started", r#"{"attempt":2}"#),
+            (
+                Event::Started { attempt, text: TextSoFar::Superseded, region: Some("EAST-1".to_owned()) },
+                "rewind",
+                r#"{"attempt":2,"region":"EAST-1"}"#,
+            ),
+            (
+                Event::Finished { reason: FinishReason::Length, usage },
+                "done",
+                r#"{"finish_reason":"length","usage":{"input_tokens":4,"output_tokens":9}}"#,
+            ),
+            (
+                failed(Failure::Expired),
+                "expired",
+                r#"{"type":"expired","message":"no worker began in time: ask again"}"#,
+            ),
+            (
+                failed(Failure::TimedOut),
+                "timeout",
+                r#"{"type":"timeout","message":"the answer took longer than it may"}"#,
+            ),
+            (
+                failed(Failure::Cancelled { cause: CancelCause::Requested }),
+                "cancelled",
+                r#"{"type":"cancelled","message":"stopped on request","cause":"requested"}"#,
+            ),
+            (
+                failed(Failure::Cancelled { cause: CancelCause::Abandoned }),
+                "cancelled",
+                r#"{"type":"cancelled","message":"stopped because nobody was reading","cause":"abandoned"}"#,
+            ),
+            (
+                failed(Failure::Rejected { message: message.clone() }),
+                "error",
+                r#"{"type":"rejected","message":"context is \"full\"\n"}"#,
+            ),
+            (
+                failed(Failure::Exhausted { attempts: 5, message }),
+                "error",
+                r#"{"type":"exhausted","message":"context is \"full\"\n"}"#,
+            ),
+            (
+                failed(Failure::Lost),
+                "error",
+                r#"{"type":"lost","message":"the server lost the job of this generation: ask again"}"#,
+            ),
+        ] {
+            assert_eq!(frame(event), format!("id: 3\nevent: {name}\ndata:{data}\n\n"));
+        }
+        assert_eq!(frame(Event::Delta { text: "a".to_owned(), tokens: vec![] }), "id: 3\ndata: a\n\n");
+    }
+}

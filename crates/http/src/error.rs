@@ -1,0 +1,192 @@
+//! Everything that can go wrong before the first byte of an answer, and how it is told: one type, one envelope.
+//!
+//! ```json
+//! {"error": {"type": "invalid_field", "message": "query is empty: write what you want to ask", "field": "query"}}
+//! ```
+//!
+//! `type` is for programs and never changes; `message` is for people and says what to do; `field` names the part of the
+//! request that is meant, where there is one. What goes wrong after the first byte belongs to [`crate::sse`].
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tokenwire_core::{
+    BoxError, GenerationId,
+    follow::FollowError,
+    generations::{CancelError, SubmitError},
+};
+
+/// When a client that was turned away for lack of something may come back: soon, since what is short here comes back
+/// within seconds or not at all.
+const COME_BACK_AFTER: Duration = Duration::from_secs(2);
+
+/// Why a request has no better answer. One variant for each thing that a client can do about it.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The body is not JSON.
+    NotJson(serde_json::Error),
+    /// The body is JSON, but not of the right shape.
+    NotAnObject,
+    /// A part of the request is missing or wrong.
+    Field { field: &'static str, message: String },
+    /// A cursor that this server did not give out.
+    Cursor(String),
+    /// The body is declared as something else than JSON.
+    NotDeclaredJson,
+    /// The body is larger than this many bytes.
+    TooLarge { limit: usize },
+    /// The body did not arrive in time.
+    TooSlow,
+    /// The body broke off.
+    BrokenBody,
+    /// There is no such generation.
+    NoGeneration(String),
+    /// There is nothing at this path.
+    NoSuchPath,
+    /// Not with this method.
+    WrongMethod,
+    /// The id stands for another request.
+    Conflict(GenerationId),
+    /// As many streams are open as may be.
+    TooManyStreams,
+    /// The log or the queue is down. The cause is for the operator.
+    Unavailable(BoxError),
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Inside<'a>,
+}
+
+#[derive(Serialize)]
+struct Inside<'a> {
+    r#type: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, kind, message, field) = match self {
+            Self::NotJson(error) => (
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                format!("the body is not JSON: {}", place(&error)),
+                None,
+            ),
+            Self::NotAnObject => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_body",
+                r#"the body must be a JSON object such as {"query": "..."}"#.to_owned(),
+                None,
+            ),
+            Self::Field { field, message } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", message, Some(field))
+            }
+            Self::Cursor(message) => {
+                (StatusCode::BAD_REQUEST, "invalid_cursor", message, Some("last_event_id"))
+            }
+            Self::NotDeclaredJson => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send JSON, and the header Content-Type: application/json".to_owned(),
+                None,
+            ),
+            Self::TooLarge { limit } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!("the body is larger than {limit} bytes"),
+                None,
+            ),
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "body_too_slow",
+                "the body did not arrive in time".to_owned(),
+                None,
+            ),
+            Self::BrokenBody => {
+                (StatusCode::BAD_REQUEST, "broken_body", "the body broke off before its end".to_owned(), None)
+            }
+            Self::NoGeneration(message) => (StatusCode::NOT_FOUND, "generation_not_found", message, None),
+            Self::NoSuchPath => {
+                (StatusCode::NOT_FOUND, "path_not_found", "there is nothing at this path".to_owned(), None)
+            }
+            Self::WrongMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path does not take this method; the header Allow says which it takes".to_owned(),
+                None,
+            ),
+            Self::Conflict(id) => (
+                StatusCode::CONFLICT,
+                "conflict",
+                format!("generation {id} exists with another request: choose another uuid"),
+                Some("uuid"),
+            ),
+            Self::TooManyStreams => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_streams",
+                "too many streams are open: try again shortly".to_owned(),
+                None,
+            ),
+            Self::Unavailable(cause) => {
+                tracing::warn!(cause = &*cause, "answered 503: a store is unavailable");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "prompts and answers cannot be stored or read now: try again shortly".to_owned(),
+                    None,
+                )
+            }
+        };
+        let body = Json(Envelope { error: Inside { r#type: kind, message: &message, field } });
+        let mut response = (status, body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(COME_BACK_AFTER.as_secs()));
+        }
+        response
+    }
+}
+
+/// What is wrong with a JSON text and where, without quoting it: it may hold somebody's prompt.
+fn place(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Eof => "it ends too early",
+        _ => "there is a mistake",
+    };
+    format!("{what} at line {} column {}", error.line(), error.column())
+}
+
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Conflict(id) => Self::Conflict(id),
+            SubmitError::Unavailable(cause) => Self::Unavailable(cause),
+        }
+    }
+}
+
+impl From<FollowError> for Error {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::NotFound(_) => Self::NoGeneration(error.to_string()),
+            FollowError::BeyondTail { .. } => Self::Cursor(error.to_string()),
+            FollowError::Unavailable(cause) => Self::Unavailable(cause.into()),
+        }
+    }
+}
+
+impl From<CancelError> for Error {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::NotFound(_) => Self::NoGeneration(error.to_string()),
+            CancelError::Unavailable(cause) => Self::Unavailable(cause.into()),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The accept loop: connections, and how they end.
+//!
+//! Our own loop over hyper's HTTP/1 rather than a ready-made one, because a server of streams needs three things of it:
+//! little memory for a connection that is open for minutes, limits on what a connection may cost before it has asked
+//! anything, and a drain that knows a stream from a short answer.
+//!
+//! ```text
+//! soft stop   no new connections; idle ones close; short answers finish; streams are aborted and resume elsewhere
+//! hard stop   every connection is dropped
+//! ```
+//!
+//! TLS is a proxy's.
+
+use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokenwire_core::Generations;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::{app::router, config::Config};
+
+/// How long to leave the listener alone when the process is out of something, most likely file descriptors: others have
+/// to give theirs back first.
+const OUT_OF_RESOURCES: Duration = Duration::from_millis(200);
+
+/// How long to go on reading from a client that was answered before it had sent everything. Closing with unread bytes
+/// resets the connection, which may take the answer away from the client.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// hyper answers a head that is wrong, but closes without a word on one that does not come.
+const HEAD_TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves the front ends on a socket that the caller owns, until it is told to stop. Returns when every connection has
+/// ended: some time after `soft` fires, or at once when `hard` does. Dropping the future is a hard stop.
+pub async fn serve(
+    listener: TcpListener,
+    generations: Generations,
+    config: Config,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) {
+    let router = router(generations, &config, soft.clone());
+    let slots = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = soft.cancelled() => break,
+            () = hard.cancelled() => break,
+            Some(ended) = connections.join_next() => {
+                report(ended);
+                continue;
+            }
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        match accepted {
+            Ok((stream, _, slot)) => {
+                let connection = connection(stream, router.clone(), config.clone(), soft.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            // The client went away while it waited: its loss.
+            Err(error) if went_away(&error) => tracing::debug!(%error, "a connection ended before it began"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::select! {
+                    () = soft.cancelled() => {}
+                    () = hard.cancelled() => {}
+                    () = sleep(OUT_OF_RESOURCES) => {}
+                }
+            }
+        }
+    }
+    // What still waits in the backlog is refused, and goes to another replica.
+    drop(listener);
+    tracing::info!(connections = connections.len(), "draining connections");
+    loop {
+        tokio::select! {
+            biased;
+            () = hard.cancelled() => return connections.shutdown().await,
+            ended = connections.join_next() => match ended {
+                Some(ended) => report(ended),
+                None => return,
+            },
+        }
+    }
+}
+
+/// A connection, once there is room for one. May be dropped: a permit without a connection goes back.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, peer) = listener.accept().await?;
+    // Every frame is worth a packet: nobody wants to read in bursts.
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, slot))
+}
+
+fn went_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput, NotConnected};
+    // macOS says the last two when an option is set on a socket that is gone.
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput | NotConnected
+    )
+}
+
+/// Speaks HTTP on one connection until either side has had enough.
+async fn connection(stream: TcpStream, router: Router, config: Config, soft: CancellationToken) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        // Boxed, because hyper gives the socket back only from a service whose future may be moved.
+        Box::pin(router.clone().oneshot(request.map(Body::new)))
+    });
+    let mut http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.head_timeout)
+        .max_header_size(config.max_head)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut draining = pin!(soft.cancelled());
+    let mut told = false;
+    let ended = poll_fn(|cx| {
+        if !told && draining.as_mut().poll(cx).is_ready() {
+            told = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        http.poll_without_shutdown(cx)
+    })
+    .await;
+    let parts = http.into_parts();
+    let mut stream = parts.io.into_inner();
+    match ended {
+        Ok(()) => linger(stream).await,
+        // Without a byte it is an idle connection, and closing it says enough.
+        Err(error) if error.is_timeout() && !parts.read_buf.is_empty() => {
+            if stream.write_all(HEAD_TOO_SLOW).await.is_ok() {
+                linger(stream).await;
+            }
+        }
+        // A client that left, a head that was no HTTP (hyper has answered it), or a stream that was cut on purpose. The
+        // socket is dropped as it is: a cut must not look like an end.
+        Err(error) => tracing::debug!(%error, "a connection broke off"),
+    }
+}
+
+/// Says that all is said, and reads on for a moment so that the client gets to hear it.
+async fn linger(mut stream: TcpStream) {
+    let rest = async {
+        stream.shutdown().await?;
+        let mut void = [0; 4096];
+        while stream.read(&mut void).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    // A client that neither closes nor stops sending, or that is gone, has had its chance.
+    let _ = timeout(LINGER, rest).await;
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task panicked");
+    }
+}

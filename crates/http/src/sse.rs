@@ -1,0 +1,22 @@
+//! Server-Sent Events: from entries to bytes on a connection.
+//!
+//! Three nouns. [`Frames`] knows how an event is written, and is the only place that does. An [`Encoder`] knows which
+//! frames an entry becomes in one front end. [`body`] pulls entries from a follower through an encoder for as long as
+//! the reader takes them.
+
+mod body;
+mod frames;
+
+pub(crate) use body::{Reading, body};
+pub(crate) use frames::Frames;
+use tokenwire_core::{Entry, Seq};
+
+/// One front end's way to show a stream: a fold over its entries (I8). A resumed reader gets the same fold from its
+/// cursor, so the bytes for an entry must not depend on how the entries before it were cut.
+pub(crate) trait Encoder: Send + 'static {
+    /// What a reader that has seen everything up to `after` is told before the first entry.
+    fn begin(&mut self, after: Seq, frames: &mut Frames);
+
+    /// What an entry becomes: any number of frames.
+    fn encode(&mut self, entry: &Entry, frames: &mut Frames);
+}

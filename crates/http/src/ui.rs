@@ -1,0 +1,112 @@
+//! The page: a few files, part of the binary.
+//!
+//! Each is served with a strong `ETag` and has to be asked for again every time: after an upgrade a browser never mixes
+//! the files of two versions, and an unchanged file costs one small answer.
+
+use axum::{
+    Router,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use sha2::{Digest, Sha256};
+
+/// What the page may do: run and load its own files, talk to this server, and nothing else.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+#[derive(Clone, Copy, Debug)]
+struct File {
+    path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+/// A file of `ui/` under its path; everything but the page itself lives under `/assets/`.
+macro_rules! file {
+    ($path:expr, $name:literal, $content_type:literal) => {
+        File { path: $path, content_type: $content_type, bytes: include_bytes!(concat!("../ui/", $name)) }
+    };
+    ($name:literal, $content_type:literal) => {
+        file!(concat!("/assets/", $name), $name, $content_type)
+    };
+}
+
+const FILES: &[File] = &[
+    file!("/", "index.html", "text/html; charset=utf-8"),
+    file!("answer.js", "text/javascript; charset=utf-8"),
+    file!("app.js", "text/javascript; charset=utf-8"),
+    file!("clipboard.js", "text/javascript; charset=utf-8"),
+    file!("format.js", "text/javascript; charset=utf-8"),
+    file!("icon.svg", "image/svg+xml"),
+    file!("ids.js", "text/javascript; charset=utf-8"),
+    file!("recents.js", "text/javascript; charset=utf-8"),
+    file!("sse.js", "text/javascript; charset=utf-8"),
+    file!("stream.js", "text/javascript; charset=utf-8"),
+    file!("style.css", "text/css; charset=utf-8"),
+    file!("text.js", "text/javascript; charset=utf-8"),
+    file!("theme.js", "text/javascript; charset=utf-8"),
+    file!("wire.js", "text/javascript; charset=utf-8"),
+];
+
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    FILES.iter().fold(Router::new(), |routes, &file| {
+        let etag = etag(file.bytes);
+        routes.route(file.path, get(async move |headers: HeaderMap| serve(file, etag, &headers)))
+    })
+}
+
+fn serve(file: File, etag: HeaderValue, headers: &HeaderMap) -> Response {
+    let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|known| matches(known, &etag));
+    let shared = [
+        (header::ETAG, etag),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    if unchanged {
+        return (StatusCode::NOT_MODIFIED, shared).into_response();
+    }
+    let content_type: (HeaderName, _) = (header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
+    (shared, [content_type], file.bytes).into_response()
+}
+
+/// Whether one of the tags that a browser has is this one. A proxy that compressed the file has made it weak (`W/`).
+fn matches(known: &HeaderValue, etag: &HeaderValue) -> bool {
+    let Ok(known) = known.to_str() else { return false };
+    known.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == "*" || tag == etag)
+}
+
+fn etag(bytes: &[u8]) -> HeaderValue {
+    // Half of the hash tells any two versions apart.
+    let half = Sha256::digest(bytes).iter().take(16).fold(0_u128, |half, &byte| half << 8 | u128::from(byte));
+    HeaderValue::try_from(format!("\"{half:032x}\"")).expect("hexadecimal digits are plain ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let directory = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/ui")).unwrap();
+        let kinds = ["html", "css", "js", "svg"].map(std::ffi::OsStr::new);
+        for path in directory.map(|file| file.unwrap().path()) {
+            if path.extension().is_some_and(|kind| kinds.contains(&kind)) {
+                let bytes = std::fs::read(&path).unwrap();
+                assert!(FILES.iter().any(|file| file.bytes == bytes), "{} is not in FILES", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_browser_that_has_the_file_is_told_so() {
+        let tag = etag(b"file");
+        let plain = tag.to_str().unwrap();
+        for known in ["*", plain, &format!("\"other\", W/{plain}")] {
+            assert!(matches(&known.parse().unwrap(), &tag), "{known}");
+        }
+        assert!(!matches(&etag(b"other"), &tag));
+    }
+}
