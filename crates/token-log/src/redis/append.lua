@@ -1,0 +1,59 @@
+-- Appends one batch, or seals the stream with it, as the writer that owns the stream; wakes the readers; says whether to
+-- stop. `scripts.rs` puts the flags line in front. The publish is in here because a fenced writer's text must reach nobody.
+-- KEYS: meta, entries, audience
+-- ARGV: token of the writer, attempt, first seq, last seq (below first: nothing to append, only ask), batch,
+--       channel of the entries, keep (ms; '' leaves the stream open)
+-- Answers: tail, reason to stop ('' for none)
+local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
+local writer, attempt, first, last, batch, channel, keep = unpack(ARGV)
+attempt, first, last = tonumber(attempt), tonumber(first), tonumber(last)
+
+local state = redis.call('HMGET', meta, 'attempt', 'writer', 'sealed', 'tail', 'cancelled', 'grace')
+local newest, owner, sealed, tail, cancelled, grace = unpack(state)
+if not newest then
+  return redis.error_reply('NOTFOUND no such stream')
+end
+newest, tail = tonumber(newest), tonumber(tail)
+if owner ~= writer then
+  if newest < attempt then
+    return redis.error_reply('LOST the server has forgotten attempt ' .. attempt .. ' of this stream: it lost data')
+  end
+  return redis.error_reply('FENCED a newer attempt owns the stream')
+end
+
+-- The same batch again, after an answer that got lost: it is in the stream, and stays there once.
+local repeated = first <= last and last <= tail
+if sealed and not (repeated and keep ~= '' and last == tail) then
+  return redis.error_reply('SEALED the stream is sealed')
+end
+if first > tail + 1 then
+  return redis.error_reply('LOST the stream ends at ' .. tail .. ' where it had ' .. (first - 1) .. ' entries: the server lost data')
+end
+
+if first <= last and not repeated then
+  if first <= tail then
+    return redis.error_reply('UNEXPECTED this batch begins at ' .. first .. ' and the stream ends at ' .. tail
+      .. ': an append of unknown outcome has to be repeated as it was')
+  end
+  redis.call('XADD', entries, last .. '-0', 'b', batch)
+  if tail == 0 then
+    redis.call('PEXPIREAT', entries, redis.call('PEXPIRETIME', meta))
+  end
+  redis.call('HSET', meta, 'tail', last)
+  tail = last
+  if keep ~= '' then
+    redis.call('HSET', meta, 'sealed', 1)
+    redis.call('PEXPIRE', meta, keep)
+    redis.call('PEXPIRE', entries, keep)
+    redis.call('UNLINK', audience)
+  end
+  redis.call('PUBLISH', channel, batch)
+end
+
+local stop = ''
+if cancelled then
+  stop = 'requested'
+elseif grace and redis.call('EXISTS', audience) == 0 then
+  stop = 'abandoned'
+end
+return { tail, stop }

@@ -1,0 +1,22 @@
+#!lua
+-- Creates an empty stream, or answers the fingerprint of the one that is there.
+-- KEYS: meta, entries, audience
+-- ARGV: fingerprint, created_at, start_by, end_by, keep (ms), grace (ms, or '' when detached), attendance (ms)
+local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
+local fingerprint, created_at, start_by, end_by, keep, grace, attendance = unpack(ARGV)
+
+local found = redis.call('HGET', meta, 'fingerprint')
+if found then
+  return found
+end
+
+-- Entries whose meta was evicted or deleted by hand belong to a stream that is gone.
+redis.call('UNLINK', entries)
+redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', created_at,
+  'start_by', start_by, 'end_by', end_by, 'attempt', 0, 'tail', 0)
+redis.call('PEXPIRE', meta, keep)
+if grace ~= '' then
+  redis.call('HSET', meta, 'grace', grace)
+  redis.call('SET', audience, 1, 'PX', attendance)
+end
+return false

@@ -1,0 +1,33 @@
+//! The names of what one stream has in Redis.
+//!
+//! The id is the hash tag, so a Redis Cluster keeps all keys of a stream on one node and a script may touch them together.
+
+use tokenwire_core::GenerationId;
+
+/// The keys and channels of one stream.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    /// Hash: what is fixed about the stream, and how it stands.
+    pub(super) meta: String,
+    /// Stream: one entry per batch, whose id is the seq of the batch's last entry.
+    pub(super) entries: String,
+    /// String with a time to live: somebody reads.
+    pub(super) audience: String,
+    /// Channel: every batch, as it is stored.
+    pub(super) appended: String,
+    /// Channel: an empty message when the writer should look whether to stop.
+    pub(super) stop: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str, id: GenerationId) -> Self {
+        let family = format!("{prefix}:{{{id}}}");
+        Self {
+            meta: format!("{family}:meta"),
+            entries: format!("{family}:entries"),
+            audience: format!("{family}:audience"),
+            stop: format!("{family}:stop"),
+            appended: family,
+        }
+    }
+}

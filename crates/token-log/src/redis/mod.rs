@@ -1,0 +1,219 @@
+//! The token log on Redis 7.0 or newer, or on Valkey: for many machines.
+//!
+//! A stream is a family of keys under one hash tag (`keys.rs`). Everything that changes it is one server-side script
+//! (`scripts.rs`), so the server itself refuses an older writer (I3), and what it publishes is what it has stored (I7).
+//! Every key has a time to live, from the first command on.
+//!
+//! An append is as durable as the server makes it: `appendfsync always` keeps what was answered over a loss of power,
+//! `everysec` may lose the last second, and then the writer is told that the server lost data, instead of leaving a gap (I1).
+//!
+//! Not here: a bound on the length of a stream (the model's own limit is one), and redirections of a Redis Cluster: the keys
+//! are laid out for it, the client speaks to one server or to a proxy in front of many.
+
+mod connection;
+mod keys;
+mod outage;
+mod page;
+mod scripts;
+mod subscriptions;
+mod writer;
+
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use ::redis::{Client, IntoConnectionInfo, ProtocolVersion, RedisError};
+use async_trait::async_trait;
+use tokenwire_core::{
+    Clock, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    token_log::{ATTEND_EVERY, Created, OnDisconnect, Page, StreamSpec, Tail},
+};
+use tokio::task::JoinSet;
+
+use self::{
+    connection::{Connector, Link},
+    keys::Keys,
+    scripts::Scripts,
+    subscriptions::Subscriptions,
+    writer::Writer,
+};
+
+/// Where Redis is, and how it is used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `redis://[user][:password@]host[:port][/database]`, `rediss://` for TLS, `redis+unix:///path` for a socket.
+    /// `valkey://` and `valkeys://` mean the same. Default: `redis://localhost:6379`.
+    ///
+    /// A server that shares this database with others should be set to `maxmemory-policy noeviction`.
+    pub url: String,
+    /// What all keys and channels begin with. Default: `tokenwire`.
+    pub prefix: String,
+    /// How long a stream is kept after its end; one that nobody ends, after its `end_by`. Default: 24 hours.
+    pub retention: Duration,
+    /// How long to wait for an answer before the server counts as unavailable. Default: 3 seconds.
+    pub response_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: "redis://localhost:6379".into(),
+            prefix: "tokenwire".into(),
+            retention: Duration::from_secs(24 * 60 * 60),
+            response_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        let Self { url: _, prefix, retention, response_timeout } = self;
+        f.debug_struct("Config")
+            .field("prefix", prefix)
+            .field("retention", retention)
+            .field("response_timeout", response_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The URL cannot be understood. Nothing has been connected to.
+#[derive(Debug, thiserror::Error)]
+#[error("the url of redis is not valid")]
+pub struct InvalidUrl(#[source] RedisError);
+
+/// A token log on a Redis server. Dropping it, and the writers it opened, ends its tasks and connections.
+#[derive(Debug)]
+pub struct Redis {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    prefix: String,
+    retention: Duration,
+    clock: Arc<dyn Clock>,
+    scripts: Scripts,
+    /// For commands.
+    link: Link,
+    /// On a connection of their own: the server bounds what it buffers for a subscriber, and a long page is no reason to be
+    /// cut off.
+    subscriptions: Subscriptions,
+    /// Keeps both connections.
+    _tasks: JoinSet<()>,
+}
+
+impl Redis {
+    /// Begins to connect, and goes on trying in the background: the server may be away now, [`TokenLog::ready`] says so.
+    /// Has to be called within a tokio runtime. `rediss://` needs a default crypto provider of rustls.
+    ///
+    /// # Errors
+    /// [`InvalidUrl`].
+    pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, InvalidUrl> {
+        let Config { url, prefix, retention, response_timeout } = config;
+        let info = url.as_str().into_connection_info().map_err(InvalidUrl)?;
+        // What is published arrives unasked, which the older protocol has no form for.
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        // Appends are small and wait for their answers: holding them back for more to send would cost each some 40 ms.
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        let client =
+            Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(InvalidUrl)?;
+
+        let mut tasks = JoinSet::new();
+        let (link, keep_up) = Connector::new(client.clone(), *response_timeout, Arc::new(drop)).start();
+        tasks.spawn(keep_up);
+        let subscriptions = Subscriptions::start(client, *response_timeout, &mut tasks);
+        let shared = Shared {
+            prefix: prefix.clone(),
+            retention: *retention,
+            clock,
+            scripts: Scripts::new(),
+            link,
+            subscriptions,
+            _tasks: tasks,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl Shared {
+    fn keys(&self, id: GenerationId) -> Keys {
+        Keys::new(&self.prefix, id)
+    }
+}
+
+#[async_trait]
+impl TokenLog for Redis {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        let shared = &self.shared;
+        let keys = shared.keys(id);
+        let grace = match spec.on_disconnect {
+            OnDisconnect::Detached => None,
+            OnDisconnect::CancelAfter(grace) => Some(grace),
+        };
+        let keep = spec.end_by.since(spec.created_at).saturating_add(shared.retention);
+        let mut script = shared.scripts.create.prepare_invoke();
+        script
+            .key(&keys.meta)
+            .key(&keys.entries)
+            .key(&keys.audience)
+            .arg(spec.fingerprint.as_bytes())
+            .arg(spec.created_at.as_millis())
+            .arg(spec.start_by.as_millis())
+            .arg(spec.end_by.as_millis())
+            .arg(millis(keep))
+            .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
+            .arg(millis(ATTEND_EVERY.saturating_add(grace.unwrap_or_default())));
+        let found: Option<Vec<u8>> = shared.link.script(&script).await.map_err(|outage| outage.about(id))?;
+        match found.map(<[u8; 32]>::try_from) {
+            None => Ok(Created::New),
+            Some(Ok(fingerprint)) => Ok(Created::Existing(Fingerprint::from_bytes(fingerprint))),
+            Some(Err(_)) => Err(LogError::unavailable("the stream has no valid fingerprint")),
+        }
+    }
+
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        Ok(Box::new(Writer::open(Arc::clone(&self.shared), id).await?))
+    }
+
+    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
+        page::read(&self.shared.link, &self.shared.keys(id), id, after, limit).await
+    }
+
+    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+        let channel = self.shared.keys(id).appended;
+        let hints = self.shared.subscriptions.listen(channel).await;
+        hints.map(Tail::new).map_err(|outage| outage.about(id))
+    }
+
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.shared.keys(id);
+        let mut script = self.shared.scripts.cancel.key(&keys.meta);
+        self.shared.link.script(script.arg(&keys.stop)).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.shared.keys(id);
+        let mut script = self.shared.scripts.attend.prepare_invoke();
+        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTEND_EVERY));
+        self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.shared.keys(id);
+        let mut script = self.shared.scripts.remove.prepare_invoke();
+        script.key(&keys.meta).key(&keys.entries).key(&keys.audience);
+        self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn ready(&self) -> Result<(), LogError> {
+        // A write says what a ping does not: a replica, a full memory, a disk that cannot be written to.
+        let mut write = ::redis::cmd("SET");
+        write.arg(format!("{}:ready", self.shared.prefix)).arg(1).arg("PX").arg(60_000);
+        self.shared.link.command(&write).await.map_err(LogError::unavailable)
+    }
+}
+
+/// Whole milliseconds, as commands take them: bounded, because the server adds the time of day.
+fn millis(duration: Duration) -> u64 {
+    const MOST: u64 = 1 << 50;
+    u64::try_from(duration.as_millis()).map_or(MOST, |millis| millis.clamp(1, MOST))
+}

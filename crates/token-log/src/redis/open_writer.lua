@@ -1,0 +1,31 @@
+#!lua
+-- Opens the write side as the next attempt. From here on every earlier writer is fenced.
+-- KEYS: meta, audience
+-- Answers: attempt, token of the writer, tail, reason to stop ('' for none)
+local meta, audience = KEYS[1], KEYS[2]
+
+local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace')
+local version, sealed, tail, cancelled, grace = unpack(state)
+if not version then
+  return redis.error_reply('NOTFOUND no such stream')
+end
+if version ~= '1' then
+  return redis.error_reply('FORMAT the stream has format ' .. version .. ', upgrade tokenwire')
+end
+if sealed then
+  return redis.error_reply('SEALED the stream is sealed')
+end
+
+local attempt = redis.call('HINCRBY', meta, 'attempt', 1)
+-- The number alone would not fence: a server that restarts from an older state issues it again. Its clock tells them apart.
+local time = redis.call('TIME')
+local writer = attempt .. '@' .. time[1] .. '.' .. time[2]
+redis.call('HSET', meta, 'writer', writer)
+
+local stop = ''
+if cancelled then
+  stop = 'requested'
+elseif grace and redis.call('EXISTS', audience) == 0 then
+  stop = 'abandoned'
+end
+return { attempt, writer, tonumber(tail), stop }

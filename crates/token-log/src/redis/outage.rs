@@ -1,0 +1,44 @@
+//! Why Redis did not do what it was asked, and what that means for the caller.
+
+use std::time::Duration;
+
+use ::redis::RedisError;
+use tokenwire_core::{GenerationId, LogError};
+
+/// Why Redis did not do what it was asked. Cheap to clone: one failed connection fails many commands.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Outage {
+    #[error("cannot connect to redis at {address}")]
+    Connect {
+        address: String,
+        #[source]
+        source: RedisError,
+    },
+    #[error("redis at {address} has version {version}, tokenwire needs 7.0 or newer")]
+    TooOld { address: String, version: String },
+    #[error("redis at {address} did not answer within {within:?}")]
+    Silent { address: String, within: Duration },
+    #[error("redis at {address} did not do what it was asked")]
+    Command {
+        address: String,
+        #[source]
+        source: RedisError,
+    },
+    #[error("the connection to redis was lost while subscribing")]
+    SubscriptionLost,
+}
+
+impl Outage {
+    /// What a caller of the port hears. The codes are those of our scripts.
+    pub(super) fn about(self, id: GenerationId) -> LogError {
+        match &self {
+            Self::Command { source, .. } => match source.code() {
+                Some("NOTFOUND") => LogError::NotFound(id),
+                Some("SEALED") => LogError::Sealed,
+                Some("FENCED") => LogError::Fenced,
+                _ => LogError::unavailable(self),
+            },
+            _ => LogError::unavailable(self),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading a stream: one transaction, so that entries, tail and phase are of one moment.
+
+use std::num::NonZeroUsize;
+
+use ::redis::Pipeline;
+use tokenwire_core::{
+    Entry, GenerationId, LogError, Seq, Timestamp,
+    token_log::{Page, Phase, Prefix},
+};
+
+use super::{connection::Link, keys::Keys};
+use crate::record::{Batch, DecodeError};
+
+/// The format of streams that this version reads and writes: the field `v` of their meta.
+const FORMAT: u32 = 1;
+
+/// How many entries of earlier attempts are read at once: a few round trips for a long answer.
+const PREFIX_PAGE: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+
+/// `v`, `attempt`, `tail`, `sealed`, `created_at`, `start_by`, `end_by`.
+type Meta = (Option<u32>, Option<u32>, Option<u64>, Option<u8>, Option<u64>, Option<u64>, Option<u64>);
+
+/// Batches as they are stored: their id, and the one field.
+type Batches = Vec<(String, (String, Vec<u8>))>;
+
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error("the stream has format {0}, this version of tokenwire knows {FORMAT}: upgrade")]
+    Format(u32),
+    #[error("the stream lacks some of what is fixed about it")]
+    Meta,
+    #[error("entry {0} is missing: redis has lost or evicted it (its maxmemory-policy has to be noeviction)")]
+    Missing(Seq),
+    #[error(transparent)]
+    Record(#[from] DecodeError),
+}
+
+/// Reads the entries right after the cursor, and how the stream stands.
+pub(super) async fn read(
+    link: &Link,
+    keys: &Keys,
+    id: GenerationId,
+    after: Seq,
+    limit: NonZeroUsize,
+) -> Result<Page, LogError> {
+    // A batch lies where its last entry does: those that end within the page, and the one that reaches over its edge.
+    let first = after.get().saturating_add(1);
+    let last = after.get().saturating_add(limit.get() as u64);
+    let mut transaction = Pipeline::new();
+    transaction
+        .atomic()
+        .cmd("HMGET")
+        .arg(&keys.meta)
+        .arg(&["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by"])
+        .cmd("XRANGE")
+        .arg(&keys.entries)
+        .arg(first)
+        .arg(last)
+        .cmd("XRANGE")
+        .arg(&keys.entries)
+        .arg(last.saturating_add(1))
+        .arg("+")
+        .arg(&["COUNT", "1"]);
+    let (meta, within, over): (Meta, Batches, Batches) =
+        link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
+    let (tail, phase) = standing(meta).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
+    let entries =
+        entries(within.into_iter().chain(over), after, tail, limit).map_err(LogError::unavailable)?;
+    Ok(Page { entries, tail, phase })
+}
+
+/// What the stream holds up to its tail, for a writer that has just become its only one.
+pub(super) async fn prefix(
+    link: &Link,
+    keys: &Keys,
+    id: GenerationId,
+    tail: Seq,
+) -> Result<Prefix, LogError> {
+    let mut prefix = Prefix::default();
+    let mut cursor = Seq::START;
+    while cursor < tail {
+        let page = read(link, keys, id, cursor, PREFIX_PAGE).await?;
+        page.entries.iter().for_each(|entry| prefix.push(entry));
+        // Never empty before the tail: `read` refuses gaps.
+        cursor = page.entries.last().map_or(tail, |entry| entry.seq);
+    }
+    Ok(prefix)
+}
+
+fn standing(meta: Meta) -> Result<Option<(Seq, Phase)>, Damage> {
+    let (Some(format), attempt, tail, sealed, created_at, start_by, end_by) = meta else { return Ok(None) };
+    if format != FORMAT {
+        return Err(Damage::Format(format));
+    }
+    let (Some(attempt), Some(tail), Some(created_at), Some(start_by), Some(end_by)) =
+        (attempt, tail, created_at, start_by, end_by)
+    else {
+        return Err(Damage::Meta);
+    };
+    let phase = match (sealed, attempt) {
+        (Some(_), _) => Phase::Sealed,
+        (None, 0) => Phase::Queued {
+            created_at: Timestamp::from_millis(created_at),
+            start_by: Timestamp::from_millis(start_by),
+        },
+        (None, _) => Phase::Running { end_by: Timestamp::from_millis(end_by) },
+    };
+    Ok(Some((Seq::new(tail), phase)))
+}
+
+/// The entries after the cursor, and proof that none is missing (I1).
+fn entries(
+    batches: impl Iterator<Item = (String, (String, Vec<u8>))>,
+    after: Seq,
+    tail: Seq,
+    limit: NonZeroUsize,
+) -> Result<Vec<Entry>, Damage> {
+    let mut entries = Vec::new();
+    let mut cursor = after;
+    for (_, (_, record)) in batches {
+        for entry in Batch::decode(&record)?.into_entries().skip_while(|entry| entry.seq <= after) {
+            if entries.len() == limit.get() {
+                return Ok(entries);
+            }
+            if entry.seq != cursor.next() {
+                return Err(Damage::Missing(cursor.next()));
+            }
+            cursor = entry.seq;
+            entries.push(entry);
+        }
+    }
+    if cursor < tail && entries.len() < limit.get() {
+        return Err(Damage::Missing(cursor.next()));
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwire_core::Event;
+
+    use super::*;
+
+    fn stored(first: u64, count: usize) -> (String, (String, Vec<u8>)) {
+        let event = Event::Delta { text: "x".into(), tokens: vec![] };
+        let batch =
+            Batch { first: Seq::new(first), at: Timestamp::from_millis(1), events: vec![event; count] };
+        (format!("{}-0", first + count as u64 - 1), ("b".into(), batch.encode()))
+    }
+
+    fn seqs(batches: &[(u64, usize)], after: u64, tail: u64, limit: usize) -> Result<Vec<u64>, Damage> {
+        let batches = batches.iter().map(|&(first, count)| stored(first, count));
+        let limit = NonZeroUsize::new(limit).unwrap();
+        let entries = entries(batches, Seq::new(after), Seq::new(tail), limit)?;
+        Ok(entries.iter().map(|entry| entry.seq.get()).collect())
+    }
+
+    #[test]
+    fn a_cursor_in_the_middle_of_a_batch_gets_its_rest() {
+        assert_eq!(seqs(&[(3, 4), (7, 1)], 4, 7, 9).unwrap(), [5, 6, 7]);
+        assert_eq!(seqs(&[(3, 4), (7, 1)], 4, 7, 1).unwrap(), [5]);
+    }
+
+    #[test]
+    fn a_hole_is_never_shown_as_a_stream() {
+        for (batches, after, tail) in
+            [(&[(2, 1)][..], 0, 2), (&[(1, 1), (3, 1)], 0, 3), (&[(1, 1)], 0, 2), (&[], 0, 1)]
+        {
+            assert!(matches!(seqs(batches, after, tail, 9), Err(Damage::Missing(_))), "{batches:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_of_a_later_version_is_refused_and_not_guessed_at() {
+        let later = (Some(FORMAT + 1), Some(1), Some(1), None, Some(1), Some(1), Some(1));
+        assert!(matches!(standing(later), Err(Damage::Format(2))));
+    }
+}

@@ -1,0 +1,73 @@
+//! The server-side scripts: everything that changes a stream does so in one of them, atomically.
+//!
+//! They refuse with an error code of their own (`NOTFOUND`, `SEALED`, `FENCED`, `LOST`, ...), which `outage.rs` turns into
+//! the port's errors. The flags line makes the server hold them to the keys they declare, and refuse a script that writes
+//! as a whole when it is out of memory. What frees memory or ends a stream may run even then.
+
+use ::redis::Script;
+
+pub(super) struct Scripts {
+    pub(super) create: Script,
+    pub(super) open_writer: Script,
+    pub(super) append: Script,
+    pub(super) seal: Script,
+    pub(super) cancel: Script,
+    pub(super) attend: Script,
+    pub(super) remove: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            create: Script::new(include_str!("create.lua")),
+            open_writer: Script::new(include_str!("open_writer.lua")),
+            append: Script::new(concat!("#!lua\n", include_str!("append.lua"))),
+            seal: Script::new(concat!("#!lua flags=allow-oom\n", include_str!("append.lua"))),
+            cancel: Script::new(include_str!("cancel.lua")),
+            attend: Script::new(include_str!("attend.lua")),
+            remove: Script::new(include_str!("remove.lua")),
+        }
+    }
+}
+
+impl std::fmt::Debug for Scripts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scripts").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// A cluster routes a script by the keys it is given: one that makes up a key works on one node and fails on three.
+    #[test]
+    fn scripts_touch_only_the_keys_they_are_given() {
+        for script in [
+            include_str!("create.lua"),
+            include_str!("open_writer.lua"),
+            include_str!("append.lua"),
+            include_str!("cancel.lua"),
+            include_str!("attend.lua"),
+            include_str!("remove.lua"),
+        ] {
+            let given: Vec<_> = script
+                .lines()
+                .filter_map(|line| line.strip_prefix("local ")?.split_once(" = "))
+                .filter(|(_, values)| values.starts_with("KEYS["))
+                .flat_map(|(names, values)| names.split(", ").zip(values.split(", ")))
+                .filter(|(_, value)| value.starts_with("KEYS["))
+                .map(|(name, _)| name)
+                .collect();
+            let calls = script.split("redis.call(").skip(1);
+            for call in calls {
+                let mut words = call.split([',', ')']).map(str::trim);
+                let command = words.next().unwrap();
+                let key = words.next().unwrap();
+                match command {
+                    "'TIME'" => {}
+                    "'PUBLISH'" => assert_eq!(key, "channel"),
+                    _ => assert!(given.contains(&key) || key == "unpack(KEYS", "{command} {key}"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The wake-ups of one process, from Redis' channels.
+//!
+//! One connection per process carries the subscriptions, one per channel that somebody here listens to, whatever the number
+//! of listeners. Whoever begins to listen hears so only once the server has confirmed: what is published from then on
+//! reaches them. After the connection was lost everything is subscribed again, and then everyone is told to look, since
+//! nobody knows what was missed (I7).
+//!
+//! What arrives is passed on by the task that reads the socket. There is no queue in between that could run full: a
+//! listener that falls behind is told to look, and a process that falls behind is cut off by the server and subscribes again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ::redis::{Client, PushInfo, PushKind, Value};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokenwire_core::token_log::Hint;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    connection::{Connector, Link, Up},
+    outage::Outage,
+};
+use crate::record::Batch;
+
+/// How many hints a listener may fall behind before it is told to read the log instead: one read of a page serves it better.
+const HINTS: usize = 16;
+
+/// How many may wait to be subscribed. They are taken all at once, so this fills only while the server is slow, and then
+/// callers wait here instead of at the socket.
+const WAITING: usize = 256;
+
+/// How many channels go into one command: an answer each, and no other command gets in between.
+const CHANNELS_AT_ONCE: usize = 512;
+
+/// How often a silent connection is asked for a sign of life. Followers look by themselves every few seconds anyway.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
+type Listener = broadcast::Receiver<Hint>;
+
+/// The door to the task that holds the subscriptions.
+#[derive(Clone, Debug)]
+pub(super) struct Subscriptions {
+    link: Link,
+    requests: mpsc::Sender<Request>,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Request {
+    channel: String,
+    confirmed: oneshot::Sender<Result<Listener, Outage>>,
+}
+
+impl Subscriptions {
+    /// Starts the tasks that keep the subscriptions, in `tasks`.
+    pub(super) fn start(client: Client, timeout: Duration, tasks: &mut JoinSet<()>) -> Self {
+        let channels = Arc::new(Channels::default());
+        let on_push = {
+            let channels = Arc::clone(&channels);
+            Arc::new(move |push| channels.deliver(push))
+        };
+        let (link, keep_up) = Connector::new(client, timeout, on_push).start();
+        tasks.spawn(keep_up);
+        let (requests, incoming) = mpsc::channel(WAITING);
+        let subscriber =
+            Subscriber { link: link.clone(), channels, incoming, deserted: FuturesUnordered::new() };
+        tasks.spawn(subscriber.run());
+        Self { link, requests, timeout }
+    }
+
+    /// Listens to a channel. When this returns, nothing that is published from now on is missed without a [`Hint::Look`].
+    pub(super) async fn listen(&self, channel: String) -> Result<Listener, Outage> {
+        // While the server is away, its reason is a better answer than a time-out.
+        self.link.up().await?;
+        let (confirmed, confirmation) = oneshot::channel();
+        let subscribed = async {
+            self.requests.send(Request { channel, confirmed }).await.map_err(|_| Outage::SubscriptionLost)?;
+            confirmation.await.unwrap_or(Err(Outage::SubscriptionLost))
+        };
+        tokio::time::timeout(self.timeout, subscribed).await.unwrap_or_else(|_| Err(self.link.silent()))
+    }
+}
+
+/// The channels that somebody here listens to.
+#[derive(Debug, Default)]
+struct Channels {
+    subscribed: Mutex<HashMap<String, broadcast::Sender<Hint>>>,
+}
+
+impl Channels {
+    fn deliver(&self, PushInfo { kind, data }: PushInfo) {
+        if kind != PushKind::Message {
+            return;
+        }
+        let mut data = data.into_iter();
+        let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) = (data.next(), data.next())
+        else {
+            return;
+        };
+        let Ok(channel) = String::from_utf8(channel) else { return };
+        let Some(hints) = self.lock().get(&channel).cloned() else { return };
+        // A message that is no batch (a call to look, or a format of a newer version) is a hint all the same.
+        let hint = Batch::decode(&message)
+            .map_or(Hint::Look, |batch| Hint::Appended(batch.into_entries().collect()));
+        // Nobody listens any more: the subscriber will notice.
+        let _ = hints.send(hint);
+    }
+
+    fn look(&self) {
+        for hints in self.lock().values() {
+            let _ = hints.send(Hint::Look);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, broadcast::Sender<Hint>>> {
+        // Nothing panics while holding the lock, and a map of channels is whole at every instant.
+        self.subscribed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that subscribes and unsubscribes. The only one that adds and removes channels.
+struct Subscriber {
+    link: Link,
+    channels: Arc<Channels>,
+    incoming: mpsc::Receiver<Request>,
+    /// For each channel, the end of its last listener.
+    deserted: FuturesUnordered<BoxFuture<'static, String>>,
+}
+
+impl Subscriber {
+    async fn run(mut self) {
+        while !self.incoming.is_closed()
+            && let Some(up) = self.link.wait_until_up().await
+        {
+            if let Err(outage) = self.serve(up.clone()).await {
+                let cause: &(dyn std::error::Error + 'static) = &outage;
+                tracing::warn!(cause, "cannot keep the subscriptions; connecting again");
+                up.give_up();
+            }
+        }
+    }
+
+    /// Works on one connection until it is lost, or nobody is left who could ask.
+    async fn serve(&mut self, mut up: Up) -> Result<(), Outage> {
+        self.subscribe_again(&mut up).await?;
+        self.channels.look();
+        let mut ping = interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut requests = Vec::new();
+        loop {
+            // All of these may be dropped: none has taken anything before it is ready.
+            tokio::select! {
+                () = up.lost() => return Ok(()),
+                taken = self.incoming.recv_many(&mut requests, CHANNELS_AT_ONCE) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                    self.subscribe(&mut up, requests.drain(..)).await;
+                }
+                Some(channel) = self.deserted.next() => self.leave(&mut up, channel).await?,
+                _ = ping.tick() => {
+                    let answer = ::redis::cmd("PING").exec_async(&mut up.connection).await;
+                    up.check(answer)?;
+                }
+            }
+        }
+    }
+
+    async fn subscribe_again(&mut self, up: &mut Up) -> Result<(), Outage> {
+        let channels: Vec<_> = self.channels.lock().keys().cloned().collect();
+        for channels in channels.chunks(CHANNELS_AT_ONCE) {
+            let answer = up.connection.subscribe(channels).await;
+            up.check(answer)?;
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&mut self, up: &mut Up, requests: impl Iterator<Item = Request>) {
+        let mut fresh = Vec::new();
+        // In the map before the command is sent: what follows the confirmation finds its way.
+        let waiting: Vec<_> = {
+            let mut subscribed = self.channels.lock();
+            requests
+                .map(|Request { channel, confirmed }| {
+                    let hints = subscribed.entry(channel.clone()).or_insert_with(|| {
+                        let hints = broadcast::channel(HINTS).0;
+                        fresh.push(channel.clone());
+                        hints
+                    });
+                    (confirmed, hints.subscribe())
+                })
+                .collect()
+        };
+        for channel in &fresh {
+            self.watch(channel.clone());
+        }
+        let outcome = if fresh.is_empty() {
+            Ok(())
+        } else {
+            let answer = up.connection.subscribe(&fresh).await;
+            up.check(answer)
+        };
+        if outcome.is_err() {
+            // These were never subscribed: the next listener shall try again.
+            let mut subscribed = self.channels.lock();
+            for channel in &fresh {
+                subscribed.remove(channel);
+            }
+        }
+        for (confirmed, listener) in waiting {
+            // Whoever gave up waiting takes its listener along.
+            let _ = confirmed.send(outcome.clone().map(|()| listener));
+        }
+    }
+
+    /// Waits, in the background, for the last listener of a channel to go.
+    fn watch(&self, channel: String) {
+        let Some(hints) = self.channels.lock().get(&channel).cloned() else { return };
+        let gone = async move {
+            hints.closed().await;
+            channel
+        };
+        self.deserted.push(gone.boxed());
+    }
+
+    async fn leave(&mut self, up: &mut Up, channel: String) -> Result<(), Outage> {
+        {
+            let mut subscribed = self.channels.lock();
+            match subscribed.get(&channel) {
+                Some(hints) if hints.receiver_count() == 0 => drop(subscribed.remove(&channel)),
+                Some(_) => {
+                    drop(subscribed);
+                    self.watch(channel);
+                    return Ok(());
+                }
+                None => return Ok(()),
+            }
+        }
+        let answer = up.connection.unsubscribe(channel).await;
+        up.check(answer)
+    }
+}
