@@ -39,6 +39,7 @@ export class Answer {
   finishReason = null;
   usage = null;
   message = null;
+  cause = null;
   unsent = false;
 
   /** When it was asked, when the first piece was seen live, when it ended: null where this device does not know. */
@@ -89,15 +90,14 @@ export class Answer {
       case 'queued':
         this.phase = 'queued';
         break;
-      case 'started':
-        this.phase = 'streaming';
-        this.attempt = event.attempt ?? null;
-        this.region = event.region ?? null;
-        break;
       case 'rewind':
         this.pieces = 0;
         this.rewound = true;
         this.#arrivals = [];
+        this.#start(event);
+        break;
+      case 'started':
+        this.#start(event);
         break;
       case 'text':
         this.#piece(now);
@@ -116,6 +116,12 @@ export class Answer {
         this.#finish(event.type, event, now);
         break;
     }
+  }
+
+  #start({ attempt = null, region = null }) {
+    this.phase = 'streaming';
+    this.attempt = attempt;
+    this.region = region;
   }
 
   #piece(now) {
@@ -137,6 +143,7 @@ export class Answer {
     this.stopping = false;
     this.catchingUp = false;
     this.message = event.message ?? null;
+    this.cause = event.cause ?? null;
     this.unsent = event.unsent ?? false;
     this.finishReason = event.finish_reason ?? null;
     this.usage = event.usage ?? null;
@@ -170,6 +177,7 @@ export class Answer {
     switch (this.phase) {
       case 'cancelled':
         if (this.unsent) return 'It was stopped before the server took it.';
+        if (this.cause === 'abandoned') return 'It was stopped because nobody was reading it.';
         return this.pieces > 0 ? 'It was stopped here. The text so far is kept.' : 'It was stopped before it began.';
       case 'timeout':
         return 'It ran out of time. What was written so far is above.';
@@ -195,7 +203,7 @@ export class Answer {
         unavailable: sentence(message),
       }[cause];
       const seconds = Math.ceil((until - now) / 1_000);
-      const next = seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again…';
+      const next = seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…';
       const kept = this.phase === 'sending' ? '' : ' The answer goes on where it was.';
       return `${what} ${next}${kept}`;
     }

@@ -159,8 +159,8 @@ function show() {
   const { state, active } = answer;
   const section = $('answer');
   section.setAttribute('aria-busy', String(active));
-  $('chip').dataset.state = state;
-  set($('chip-label'), answer.label);
+  section.dataset.state = state;
+  set($('chip'), answer.label);
   set($('origin'), origin(answer));
   $('text').classList.toggle('live', active && state === 'streaming');
 
@@ -292,14 +292,15 @@ function newPrompt() {
 
 async function copyFrom(button, value, done) {
   const copied = await copy(value);
-  const label = button.textContent;
-  if (button.dataset.busy) return;
-  button.dataset.busy = 'true';
-  button.textContent = copied ? 'Copied' : 'Not allowed';
   announce(copied ? done : 'The browser does not allow copying.');
+  if (button.dataset.result) return;
+  const label = button.querySelector('span');
+  const before = label.textContent;
+  button.dataset.result = copied ? 'copied' : 'refused';
+  label.textContent = copied ? 'Copied' : 'Not allowed';
   setTimeout(() => {
-    button.textContent = label;
-    delete button.dataset.busy;
+    label.textContent = before;
+    delete button.dataset.result;
   }, 1_500);
 }
 

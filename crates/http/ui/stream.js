@@ -45,7 +45,7 @@ const CLOCK = {
  *
  * then what happened, as the server says it, and what became of `stop`:
  *
- *     queued | started { attempt, region? } | rewind { attempt } | text { text }
+ *     queued | started { attempt, region? } | rewind { attempt?, region? } | text { text }
  *     stopping | unstoppable { message }
  *
  * and exactly one last word, unless it is closed before:
@@ -92,8 +92,9 @@ export class AnswerStream {
     for (let failures = 0; !this.#over; ) {
       const broken = await this.#connect();
       if (this.#over) return;
-      failures = broken.wasOpen ? 0 : failures + 1;
+      if (broken.wasOpen) failures = 0;
       const pause = Math.max(this.#backoff(failures), broken.atLeast ?? 0);
+      failures += 1;
       this.#on({ type: 'waiting', cause: broken.cause, message: broken.message, until: this.#clock.now() + pause });
       await this.#pause(pause);
     }

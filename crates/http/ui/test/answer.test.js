@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Answer } from '../answer.js';
+
+/** An answer that was told these events, each at its time in milliseconds after it was asked. */
+function told(events, known = { phase: 'sending', askedAt: 0 }) {
+  const answer = new Answer(known);
+  for (const [at, event] of events) answer.apply(typeof event === 'string' ? { type: event } : event, at);
+  return answer;
+}
+
+const TEXT = { type: 'text', text: 'a' };
+const CONNECTED = [[10, 'accepted'], [10, 'connected'], [10, 'caught-up'], [20, 'queued']];
+const STARTED = [...CONNECTED, [100, { type: 'started', attempt: 1, region: 'EAST-1' }]];
+const LOST = { type: 'waiting', cause: 'lost', until: 5_000 };
+
+test('the states follow what happens', () => {
+  const ended = (outcome) => ({ type: 'ended', outcome });
+  const cases = [
+    [[], 'Sending'],
+    [CONNECTED, 'Queued'],
+    [STARTED, 'Streaming'],
+    [[...STARTED, [200, LOST]], 'Reconnecting'],
+    [[...STARTED, [200, LOST], [300, 'connected']], 'Streaming'],
+    [[...STARTED, [200, 'stopping']], 'Stopping'],
+    [[...STARTED, [200, 'stopping'], [300, { type: 'unstoppable', message: 'no' }]], 'Streaming'],
+    [[...STARTED, [200, ended('done')]], 'Done'],
+    [[...STARTED, [200, ended('cancelled')]], 'Cancelled'],
+    [[...STARTED, [200, ended('timeout')]], 'Timed out'],
+    [[...STARTED, [200, ended('error')]], 'Failed'],
+    [[...CONNECTED, [200, ended('expired')]], 'Expired'],
+    [[[10, 'gone']], 'Gone'],
+  ];
+  for (const [events, label] of cases) assert.equal(told(events).label, label);
+});
+
+test('figures are those of what was seen live', () => {
+  const answer = told([...STARTED, [500, TEXT], [600, TEXT], [700, TEXT]]);
+  assert.deepEqual(answer.figures(700), { first: '500 ms', pieces: '3', rate: '10 /s', elapsed: '700 ms' });
+});
+
+test('the figures of an ended answer stand still', () => {
+  const answer = told([...STARTED, [500, TEXT], [1_500, TEXT], [2_500, TEXT], [2_500, { type: 'ended', outcome: 'done' }]]);
+  assert.deepEqual(answer.figures(99_000), { first: '500 ms', pieces: '3', rate: '1.0 /s', elapsed: '2.5 s' });
+});
+
+test('a backlog counts as pieces and says nothing about time', () => {
+  const answer = told(
+    [[5_000, 'connected'], [5_010, TEXT], [5_010, TEXT], [5_020, { type: 'ended', outcome: 'done' }]],
+    { askedAt: 0 },
+  );
+  assert.deepEqual(answer.figures(9_000), { first: null, pieces: '2', rate: null, elapsed: null });
+});
+
+test('figures that this device knows survive a reload', () => {
+  const answer = told(
+    [[5_000, 'connected'], [5_010, TEXT], [5_010, TEXT], [5_020, { type: 'ended', outcome: 'done' }]],
+    { askedAt: 0, firstAt: 400, endedAt: 1_400 },
+  );
+  assert.deepEqual(answer.figures(9_000), { first: '400 ms', pieces: '2', rate: '1.0 /s', elapsed: '1.4 s' });
+});
+
+test('a pause in the connection does not count into the rate', () => {
+  const answer = told([...STARTED, [500, TEXT], [600, LOST], [3_000, 'connected'], [3_000, TEXT], [3_100, 'caught-up'], [3_200, TEXT]]);
+  assert.equal(answer.figures(3_200).rate, null);
+  answer.apply(TEXT, 3_300);
+  assert.equal(answer.figures(3_300).rate, '10 /s');
+});
+
+test('a rewind starts the pieces over and says so', () => {
+  const answer = told([...STARTED, [500, TEXT], [600, { type: 'rewind', attempt: 2, region: 'WEST-1' }]]);
+  assert.equal(answer.figures(600).pieces, '0');
+  assert.equal(answer.attempt, 2);
+  assert.equal(answer.region, 'WEST-1');
+  assert.match(answer.notice(600), /start over/);
+});
+
+test('a reader is told what happens next', () => {
+  const notice = (events, now = 3_000) => told(events).notice(now)?.replaceAll('\u00a0', ' ');
+  const end = (outcome, more) => [[900, { type: 'ended', outcome, ...more }]];
+  const busy = { type: 'waiting', cause: 'unavailable', message: 'prompts cannot be accepted now', until: 5_000 };
+  assert.equal(notice([...STARTED, [900, LOST]]), 'The connection is lost. Trying again in 2 s. The answer goes on where it was.');
+  assert.equal(notice([...STARTED, [900, LOST]], 5_000), 'The connection is lost. Trying again… The answer goes on where it was.');
+  assert.equal(notice([[900, busy]]), 'Prompts cannot be accepted now. Trying again in 2 s.');
+  assert.equal(notice(CONNECTED), 'Waiting for a free worker.');
+  assert.equal(notice([...STARTED, [800, TEXT], ...end('cancelled')]), 'It was stopped here. The text so far is kept.');
+  assert.equal(notice([...STARTED, ...end('cancelled', { cause: 'abandoned' })]), 'It was stopped because nobody was reading it.');
+  assert.equal(notice([...STARTED, ...end('error', { message: 'context is full' })]), 'Context is full.');
+  assert.equal(notice([...STARTED, ...end('done', { finish_reason: 'stop' })]), undefined);
+});
