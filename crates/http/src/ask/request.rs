@@ -125,7 +125,7 @@ mod tests {
         ] {
             match parse(body) {
                 Err(Error::Field { field: found, message: said }) => {
-                    assert_eq!((found, &*said), (field, message))
+                    assert_eq!((found, &*said), (field, message));
                 }
                 other => panic!("{body}: {other:?}"),
             }

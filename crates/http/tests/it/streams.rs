@@ -1,0 +1,89 @@
+//! What happens to an open stream: silence, a drain, a log that is gone, a reader that leaves.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokenwire_core::TextSoFar;
+use tokenwire_http::Config;
+use tokio::time::Instant;
+
+use crate::support::{Stage, delta, piece, started, text};
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_filled_with_comments() {
+    let stage = Stage::new();
+    let id = stage.queued().await;
+    let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
+    piece(&mut body).await.unwrap().unwrap();
+    for _ in 0..3 {
+        let before = Instant::now();
+        assert_eq!(piece(&mut body).await.unwrap().unwrap(), ":\n\n");
+        assert_eq!(before.elapsed(), Duration::from_secs(10));
+    }
+    stage.write(id, &[started(1, TextSoFar::Kept)]).await;
+    assert!(piece(&mut body).await.unwrap().unwrap().starts_with("id: 1\nevent: started\n"));
+}
+
+#[tokio::test]
+async fn a_drain_aborts_streams_and_never_ends_them_politely() {
+    let stage = Stage::new();
+    let id = stage.written(&[started(1, TextSoFar::Kept), delta("Hi")]).await;
+    let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
+    piece(&mut body).await.unwrap().unwrap();
+    piece(&mut body).await.unwrap().unwrap();
+    stage.drain.cancel();
+    piece(&mut body).await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
+async fn a_reader_who_comes_while_draining_is_cut_rather_than_refused() {
+    // An EventSource gives up for good on a 503; it reconnects after a cut.
+    let stage = Stage::new();
+    let id = stage.queued().await;
+    stage.drain.cancel();
+    let response = stage.get(&format!("/ask/{id}"), &[]).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    assert!(piece(&mut body).await.unwrap().unwrap().starts_with("retry: 1000\n\n"));
+    piece(&mut body).await.unwrap().unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_forgotten_while_it_is_read_is_aborted() {
+    let stage = Stage::with(Config { heartbeat: Duration::from_secs(3600), ..Config::default() });
+    let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
+    let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
+    piece(&mut body).await.unwrap().unwrap();
+    piece(&mut body).await.unwrap().unwrap();
+    stage.log.remove(id).await.unwrap();
+    piece(&mut body).await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
+async fn one_stream_too_many_is_told_to_come_back_until_a_reader_leaves() {
+    let stage = Stage::with(Config { max_streams: 2, ..Config::default() });
+    let id = stage.queued().await;
+    let path = format!("/ask/{id}");
+    let first = stage.get(&path, &[]).await;
+    let second = stage.post(r#"{"query": "Hello"}"#).await;
+    assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+    for refused in [stage.get(&path, &[]).await, stage.post(r#"{"query": "Hello"}"#).await] {
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()["retry-after"], "2");
+        assert!(text(refused).await.contains(r#""type":"too_many_streams""#));
+    }
+    drop(first);
+    assert_eq!(stage.get(&path, &[]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn answers_without_a_stream_give_their_permit_back() {
+    let stage = Stage::with(Config { max_streams: 1, ..Config::default() });
+    let unknown = format!("/ask/{}", tokenwire_core::GenerationId::fresh());
+    let id = stage.queued().await;
+    for _ in 0..3 {
+        assert_eq!(stage.get(&unknown, &[]).await.status(), StatusCode::NOT_FOUND);
+        let head = stage.call(axum::http::Method::HEAD, &format!("/ask/{id}"), &[], String::new()).await;
+        assert_eq!(head.status(), StatusCode::OK);
+    }
+}

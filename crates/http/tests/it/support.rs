@@ -1,0 +1,243 @@
+//! A stage: front ends over memory, with the test as the worker.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    http::{Method, Request, Response},
+};
+use token_log::memory::MemoryLog;
+use tokenwire_core::{
+    Attempt, Event, FinishReason, GenerateRequest, GenerationId, Generations, Job, JobQueue, Lease,
+    ModelName, Prompt, QueueError, SystemClock, TextSoFar, TokenLog, Usage,
+    catalogue::ModelNames,
+    generations::{Limits, Submission},
+    token_log::OnDisconnect,
+};
+use tokenwire_http::Config;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// How long a test waits for what must come: far longer than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Stage {
+    pub(crate) log: Arc<dyn TokenLog>,
+    pub(crate) generations: Generations,
+    pub(crate) config: Config,
+    pub(crate) drain: CancellationToken,
+    pub(crate) router: Router,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let log = MemoryLog::new(Arc::new(SystemClock), Duration::from_secs(3600));
+        Self::over(Arc::new(log), Arc::new(Unattended), config)
+    }
+
+    pub(crate) fn over(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, config: Config) -> Self {
+        let models =
+            ModelNames::new(ModelName::new("simulated").unwrap(), [ModelName::new("other").unwrap()]);
+        let limits = Limits { queue_time: Duration::from_secs(60), run_time: Duration::from_secs(60) };
+        let generations = Generations::new(Arc::clone(&log), queue, Arc::new(SystemClock), models, limits);
+        let drain = CancellationToken::new();
+        let router = tokenwire_http::router(generations.clone(), &config, drain.clone());
+        Self { log, generations, config, drain, router }
+    }
+
+    /// A generation that no worker has begun.
+    pub(crate) async fn queued(&self) -> GenerationId {
+        let request = GenerateRequest {
+            model: ModelName::new("simulated").unwrap(),
+            prompt: Prompt::new("Hello").unwrap(),
+        };
+        let id = GenerationId::fresh();
+        let submission = Submission { id, request, on_disconnect: OnDisconnect::Detached };
+        self.generations.submit(submission).await.unwrap();
+        id
+    }
+
+    /// A generation with these entries, sealed when the last of them is terminal.
+    pub(crate) async fn written(&self, events: &[Event]) -> GenerationId {
+        let id = self.queued().await;
+        self.write(id, events).await;
+        id
+    }
+
+    pub(crate) async fn write(&self, id: GenerationId, events: &[Event]) {
+        let mut writer = self.log.open_writer(id).await.unwrap();
+        for event in events {
+            if event.is_terminal() {
+                writer.seal(event).await.unwrap();
+            } else {
+                writer.append(std::slice::from_ref(event)).await.unwrap();
+            }
+        }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).unwrap();
+        timeout(PATIENCE, self.router.clone().oneshot(request)).await.expect("an answer").unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
+        self.call(Method::GET, path, headers, Body::empty()).await
+    }
+
+    pub(crate) async fn post(&self, body: &str) -> Response<Body> {
+        self.call(Method::POST, "/ask", &[JSON], body.to_owned()).await
+    }
+
+    /// Serves the stage on a socket.
+    pub(crate) async fn serve(&self) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        let (generations, config) = (self.generations.clone(), self.config.clone());
+        tasks.spawn(tokenwire_http::serve(listener, generations, config, soft.clone(), hard.clone()));
+        Server { address, soft, hard, tasks }
+    }
+}
+
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+
+pub(crate) fn started(attempt: u32, text: TextSoFar) -> Event {
+    Event::Started { attempt: Attempt::new(attempt), text, region: Some("EAST-1".to_owned()) }
+}
+
+pub(crate) fn delta(text: &str) -> Event {
+    Event::Delta { text: text.to_owned(), tokens: Vec::new() }
+}
+
+pub(crate) fn done() -> Event {
+    Event::Finished { reason: FinishReason::Stop, usage: Usage { input_tokens: 1, output_tokens: 2 } }
+}
+
+/// A whole body as text, which must end politely.
+pub(crate) async fn text(response: Response<Body>) -> String {
+    let body = timeout(PATIENCE, to_bytes(response.into_body(), usize::MAX)).await.expect("an end").unwrap();
+    utf8(&body)
+}
+
+/// The next piece of a streaming body; `None` at its polite end.
+pub(crate) async fn piece(body: &mut Body) -> Option<Result<String, axum::Error>> {
+    use http_body_util::BodyExt;
+    let frame = timeout(PATIENCE, body.frame()).await.expect("a piece")?;
+    Some(frame.map(|frame| utf8(&frame.into_data().expect("no trailers"))))
+}
+
+fn utf8(bytes: &Bytes) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8, and no frame cut inside a character")
+}
+
+/// A queue that no worker attends: the tests write the streams themselves.
+#[derive(Debug)]
+struct Unattended;
+
+#[async_trait]
+impl JobQueue for Unattended {
+    async fn enqueue(&self, _: &Job) -> Result<(), QueueError> {
+        Ok(())
+    }
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+    async fn ready(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+/// A server on a socket; a hard stop when dropped.
+pub(crate) struct Server {
+    address: SocketAddr,
+    pub(crate) soft: CancellationToken,
+    pub(crate) hard: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    pub(crate) async fn connect(&self) -> Connection {
+        let stream =
+            timeout(PATIENCE, TcpStream::connect(self.address)).await.expect("a connection").unwrap();
+        Connection { stream, received: Vec::new() }
+    }
+
+    /// One request on a connection of its own; everything that came back.
+    pub(crate) async fn exchange(&self, request: &str) -> String {
+        let mut connection = self.connect().await;
+        connection.send(request).await;
+        connection.rest().await
+    }
+
+    pub(crate) async fn refuses_connections(&self) -> bool {
+        TcpStream::connect(self.address).await.is_err()
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) async fn ended(&mut self) {
+        timeout(PATIENCE, self.tasks.join_next()).await.expect("the end of the server").unwrap().unwrap();
+    }
+}
+
+/// A connection that speaks whatever the test says.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        // A server that has answered may close before it has read everything.
+        let _ = timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await.expect("room to write");
+    }
+
+    /// Everything received so far, once it contains this.
+    pub(crate) async fn until(&mut self, expected: &str) -> String {
+        loop {
+            let received = String::from_utf8_lossy(&self.received).into_owned();
+            if received.contains(expected) {
+                return received;
+            }
+            assert!(self.read().await, "the connection ended before {expected:?}, after {received:?}");
+        }
+    }
+
+    /// Everything received until the server closed.
+    pub(crate) async fn rest(mut self) -> String {
+        while self.read().await {}
+        String::from_utf8_lossy(&self.received).into_owned()
+    }
+
+    async fn read(&mut self) -> bool {
+        match timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await.expect("bytes, or an end") {
+            Ok(count) => count > 0,
+            Err(_) => false,
+        }
+    }
+}
