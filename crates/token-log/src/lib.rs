@@ -3,5 +3,7 @@
 //! Adapters never see each other. What they share is the stored form of a batch (`record`) and the wake-ups of one process
 //! (`tails`).
 
+pub mod embedded;
+
 mod record;
 mod tails;

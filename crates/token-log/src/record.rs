@@ -26,8 +26,13 @@ impl Batch {
     }
 
     pub(crate) fn decode(record: &[u8]) -> Result<Self, DecodeError> {
+        serde_json::from_slice(Self::body(record)?).map_err(DecodeError::Malformed)
+    }
+
+    /// The part after the version, of a record of a version that is known.
+    pub(crate) fn body(record: &[u8]) -> Result<&[u8], DecodeError> {
         match record.split_first() {
-            Some((&VERSION, json)) => serde_json::from_slice(json).map_err(DecodeError::Malformed),
+            Some((&VERSION, body)) => Ok(body),
             Some((&version, _)) => Err(DecodeError::Version(version)),
             None => Err(DecodeError::Empty),
         }

@@ -1,0 +1,351 @@
+//! The token log on one machine: streams in a journal on disk, and an index of them in memory.
+//!
+//! Every change of a stream is a record in one journal for all streams, and takes effect when the journal has committed it,
+//! in the order of the journal: a batch is visible, and announced, once it is durable and not before (I2); and what an older
+//! writer had on the way is refused behind a newer opening (I3), now and whenever the log is opened again. The index
+//! holds where each batch lies, not its text.
+//!
+//! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
+
+mod index;
+mod records;
+mod replay;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{fmt, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use journal::{Disk, Journal, JournalError, Medium, Options, Position, ReadError};
+use tokenwire_core::{
+    Clock, Entry, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    token_log::{Created, Hint, Page, Prefix, StreamSpec, Tail},
+};
+use tokio::{sync::oneshot, task::spawn_blocking};
+
+use self::{
+    index::{Claim, Index},
+    records::{Change, DecodeError, Record, StreamNumber},
+    replay::Replay,
+    stream::{Placed, Refused, Stream, View},
+    writer::Writer,
+};
+use crate::{record::Batch, tails::Tails};
+
+/// How the embedded log keeps streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// What an append waits for: `Commit` for the disk, which survives a loss of power; `Os` for the operating system,
+    /// which survives the death of this process alone. Default: `Commit`.
+    pub sync: journal::Sync,
+    /// The size of the files that the log consists of, in bytes, at most 1 GiB. Space is given back file by file, once no
+    /// kept stream has anything in it. Default: 64 MiB.
+    pub segment_bytes: u64,
+    /// How long a stream is kept after its seal; one without a seal, after the time when it should have had one. Default:
+    /// 24 hours.
+    pub retention: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let Options { segment_bytes, sync } = Options::default();
+        Self { sync, segment_bytes, retention: Duration::from_secs(24 * 60 * 60) }
+    }
+}
+
+/// The log in one directory.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    retention: Duration,
+}
+
+/// What writers need of the log.
+struct Shared {
+    journal: Journal,
+    index: Arc<Index>,
+    tails: Arc<Tails>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Embedded {
+    /// Opens the log in this directory, creating both if need be. Blocks while it reads all of it once. Damage is logged
+    /// and costs no more than what it hit.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(Disk), dir, config, clock)
+    }
+
+    fn open_on(
+        medium: Arc<dyn Medium>,
+        dir: &Path,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let Config { sync, segment_bytes, retention } = config;
+        let mut replay = Replay::default();
+        let journal = Journal::open_on(medium, dir, Options { segment_bytes, sync }, |at, bytes| {
+            replay.record(at, bytes);
+        })?;
+        let index = Arc::new(replay.finish()?);
+        let log =
+            Self { shared: Arc::new(Shared { journal, index, tails: Arc::default(), clock }), retention };
+        // What was forgotten before and still lies in a segment that others need.
+        log.forget_expired();
+        Ok(log)
+    }
+
+    /// Forgets the streams whose retention time is over, and gives the space back that nobody needs any more. To be called
+    /// every minute or so.
+    pub async fn sweep(&self) {
+        // The order matters: every record in a segment that is not active now is in the index.
+        let segments = self.shared.journal.segments();
+        self.forget_expired();
+        let used = self.shared.index.segments();
+        // Oldest first, and none before an older one: what a record takes back never comes back by outliving it.
+        let unused: Vec<_> = segments
+            .into_iter()
+            .take_while(|segment| !segment.active && !used.contains(&segment.id))
+            .map(|segment| segment.id)
+            .collect();
+        if unused.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let removing = spawn_blocking(move || {
+            unused.into_iter().try_for_each(|segment| {
+                tracing::info!(segment, "giving back a part of the token log that nobody needs any more");
+                shared.journal.remove(segment)
+            })
+        });
+        match removing.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "could not delete a part of the token log; trying again later");
+            }
+            Err(error) => tracing::error!(%error, "deleting parts of the token log broke off"),
+        }
+    }
+
+    /// Waits until the log can never be written again, because its disk failed in a way that leaves nobody knowing what it
+    /// holds. The process should end then: opening the log finds out.
+    pub fn poisoned(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.shared.journal.poisoned()
+    }
+
+    fn forget_expired(&self) {
+        let now = self.shared.clock.now();
+        for stream in self.shared.index.all() {
+            if stream.is_kept() && stream.ended_at().after(self.retention) <= now {
+                tracing::debug!(generation.id = %stream.id, "forgetting a generation");
+                self.shared.index.forget(&stream);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TokenLog for Embedded {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        let record =
+            |number| Record { stream: number, change: Change::Created { id, spec: spec.clone() } }.encode();
+        loop {
+            // Before the claim: nothing may be dropped between the claim and the record.
+            let room = self.shared.reserve(record(StreamNumber(0)).len()).await?;
+            let stream = match self.shared.index.claim(id, spec) {
+                Claim::Ours(stream) => stream,
+                Claim::Theirs(stream) if stream.is_kept() => {
+                    return Ok(Created::Existing(stream.spec.fingerprint));
+                }
+                Claim::Theirs(stream) => {
+                    drop(room);
+                    stream.settled.cancelled().await;
+                    continue;
+                }
+            };
+            let (outcome, created) = oneshot::channel();
+            let index = Arc::clone(&self.shared.index);
+            let payload = record(stream.number);
+            self.shared.journal.submit(room, payload, move |committed| {
+                match &committed {
+                    Ok(at) => stream.created(*at),
+                    Err(_) => index.forget(&stream),
+                }
+                // A caller that has gone asks again: creating twice is creating once.
+                let _ = outcome.send(committed);
+            });
+            return received(created).await.map(|_| Created::New);
+        }
+    }
+
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let stream = self.shared.index.kept(id)?;
+        let (attempt, cancellation, view) = loop {
+            let attempt = stream.next_attempt()?;
+            let opened = self
+                .shared
+                .commit(&stream, Change::Opened { attempt }, move |stream, at| stream.opened(attempt, at));
+            match opened.await? {
+                Ok((cancellation, view)) => break (attempt, cancellation, view),
+                // Overtaken by an opening with a higher number: be the newest with the next.
+                Err(Refused::Fenced) => {}
+                Err(refused) => return Err(stream.error(refused)),
+            }
+        };
+        let mut so_far = Prefix::default();
+        for entry in self.shared.entries(&stream, view.batches).await? {
+            so_far.push(&entry);
+        }
+        tracing::debug!(generation.id = %id, %attempt, seq = %view.tail, "opened a stream");
+        Ok(Box::new(Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, so_far, view.tail)))
+    }
+
+    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
+        let stream = self.shared.index.kept(id)?;
+        let View { batches, tail, phase } = stream.view(after, limit.get())?;
+        let mut entries = self.shared.entries(&stream, batches).await?;
+        entries.retain(|entry| entry.seq > after);
+        entries.truncate(limit.get());
+        Ok(Page { entries, tail, phase })
+    }
+
+    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+        Ok(self.shared.tails.listen(id))
+    }
+
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        let stream = self.shared.index.kept(id)?;
+        if stream.wants_cancel()? {
+            self.shared.commit(&stream, Change::Cancelled, Stream::cancelled).await?;
+        }
+        Ok(())
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        if let Ok(stream) = self.shared.index.kept(id) {
+            stream.attend();
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        let Ok(stream) = self.shared.index.kept(id) else { return Ok(()) };
+        let (index, tails) = (Arc::clone(&self.shared.index), Arc::clone(&self.shared.tails));
+        let removed = self.shared.commit(&stream, Change::Removed, move |stream, _| {
+            index.forget(stream);
+            tails.announce(id, Hint::Look);
+        });
+        removed.await
+    }
+
+    async fn ready(&self) -> Result<(), LogError> {
+        self.shared.journal.ready().map_err(LogError::unavailable)
+    }
+}
+
+impl Shared {
+    async fn reserve(&self, bytes: usize) -> Result<journal::Room, LogError> {
+        self.journal.reserve(bytes).await.map_err(LogError::unavailable)
+    }
+
+    /// Writes one change of a stream down and lets it take effect, `apply`, in the order of the journal: then, whether or
+    /// not the future is still there. Gives what `apply` gave.
+    async fn commit<T: Send + 'static>(
+        &self,
+        stream: &Arc<Stream>,
+        change: Change<'_>,
+        apply: impl FnOnce(&Stream, Position) -> T + Send + 'static,
+    ) -> Result<T, LogError> {
+        let payload = Record { stream: stream.number, change }.encode();
+        let room = self.reserve(payload.len()).await?;
+        let (outcome, applied) = oneshot::channel();
+        let stream = Arc::clone(stream);
+        self.journal.submit(room, payload, move |committed| {
+            // Nobody waits any more: it has happened all the same.
+            let _ = outcome.send(committed.map(|at| apply(&stream, at)));
+        });
+        received(applied).await
+    }
+
+    /// The entries of some batches. On a thread that may block, once for all of them: what is read here is mostly in the
+    /// system's cache, but when it is not, a reader of old text must not hold up everybody else.
+    async fn entries(
+        self: &Arc<Self>,
+        stream: &Stream,
+        batches: Vec<Placed>,
+    ) -> Result<Vec<Entry>, LogError> {
+        if batches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shared = Arc::clone(self);
+        let reading = spawn_blocking(move || {
+            let mut entries = Vec::new();
+            for Placed { first, at } in batches {
+                let bytes = shared.journal.read(at)?;
+                entries.extend(decode(&bytes, first)?.into_entries());
+            }
+            Ok(entries)
+        });
+        match reading.await.map_err(LogError::unavailable)? {
+            Ok(entries) => Ok(entries),
+            // Forgotten since we looked.
+            Err(BadRecord::Read(ReadError::Gone { .. })) => Err(LogError::NotFound(stream.id)),
+            Err(error) => {
+                tracing::error!(generation.id = %stream.id, %error, "cannot read entries back");
+                Err(LogError::unavailable(error))
+            }
+        }
+    }
+}
+
+fn decode(record: &[u8], first: Seq) -> Result<Batch, BadRecord> {
+    let Change::Appended(appended) = Record::decode(record)?.change else { return Err(BadRecord::Other) };
+    let batch = Batch::decode(appended.entries)?;
+    if batch.first == first { Ok(batch) } else { Err(BadRecord::Other) }
+}
+
+/// Waits for the outcome of a record.
+async fn received<T>(outcome: oneshot::Receiver<Result<T, JournalError>>) -> Result<T, LogError> {
+    match outcome.await {
+        Ok(committed) => committed.map_err(LogError::unavailable),
+        Err(stopped) => Err(LogError::unavailable(stopped)),
+    }
+}
+
+/// Why a record cannot be read back.
+#[derive(Debug, thiserror::Error)]
+enum BadRecord {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Record(#[from] DecodeError),
+    #[error(transparent)]
+    Entries(#[from] crate::record::DecodeError),
+    #[error("a record of the token log is not the one that was looked for")]
+    Other,
+}
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its files cannot be read or written, or a newer version made them.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+    /// A newer version has written to it. Upgrade, or go back to the version that wrote it.
+    #[error(
+        "the token log has records of format {version}, which this version of tokenwire does not know: upgrade"
+    )]
+    Newer {
+        /// The version of the format.
+        version: u8,
+    },
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("journal", &self.shared.journal).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,274 @@
+//! What the embedded log writes into its journal, in version 1: one record for each change of a stream.
+//!
+//! ```text
+//! record     version u8 | kind u8 | number of the stream u64 | body
+//! 1 created  id 16 | fingerprint 32 | detached or cancel after u8 | grace ms u64 | created, start by, end by ms u64
+//! 2 opened   attempt u32
+//! 3 batch    attempt u32 | first seq u64 | how many entries u32 | ends the stream u8 | entries as in `crate::record`
+//! 4 cancelled
+//! 5 removed
+//! ```
+//!
+//! Numbers are little-endian. A stream's number is never used again, while its id may be once it was removed: a late record
+//! of the old stream cannot touch the new one. A batch says outside its entries what recovery needs to know, so that
+//! opening a log runs at the speed of the disk. `tests/fixtures` keeps one of each kind, of every version ever written.
+
+use std::time::Duration;
+
+use tokenwire_core::{
+    Attempt, Fingerprint, GenerationId, Seq, Timestamp,
+    token_log::{OnDisconnect, StreamSpec},
+};
+
+const VERSION: u8 = 1;
+
+const DETACHED: u8 = 0;
+const CANCEL_AFTER: u8 = 1;
+
+/// One change of one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record<'a> {
+    pub(super) stream: StreamNumber,
+    pub(super) change: Change<'a>,
+}
+
+/// Names a stream within one log, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct StreamNumber(pub(super) u64);
+
+/// What happened to a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change<'a> {
+    Created { id: GenerationId, spec: StreamSpec },
+    Opened { attempt: Attempt },
+    Appended(Appended<'a>),
+    Cancelled,
+    Removed,
+}
+
+/// A batch of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Appended<'a> {
+    pub(super) attempt: Attempt,
+    pub(super) first: Seq,
+    pub(super) count: u32,
+    /// Whether the last entry is terminal.
+    pub(super) ends: bool,
+    /// As `crate::record` has them.
+    pub(super) entries: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION, self.change.kind()];
+        bytes.extend_from_slice(&self.stream.0.to_le_bytes());
+        match &self.change {
+            Change::Created { id, spec } => {
+                bytes.extend_from_slice(id.as_bytes());
+                bytes.extend_from_slice(spec.fingerprint.as_bytes());
+                let (kind, grace) = match spec.on_disconnect {
+                    OnDisconnect::Detached => (DETACHED, 0),
+                    OnDisconnect::CancelAfter(grace) => {
+                        (CANCEL_AFTER, u64::try_from(grace.as_millis()).unwrap_or(u64::MAX))
+                    }
+                };
+                bytes.push(kind);
+                let times = [spec.created_at, spec.start_by, spec.end_by].map(Timestamp::as_millis);
+                for number in std::iter::once(grace).chain(times) {
+                    bytes.extend_from_slice(&number.to_le_bytes());
+                }
+            }
+            Change::Opened { attempt } => bytes.extend_from_slice(&attempt.get().to_le_bytes()),
+            Change::Appended(Appended { attempt, first, count, ends, entries }) => {
+                bytes.extend_from_slice(&attempt.get().to_le_bytes());
+                bytes.extend_from_slice(&first.get().to_le_bytes());
+                bytes.extend_from_slice(&count.to_le_bytes());
+                bytes.push(u8::from(*ends));
+                bytes.extend_from_slice(entries);
+            }
+            Change::Cancelled | Change::Removed => {}
+        }
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        match bytes.first() {
+            Some(&VERSION) => Self::version_1(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
+            Some(&version) => Err(DecodeError::Version(version)),
+            None => Err(DecodeError::Malformed),
+        }
+    }
+
+    fn version_1(bytes: &mut Reader<'a>) -> Option<Self> {
+        let _version = bytes.u8()?;
+        let kind = bytes.u8()?;
+        let stream = StreamNumber(bytes.u64()?);
+        let change = match kind {
+            1 => Change::Created { id: GenerationId::from_bytes(bytes.array()?), spec: spec(bytes)? },
+            2 => Change::Opened { attempt: Attempt::new(bytes.u32()?) },
+            3 => Change::Appended(Appended {
+                attempt: Attempt::new(bytes.u32()?),
+                first: Seq::new(bytes.u64()?),
+                count: bytes.u32()?,
+                ends: bytes.u8()? != 0,
+                entries: std::mem::take(&mut bytes.0),
+            }),
+            4 => Change::Cancelled,
+            5 => Change::Removed,
+            _ => return None,
+        };
+        bytes.0.is_empty().then_some(Self { stream, change })
+    }
+}
+
+impl Change<'_> {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Created { .. } => 1,
+            Self::Opened { .. } => 2,
+            Self::Appended(_) => 3,
+            Self::Cancelled => 4,
+            Self::Removed => 5,
+        }
+    }
+}
+
+fn spec(bytes: &mut Reader<'_>) -> Option<StreamSpec> {
+    let fingerprint = Fingerprint::from_bytes(bytes.array()?);
+    let on_disconnect = match (bytes.u8()?, bytes.u64()?) {
+        (DETACHED, _) => OnDisconnect::Detached,
+        (CANCEL_AFTER, grace) => OnDisconnect::CancelAfter(Duration::from_millis(grace)),
+        _ => return None,
+    };
+    let mut time = || bytes.u64().map(Timestamp::from_millis);
+    Some(StreamSpec { fingerprint, on_disconnect, created_at: time()?, start_by: time()?, end_by: time()? })
+}
+
+/// What is left to read of a record.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+/// Why a record of the journal is no change of a stream.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DecodeError {
+    #[error("the token log has a record of format {0}, this version of tokenwire knows {VERSION}: upgrade")]
+    Version(u8),
+    #[error("a record of the token log cannot be read")]
+    Malformed,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn records() -> impl Strategy<Value = (u64, u8, [u8; 16], [u64; 4], u32, bool, Vec<u8>)> {
+        any::<(u64, u8, [u8; 16], [u64; 4], u32, bool, Vec<u8>)>()
+    }
+
+    fn change(
+        kind: u8,
+        id: [u8; 16],
+        numbers: [u64; 4],
+        attempt: u32,
+        flag: bool,
+        entries: &[u8],
+    ) -> Change<'_> {
+        let [a, b, c, d] = numbers;
+        match kind % 5 {
+            0 => Change::Created {
+                id: GenerationId::from_bytes(id),
+                spec: StreamSpec {
+                    fingerprint: Fingerprint::from_bytes([id, id].concat().try_into().unwrap()),
+                    on_disconnect: if flag {
+                        OnDisconnect::Detached
+                    } else {
+                        OnDisconnect::CancelAfter(Duration::from_millis(a))
+                    },
+                    created_at: Timestamp::from_millis(b),
+                    start_by: Timestamp::from_millis(c),
+                    end_by: Timestamp::from_millis(d),
+                },
+            },
+            1 => Change::Opened { attempt: Attempt::new(attempt) },
+            2 => Change::Appended(Appended {
+                attempt: Attempt::new(attempt),
+                first: Seq::new(a),
+                count: attempt ^ 1,
+                ends: flag,
+                entries,
+            }),
+            3 => Change::Cancelled,
+            _ => Change::Removed,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_comes_back_as_it_went((stream, kind, id, numbers, attempt, flag, entries) in records()) {
+            let change = change(kind, id, numbers, attempt, flag, &entries);
+            let record = Record { stream: StreamNumber(stream), change };
+            let bytes = record.encode();
+            prop_assert_eq!(Record::decode(&bytes), Ok(record));
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>) {
+            let _ = Record::decode(&bytes);
+            bytes.splice(0..0, [VERSION]);
+            let _ = Record::decode(&bytes);
+        }
+    }
+
+    /// One of each kind, as version 1 wrote them. Logs hold them: these literals may never change.
+    #[test]
+    fn version_1_is_written_and_read_like_this_for_ever() {
+        let fixture = include_str!("../../tests/fixtures/embedded.v1.hex");
+        let entries = crate::record::Batch {
+            first: Seq::new(7),
+            at: Timestamp::from_millis(1_763_800_000_123),
+            events: vec![tokenwire_core::Event::Delta { text: "Hi \u{1f44b}\n".into(), tokens: Vec::new() }],
+        }
+        .encode();
+        let mut lines = fixture.lines();
+        for kind in 0..5 {
+            let change = change(kind, [0xa1; 16], [7, 2, 3, 4], 2, false, &entries);
+            let stored = unhex(lines.next().unwrap());
+            let record = Record { stream: StreamNumber(0x0102_0304), change };
+            assert_eq!(record.encode(), stored, "kind {}", kind + 1);
+            assert_eq!(Record::decode(&stored), Ok(record));
+        }
+    }
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_says_what_to_do() {
+        let error = Record::decode(&[9, 1]).unwrap_err();
+        assert_eq!(error, DecodeError::Version(9));
+        assert!(error.to_string().contains("upgrade"));
+    }
+}

@@ -1,0 +1,288 @@
+//! One stream in memory: where its batches lie, who may write, and how it stands.
+//!
+//! A stream changes only by records, in the order in which the journal committed them, and by the same functions whether the
+//! log runs or is being opened. Fencing is decided there (I3): what an older writer had on the way when a newer one opened
+//! comes after the opening in the journal, is refused when it is committed, and refused again whenever the log is opened.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use journal::Position;
+use tokenwire_core::{
+    Attempt, CancelCause, GenerationId, LogError, Seq, Timestamp,
+    token_log::{ATTEND_EVERY, Cancellation, OnDisconnect, Phase, StreamSpec},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::records::StreamNumber;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: GenerationId,
+    pub(super) number: StreamNumber,
+    pub(super) spec: StreamSpec,
+    /// Fires once it is known whether the stream was created.
+    pub(super) settled: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    life: Life,
+    /// The newest durable opening; 0 before the first.
+    attempt: Attempt,
+    /// The newest opening that was begun.
+    issued: Attempt,
+    batches: Vec<Placed>,
+    tail: Seq,
+    sealed_at: Option<Timestamp>,
+    cancel_requested: bool,
+    attended: Instant,
+    /// Of the newest attempt.
+    cancellation: Cancellation,
+    /// Where its records lie, oldest first.
+    segments: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// Its record is on the way: nobody may see it.
+    Creating,
+    Kept,
+    Gone,
+}
+
+/// Where a batch lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) first: Seq,
+    pub(super) at: Position,
+}
+
+/// A batch that was committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    pub(super) attempt: Attempt,
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    /// When the stream was sealed by it.
+    pub(super) sealed_at: Option<Timestamp>,
+}
+
+/// What a reader gets to read, and how the stream stood at that instant.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) batches: Vec<Placed>,
+    pub(super) tail: Seq,
+    pub(super) phase: Phase,
+}
+
+/// Why a committed record changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Gone,
+    Sealed,
+    Fenced,
+    /// It does not follow the tail: something before it was lost.
+    Gap {
+        tail: Seq,
+    },
+}
+
+impl Stream {
+    pub(super) fn creating(id: GenerationId, number: StreamNumber, spec: StreamSpec) -> Self {
+        let state = State {
+            life: Life::Creating,
+            attempt: Attempt::new(0),
+            issued: Attempt::new(0),
+            batches: Vec::new(),
+            tail: Seq::START,
+            sealed_at: None,
+            cancel_requested: false,
+            attended: Instant::now(),
+            cancellation: Cancellation::default(),
+            segments: Vec::new(),
+        };
+        Self { id, number, spec, settled: CancellationToken::new(), state: Mutex::new(state) }
+    }
+
+    // Changes by committed records.
+
+    pub(super) fn created(&self, at: Position) {
+        let mut state = self.lock();
+        state.life = Life::Kept;
+        state.attended = Instant::now();
+        state.lies_in(at);
+        drop(state);
+        self.settled.cancel();
+    }
+
+    pub(super) fn gone(&self) {
+        self.lock().life = Life::Gone;
+        self.settled.cancel();
+    }
+
+    /// A newer attempt owns the stream from here on. Gives what it needs to go on.
+    pub(super) fn opened(&self, attempt: Attempt, at: Position) -> Result<(Cancellation, View), Refused> {
+        let mut state = self.lock();
+        state.lies_in(at);
+        state.writable()?;
+        if attempt <= state.attempt {
+            return Err(Refused::Fenced);
+        }
+        state.own(attempt);
+        state.cancellation = Cancellation::default();
+        self.check_audience(&state);
+        let view = View { batches: state.batches.clone(), tail: state.tail, phase: self.phase_of(&state) };
+        Ok((state.cancellation.clone(), view))
+    }
+
+    pub(super) fn appended(&self, batch: Batch, at: Position) -> Result<(), Refused> {
+        let mut state = self.lock();
+        state.lies_in(at);
+        state.writable()?;
+        if batch.attempt < state.attempt {
+            return Err(Refused::Fenced);
+        }
+        // Higher only when damage took the record of its opening: no later one may get its number.
+        state.own(batch.attempt);
+        if batch.first != state.tail.next() {
+            return Err(Refused::Gap { tail: state.tail });
+        }
+        state.batches.push(Placed { first: batch.first, at });
+        state.tail = batch.last;
+        if batch.sealed_at.is_some() {
+            state.sealed_at = batch.sealed_at;
+            state.batches.shrink_to_fit();
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancelled(&self, at: Position) {
+        let mut state = self.lock();
+        state.lies_in(at);
+        state.cancel_requested = true;
+        if state.sealed_at.is_none() {
+            state.cancellation.cancel(CancelCause::Requested);
+        }
+    }
+
+    // Questions.
+
+    /// A number for the next opening.
+    pub(super) fn next_attempt(&self) -> Result<Attempt, LogError> {
+        let mut state = self.lock();
+        state.writable().map_err(|refused| self.error(refused))?;
+        state.issued = Attempt::new(state.issued.get() + 1);
+        Ok(state.issued)
+    }
+
+    /// Whether this attempt may append now; and tells it to stop, should it have to. Returns the tail.
+    pub(super) fn check(&self, attempt: Attempt) -> Result<Seq, LogError> {
+        let state = self.lock();
+        state.writable().map_err(|refused| self.error(refused))?;
+        if attempt < state.attempt {
+            return Err(LogError::Fenced);
+        }
+        self.check_audience(&state);
+        Ok(state.tail)
+    }
+
+    /// Up to `limit` entries after the cursor, as the batches that hold them; the first and the last may hold more.
+    pub(super) fn view(&self, after: Seq, limit: usize) -> Result<View, LogError> {
+        let state = self.lock();
+        if state.life != Life::Kept {
+            return Err(LogError::NotFound(self.id));
+        }
+        let mut batches = Vec::new();
+        if after < state.tail {
+            let end = Seq::new(after.get().saturating_add(limit as u64));
+            // The batch before the first one that begins behind the cursor's next may reach over it.
+            let from = state.batches.partition_point(|batch| batch.first <= after.next()).saturating_sub(1);
+            let wanted = state.batches.get(from..).unwrap_or_default();
+            batches.extend(wanted.iter().take_while(|batch| batch.first <= end));
+        }
+        Ok(View { batches, tail: state.tail, phase: self.phase_of(&state) })
+    }
+
+    pub(super) fn attend(&self) {
+        self.lock().attended = Instant::now();
+    }
+
+    /// Whether there is anything left that could be told to stop.
+    pub(super) fn wants_cancel(&self) -> Result<bool, LogError> {
+        let state = self.lock();
+        match state.life {
+            Life::Kept => Ok(state.sealed_at.is_none() && !state.cancel_requested),
+            Life::Creating | Life::Gone => Err(LogError::NotFound(self.id)),
+        }
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.lock().life == Life::Kept
+    }
+
+    /// When the stream may be forgotten counts from here: its seal, or when it should have had one.
+    pub(super) fn ended_at(&self) -> Timestamp {
+        self.lock().sealed_at.unwrap_or(self.spec.end_by)
+    }
+
+    pub(super) fn segments(&self) -> Vec<u64> {
+        self.lock().segments.clone()
+    }
+
+    pub(super) fn error(&self, refused: Refused) -> LogError {
+        match refused {
+            Refused::Gone => LogError::NotFound(self.id),
+            Refused::Sealed => LogError::Sealed,
+            // A running writer's batches follow each other, so a gap means that somebody else has written.
+            Refused::Fenced | Refused::Gap { .. } => LogError::Fenced,
+        }
+    }
+
+    fn check_audience(&self, state: &State) {
+        if state.cancel_requested {
+            state.cancellation.cancel(CancelCause::Requested);
+        }
+        if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect
+            && state.attended.elapsed() >= ATTEND_EVERY.saturating_add(grace)
+        {
+            state.cancellation.cancel(CancelCause::Abandoned);
+        }
+    }
+
+    fn phase_of(&self, state: &State) -> Phase {
+        let StreamSpec { created_at, start_by, end_by, .. } = self.spec;
+        match (state.sealed_at, state.attempt.get()) {
+            (Some(_), _) => Phase::Sealed,
+            (None, 0) => Phase::Queued { created_at, start_by },
+            (None, _) => Phase::Running { end_by },
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn writable(&self) -> Result<(), Refused> {
+        match (self.life, self.sealed_at) {
+            (Life::Creating | Life::Gone, _) => Err(Refused::Gone),
+            (Life::Kept, Some(_)) => Err(Refused::Sealed),
+            (Life::Kept, None) => Ok(()),
+        }
+    }
+
+    fn own(&mut self, attempt: Attempt) {
+        self.attempt = attempt;
+        self.issued = self.issued.max(attempt);
+    }
+
+    fn lies_in(&mut self, at: Position) {
+        if self.segments.last() != Some(&at.segment) {
+            self.segments.push(at.segment);
+        }
+    }
+}

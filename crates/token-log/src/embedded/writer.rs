@@ -1,0 +1,151 @@
+//! The write side of one stream.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use journal::Position;
+use tokenwire_core::{
+    Attempt, Entry, Event, LogError, LogWriter, Seq,
+    token_log::{Cancellation, Hint, Prefix},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    records::{Appended, Change, Record},
+    stream::{self, Stream},
+};
+use crate::record::Batch;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    attempt: Attempt,
+    cancellation: Cancellation,
+    so_far: Prefix,
+    /// The last entry that is known to be in the stream.
+    tail: Seq,
+    /// A batch whose outcome nobody has waited for to the end: its future was dropped.
+    unsettled: Option<Unsettled>,
+}
+
+struct Unsettled {
+    entries: Arc<[Entry]>,
+    outcome: oneshot::Receiver<Result<(), LogError>>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stream: Arc<Stream>,
+        attempt: Attempt,
+        cancellation: Cancellation,
+        so_far: Prefix,
+        tail: Seq,
+    ) -> Self {
+        Self { shared, stream, attempt, cancellation, so_far, tail, unsettled: None }
+    }
+
+    /// Appends events, unless they are what an append before was dropped over and are in the stream by now. May be dropped
+    /// at every await: what was submitted is remembered until its outcome is known.
+    async fn append_once(&mut self, events: &[Event]) -> Result<Seq, LogError> {
+        if let Some(before) = &self.unsettled {
+            let again = before.entries.iter().map(|entry| &entry.event).eq(events);
+            match self.settle().await {
+                Ok(last) if again => return Ok(last),
+                // Either it is there and this is another one, or it is not and may be tried anew.
+                Ok(_) | Err(LogError::Unavailable(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let tail = self.stream.check(self.attempt)?;
+        if events.is_empty() {
+            return Ok(tail);
+        }
+        self.submit(events).await?;
+        self.settle().await
+    }
+
+    async fn submit(&mut self, events: &[Event]) -> Result<(), LogError> {
+        let at = self.shared.clock.now();
+        let first = self.tail.next();
+        let batch = Batch { first, at, events: events.to_vec() };
+        let ends = events.last().is_some_and(Event::is_terminal);
+        let appended = Appended {
+            attempt: self.attempt,
+            first,
+            count: u32::try_from(events.len()).map_err(LogError::unavailable)?,
+            ends,
+            entries: &batch.encode(),
+        };
+        let payload = Record { stream: self.stream.number, change: Change::Appended(appended) }.encode();
+        let entries: Arc<[Entry]> = batch.into_entries().collect();
+        let last = self.tail.plus(entries.len());
+        let placed = stream::Batch { attempt: self.attempt, first, last, sealed_at: ends.then_some(at) };
+
+        let room = self.shared.reserve(payload.len()).await?;
+        let (outcome, unsettled) = oneshot::channel();
+        let (stream, tails) = (Arc::clone(&self.stream), Arc::clone(&self.shared.tails));
+        let announced = Arc::clone(&entries);
+        let done = move |committed: Result<Position, _>| {
+            let appended = committed
+                .map_err(LogError::unavailable)
+                .and_then(|at| stream.appended(placed, at).map_err(|refused| stream.error(refused)));
+            if appended.is_ok() {
+                tails.announce(stream.id, Hint::Appended(announced));
+            }
+            // A writer that has gone does not need to know.
+            let _ = outcome.send(appended);
+        };
+        self.shared.journal.submit(room, payload, done);
+        self.unsettled = Some(Unsettled { entries, outcome: unsettled });
+        Ok(())
+    }
+
+    /// Waits for the outcome of what was submitted.
+    async fn settle(&mut self) -> Result<Seq, LogError> {
+        let Some(unsettled) = &mut self.unsettled else { return Ok(self.tail) };
+        let outcome =
+            (&mut unsettled.outcome).await.unwrap_or_else(|stopped| Err(LogError::unavailable(stopped)));
+        let entries = unsettled.entries.len();
+        self.unsettled = None;
+        outcome?;
+        self.tail = self.tail.plus(entries);
+        Ok(self.tail)
+    }
+}
+
+#[async_trait]
+impl LogWriter for Writer {
+    fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    fn so_far(&self) -> &Prefix {
+        &self.so_far
+    }
+
+    fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+        debug_assert!(!batch.iter().any(Event::is_terminal), "a stream ends by a seal");
+        self.append_once(batch).await
+    }
+
+    async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
+        debug_assert!(last.is_terminal(), "a seal is the end");
+        self.append_once(std::slice::from_ref(last)).await
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("stream", &self.stream.id)
+            .field("attempt", &self.attempt)
+            .field("tail", &self.tail)
+            .finish_non_exhaustive()
+    }
+}
