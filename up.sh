@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Builds Tokenwire and starts it: ./up.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=dev/common.sh
+source dev/common.sh
+
+usage() {
+    cat <<'HELP'
+Builds Tokenwire in release mode and starts it on http://localhost:8000. Ctrl-C stops it.
+
+  ./up.sh [SETTING...]    one process, everything kept in ./data; settings are those of `tokenwire serve`:
+                          ./up.sh --port 8001 --data-dir /var/lib/tokenwire --simulated-delay 20ms
+                          (all of them: docs/config.md, or `target/release/tokenwire serve --help`)
+  ./up.sh --compose       the API, two workers, RabbitMQ and Redis in Docker, rebuilt when the code changes.
+                          Settings: copy .env.dev.example to .env.dev and change it. Ctrl-C takes the containers
+                          down and keeps their data; ./docker.clean.sh removes that too.
+HELP
+}
+
+main() {
+    case ${1-} in
+    -h | --help) usage ;;
+    --compose)
+        shift
+        up_compose "$@"
+        ;;
+    *) up_here "$@" ;;
+    esac
+}
+
+# --- On this machine ---
+
+up_here() {
+    local port
+    port=$(port_of "$@")
+    # Before the build, which takes minutes. The server looks again, and has the last word.
+    if [[ -n $port ]] && is_taken "$port"; then
+        fail "something listens on port $port already: stop it (ss -ltnp 'sport = :$port' shows it), or choose another port: ./up.sh --port 8001"
+    fi
+    need_toolchain
+    say "Building in release mode; the first time takes some minutes."
+    cargo build --release --locked --package tokenwire
+    local tokenwire=${CARGO_TARGET_DIR:-target}/release/tokenwire
+    [[ -z $port ]] || banner "http://localhost:$port" "$tokenwire"
+    exec "$tokenwire" serve "$@"
+}
+
+# The port that the server will take, as far as that is plain to see; nothing where only the server can tell, which says
+# it when it listens.
+port_of() {
+    local port=${API_PORT-} listen=${TOKENWIRE_LISTEN-}
+    if [[ -f .env ]]; then
+        [[ -n $port ]] || port=$(setting API_PORT)
+        [[ -n $listen ]] || listen=$(setting TOKENWIRE_LISTEN)
+    fi
+    while (($#)); do
+        case $1 in
+        --port=*) port=${1#*=} ;;
+        --port) port=${2-} ;;
+        --listen=*) listen=${1#*=} ;;
+        --listen) listen=${2-} ;;
+        esac
+        shift
+    done
+    [[ -z $listen ]] || port=${listen##*:}
+    port=${port:-8000}
+    [[ ! $port =~ ^[1-9][0-9]*$ ]] || say "$port"
+}
+
+# A plain `NAME=value` of .env; whatever is quoted or worse is the server's to read.
+setting() { sed -n "s/^$1=\([A-Za-z0-9.:]*\) *$/\1/p" .env | tail -n 1; }
+
+is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+banner() {
+    local url=$1 tokenwire=$2 elsewhere=
+    [[ $url == http://localhost:8000 ]] || elsewhere="--url $url "
+    cat <<TRY
+
+  Tokenwire starts on $url
+
+  Open it, type a prompt, press Start; reload in the middle of the answer, or open the address in a second tab.
+  In another terminal:
+
+    curl -N $url/ask -H "Content-Type: application/json" -d '{"query": "Hello world", "uuid": "'\$(uuidgen)'"}'
+    $tokenwire ask $elsewhere"Hello world"
+
+  Ctrl-C stops it. What was running goes on at the next start.
+
+TRY
+}
+
+# --- In Docker ---
+
+up_compose() {
+    has docker || fail "Docker is not installed: get it from https://docs.docker.com/get-docker, or run ./up.sh without --compose, which needs none"
+    docker compose version >/dev/null 2>&1 ||
+        fail "this docker has no Compose: install its plugin (the package docker-compose-plugin or docker-compose-v2)"
+    docker info >/dev/null 2>&1 ||
+        fail "the Docker engine does not answer: start it (systemctl start docker, or Docker Desktop), and see that you may use it: docker info"
+    # Always a file of this name: without one, Compose would read .env, which is for the binary on this machine.
+    local settings=.env.dev
+    [[ -f $settings ]] || settings=.env.dev.example
+    compose=(docker compose --env-file "$settings" --file docker-compose.dev.yml)
+
+    say "Starting on Docker Compose with the settings of $settings."
+    say "The first build takes some minutes; after it, the addresses are:"
+    say "  page and API http://localhost:8000 · RabbitMQ's management http://localhost:15672 · Redis localhost:6379"
+    say "(as long as $settings does not say otherwise). Ctrl-C takes it down."
+    # In the background, because bash would not hear a SIGTERM while it waits for a program in the foreground; in a process
+    # group of its own (set -m), so that a stop reaches Compose and its plugin once, and in the way Ctrl-C does: twice
+    # would be "now, without waiting". No menu, since that takes keys from the terminal, which a background group may not.
+    export COMPOSE_MENU=false
+    set -m
+    "${compose[@]}" up --build --remove-orphans "$@" </dev/null &
+    local up=$! status=0
+    set +m
+    trap 'kill -INT -- "-$up" 2>/dev/null || true' INT TERM
+    # A signal ends the wait, not Compose.
+    while kill -0 "$up" 2>/dev/null; do
+        status=0
+        wait "$up" || status=$?
+    done
+    # What is left is quick; whoever insists may stop that too.
+    trap - INT TERM
+    "${compose[@]}" down --remove-orphans
+    say "Down. The data is kept: ./up.sh --compose goes on with it, ./docker.clean.sh removes it."
+    # A stop that was asked for is none of these.
+    case $status in
+    0 | 130 | 143) ;;
+    *) return "$status" ;;
+    esac
+}
+
+main "$@"
