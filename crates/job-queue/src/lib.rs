@@ -1,3 +1,4 @@
 //! The job queue port on three foundations: memory, the embedded journal, and RabbitMQ.
 
 pub mod message;
+pub mod rabbitmq;

@@ -60,9 +60,10 @@ fn job(
     let id = id.ok_or(Fault::Field("uuid"))?;
     let prompt =
         text(fields, "query").and_then(|query| Prompt::new(query).ok()).ok_or(Fault::Field("query"))?;
-    let model = match fields.contains_key("model") {
-        true => text(fields, "model").and_then(|name| ModelName::new(name).ok()),
-        false => default_model.cloned(),
+    let model = if fields.contains_key("model") {
+        text(fields, "model").and_then(|name| ModelName::new(name).ok())
+    } else {
+        default_model.cloned()
     };
     let model = model.ok_or(Fault::Field("model"))?;
     let expires_at = fields.get("expires_at").and_then(Value::as_f64).ok_or(Fault::Field("expires_at"))?;

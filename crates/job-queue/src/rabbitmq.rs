@@ -1,0 +1,104 @@
+//! The job queue on RabbitMQ, 3.10 or newer.
+//!
+//! A quorum queue of persistent messages; a job counts as stored once the broker has confirmed it, and it stays with the
+//! broker until its lease is settled. Publishing and each kind of consuming have a connection of their own, kept for
+//! ever by [`link`]; what moves on them is in [`publish`] and [`consume`], and where it goes in [`topology`].
+//!
+//! There is no counter of attempts here (I4): the broker's delivery limit is a second net, and what it catches arrives at
+//! [`JobQueue::dead_letter`].
+
+mod config;
+mod consume;
+mod link;
+mod publish;
+mod topology;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokenwire_core::{Job, JobQueue, Lease, QueueError};
+use tokio::time::timeout;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+pub use config::{Address, Config, InvalidAddress, InvalidQueueName, QueueName};
+use consume::{Source, Subscription};
+use link::{Broker, Fault};
+use publish::Publisher;
+use topology::Topology;
+
+/// A job queue on a RabbitMQ broker. Dropping it ends its tasks and closes its connections; leased jobs go back.
+#[derive(Debug)]
+pub struct RabbitMq {
+    publisher: Publisher,
+    jobs: Subscription,
+    dead_letters: Subscription,
+    patience: Duration,
+    tasks: TaskTracker,
+    stop: DropGuard,
+}
+
+impl RabbitMq {
+    /// Begins to connect, and keeps doing so for ever: a broker that is away is no reason to fail here, and
+    /// [`JobQueue::ready`] says what is wrong. Connections for leasing are made when somebody first wants a job.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(config: Config) -> Self {
+        let Config { prefetch, confirm_timeout, .. } = config;
+        let broker = Arc::new(Broker { topology: Topology::new(&config), address: config.address });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let subscribe = |source| {
+            let (subscription, work) =
+                Subscription::new(Arc::clone(&broker), source, config.default_model.clone(), stop.clone());
+            tasks.spawn(work);
+            subscription
+        };
+        let jobs = subscribe(Source::Jobs { prefetch: prefetch.get() });
+        let dead_letters = subscribe(Source::DeadLetters);
+        let (publisher, work) = Publisher::new(broker, confirm_timeout, stop.clone());
+        tasks.spawn(work);
+        tasks.close();
+        Self { publisher, jobs, dead_letters, patience: confirm_timeout, tasks, stop: stop.drop_guard() }
+    }
+
+    /// Closes the connections, and waits until the broker knows, a second at most: jobs that are still leased are
+    /// somebody else's at once. Nothing works afterwards.
+    pub async fn close(&self) {
+        self.stop.token().cancel();
+        self.tasks.wait().await;
+    }
+}
+
+#[async_trait]
+impl JobQueue for RabbitMq {
+    /// Many at once share one channel. When the broker neither confirms nor refuses in [`Config::confirm_timeout`], the
+    /// job may or may not be stored.
+    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
+        self.publisher.publish(job).await
+    }
+
+    /// Waits also while the broker is away.
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        self.jobs.lease().await
+    }
+
+    /// See [`Self::lease`].
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        self.dead_letters.lease().await
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        let links = async {
+            for link in [self.publisher.link(), self.jobs.link(), self.dead_letters.link()] {
+                link.usable().await?;
+            }
+            Ok(())
+        };
+        let slow =
+            |_| Err(Fault::new(format!("RabbitMQ at {} does not answer", self.publisher.link().address())));
+        timeout(self.patience, links).await.unwrap_or_else(slow).map_err(QueueError::unavailable)
+    }
+}

@@ -1,0 +1,288 @@
+//! The way out: jobs from a queue of the broker, each held until its lease is settled.
+//!
+//! One task speaks to the broker. Whoever wants a job leaves a place to put it and waits; every job that is out has its
+//! own small future in the task, which waits for the fate of the lease and tells the broker. A lease that is dropped, by
+//! a worker or because nobody waited for it any more, needs no code of its own: its fate is that its sender is gone, and
+//! the job goes back.
+//!
+//! The broker sends jobs ahead, up to the prefetch, and only while somebody wants some. A process that stops leasing (a
+//! worker that drains, with free slots) gives back what it was sent, so that the job does not wait behind it.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use lapin::{
+    Acker, Channel, Consumer,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+        BasicRejectOptions,
+    },
+    types::{FieldTable, ShortString},
+};
+use tokenwire_core::{Job, Lease, ModelName, QueueError, job_queue::Hold};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Broker, Fault, Link, Session, State};
+use crate::message;
+
+/// How many callers may leave a place for a job while the broker is away; the next one waits to leave its own.
+const WAITING: usize = 64;
+
+/// How long a job may lie here while nobody wants it. Longer than a worker takes between two leases, much shorter than a
+/// person notices.
+const UNCLAIMED: Duration = Duration::from_secs(1);
+
+/// What a subscription is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// New jobs, so many unsettled ones at once.
+    Jobs { prefetch: u16 },
+    /// Jobs that the broker gave up on, one at a time.
+    DeadLetters,
+}
+
+/// Leases jobs from one queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription {
+    places: mpsc::Sender<oneshot::Sender<Lease>>,
+    link: Link,
+}
+
+impl Subscription {
+    /// A subscription, and what does its work until `stop` fires. It connects when somebody first wants a job.
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        source: Source,
+        default_model: ModelName,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (places, empty) = mpsc::channel(WAITING);
+        let (queue, prefetch) = match source {
+            Source::Jobs { prefetch } => (broker.topology.jobs.clone(), prefetch),
+            Source::DeadLetters => (broker.topology.dead.clone(), 1),
+        };
+        let session = Dealing { source, queue, prefetch, default_model, empty, waiting: VecDeque::new() };
+        let (link, work) = Link::new(broker, session, stop);
+        (Self { places, link }, work)
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Waits for a job, also while the broker is away. A job that arrives for a dropped future goes back.
+    pub(super) async fn lease(&self) -> Result<Lease, QueueError> {
+        let (place, lease) = oneshot::channel();
+        let closed = || QueueError::unavailable(self.link.loss());
+        self.places.send(place).await.map_err(|_| closed())?;
+        lease.await.map_err(|_| closed())
+    }
+}
+
+/// The receiving end of the link.
+struct Dealing {
+    source: Source,
+    queue: ShortString,
+    prefetch: u16,
+    default_model: ModelName,
+    empty: mpsc::Receiver<oneshot::Sender<Lease>>,
+    /// Places for jobs, in the order in which they were left. They outlive connections.
+    waiting: VecDeque<oneshot::Sender<Lease>>,
+}
+
+/// What the broker sent on one connection and has not heard of yet.
+#[derive(Default)]
+struct Sent {
+    /// Nobody has them yet; since when.
+    unclaimed: VecDeque<Lease>,
+    since: Option<Instant>,
+    /// One future for each message that is not settled: at most the prefetch, and once more after a pause.
+    unsettled: FuturesUnordered<BoxFuture<'static, Result<(), lapin::Error>>>,
+}
+
+impl Session for Dealing {
+    fn role(&self) -> &'static str {
+        match self.source {
+            Source::Jobs { .. } => "jobs",
+            Source::DeadLetters => "dead letters",
+        }
+    }
+
+    fn is_wanted(&mut self) -> bool {
+        while let Ok(place) = self.empty.try_recv() {
+            self.waiting.push_back(place);
+        }
+        self.waiting.retain(|place| !place.is_closed());
+        !self.waiting.is_empty()
+    }
+
+    async fn wanted(&mut self) {
+        match self.empty.recv().await {
+            Some(place) => self.waiting.push_back(place),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn set_up(&mut self, channel: &Channel) -> Result<(), lapin::Error> {
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await
+    }
+
+    async fn run(&mut self, channel: &Channel, _: watch::Receiver<State>) -> Fault {
+        self.deal(channel).await.unwrap_or_else(|fault| fault)
+    }
+}
+
+impl Dealing {
+    async fn deal(&mut self, channel: &Channel) -> Result<Fault, Fault> {
+        let mut sent = Sent::default();
+        let mut consumer = None;
+        loop {
+            self.hand_out(&mut sent);
+            if consumer.is_none() && !self.waiting.is_empty() {
+                let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+                consumer = Some(
+                    channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await?,
+                );
+            }
+            // Each of these may be dropped and taken up again.
+            tokio::select! {
+                delivery = next(&mut consumer) => self.take(delivery?, &mut sent),
+                Some(place) = self.empty.recv() => self.waiting.push_back(place),
+                Some(settled) = sent.unsettled.next() => settled?,
+                () = sleep_until_unclaimed(sent.since) => {
+                    if let Some(consumer) = consumer.take() {
+                        self.pause(channel, consumer, &mut sent).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives jobs to those who wait, first come, first served.
+    fn hand_out(&mut self, sent: &mut Sent) {
+        self.waiting.retain(|place| !place.is_closed());
+        while let Some(place) = self.waiting.pop_front() {
+            let Some(lease) = sent.unclaimed.pop_front() else {
+                self.waiting.push_front(place);
+                break;
+            };
+            // It may have been left a moment ago.
+            if let Err(lease) = place.send(lease) {
+                sent.unclaimed.push_front(lease);
+            }
+        }
+        sent.since =
+            if sent.unclaimed.is_empty() { None } else { sent.since.or_else(|| Some(Instant::now())) };
+    }
+
+    fn take(&self, delivery: Delivery, sent: &mut Sent) {
+        match message::decode(&delivery.data, Some(&self.default_model)) {
+            Ok(job) => {
+                let (lease, settled) = hold(job, delivery.acker);
+                sent.unclaimed.push_back(lease);
+                sent.unsettled.push(settled.boxed());
+            }
+            Err(error) => {
+                // Its stream, if it has one, expires by itself (I6).
+                let id = error.id.map(|id| id.to_string());
+                tracing::error!(
+                    generation.id = id, queue = %self.queue, %error, "a message is no job; putting it aside"
+                );
+                sent.unsettled.push(put_aside(delivery.acker).boxed());
+            }
+        }
+    }
+
+    /// Gives back what nobody wants. Going on with the same consumer would only bring it back.
+    async fn pause(&self, channel: &Channel, mut consumer: Consumer, sent: &mut Sent) -> Result<(), Fault> {
+        channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+        // What was on its way. The consumer ends after it.
+        while let Some(delivery) = consumer.next().await {
+            self.take(delivery?, sent);
+        }
+        sent.unclaimed.clear();
+        sent.since = None;
+        Ok(())
+    }
+}
+
+/// The next message, if there is a consumer; no message ever otherwise.
+async fn next(consumer: &mut Option<Consumer>) -> Result<Delivery, Fault> {
+    let Some(consumer) = consumer else { return std::future::pending().await };
+    match consumer.next().await {
+        Some(delivery) => Ok(delivery?),
+        None => Err(Fault::new(format!("queue {} was deleted, or its consumer cancelled", consumer.queue()))),
+    }
+}
+
+async fn sleep_until_unclaimed(since: Option<Instant>) {
+    match since {
+        Some(since) => sleep_until(since + UNCLAIMED).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How a lease ends. Without a word, its job goes back at once.
+#[derive(Debug)]
+enum Fate {
+    Done { told: oneshot::Sender<()> },
+    Again { after: Duration },
+}
+
+/// A lease on a message, and what tells the broker of its fate. When the connection is gone, so is the future; the
+/// lease then learns that it cannot be settled, and the broker has given the job to somebody else.
+fn hold(job: Job, acker: Acker) -> (Lease, impl Future<Output = Result<(), lapin::Error>> + Send) {
+    let (fate, decided) = oneshot::channel();
+    let settled = async move {
+        match decided.await {
+            Ok(Fate::Done { told }) => {
+                // Refused when the channel was closed meanwhile.
+                if acker.ack(BasicAckOptions::default()).await? {
+                    let _ = told.send(());
+                }
+                return Ok(());
+            }
+            // Held back here, not by the broker, which has no delays: should we die meanwhile, it comes back early.
+            Ok(Fate::Again { after }) => sleep(after).await,
+            Err(_) => {}
+        }
+        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        acker.nack(requeue).await.map(drop)
+    };
+    (Lease::new(job, Box::new(Held { fate })), settled)
+}
+
+/// Sends a message on to where the queue's dead letters go.
+async fn put_aside(acker: Acker) -> Result<(), lapin::Error> {
+    acker.reject(BasicRejectOptions { requeue: false }).await.map(drop)
+}
+
+#[derive(Debug)]
+struct Held {
+    fate: oneshot::Sender<Fate>,
+}
+
+#[async_trait]
+impl Hold for Held {
+    /// AMQP confirms no acknowledgement: this one has been sent when it returns. Should the connection break before the
+    /// broker reads it, the job comes back and finds its stream sealed (I5).
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        let (told, done) = oneshot::channel();
+        self.fate.send(Fate::Done { told }).map_err(|_| lost())?;
+        done.await.map_err(|_| lost())
+    }
+
+    async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
+        self.fate.send(Fate::Again { after }).map_err(|_| lost())
+    }
+}
+
+fn lost() -> QueueError {
+    QueueError::unavailable(Fault::new("the connection to RabbitMQ that held the job was lost"))
+}

@@ -1,0 +1,177 @@
+//! The way in: jobs to the broker, each confirmed before anybody hears that it is stored (I9).
+//!
+//! One task publishes for the whole process, on one channel. A channel for each request would run into the broker's limit
+//! of channels; and a channel shared by several threads would mix up confirmations, because lapin numbers a message and
+//! queues its frames in two steps.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use lapin::{
+    BasicProperties, Channel, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::ShortString,
+};
+use tokenwire_core::{Clock, GenerationId, Job, QueueError, SystemClock};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Broker, Fault, Link, Session, State};
+use crate::message;
+
+/// Jobs that wait for the publishing task, and jobs that wait for their confirmation: each some milliseconds' worth of a
+/// fast broker. Whoever comes next waits until its time is up, so a slow broker costs little memory.
+const IN_FLIGHT: usize = 1024;
+
+/// AMQP's mark for a message that survives a restart of the broker.
+const PERSISTENT: u8 = 2;
+
+/// Stores jobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Publisher {
+    orders: mpsc::Sender<Order>,
+    link: Link,
+    timeout: Duration,
+}
+
+/// One job to be stored, and who wants to know. Dropping it says that the connection was lost.
+#[derive(Debug)]
+struct Order {
+    id: GenerationId,
+    message: Vec<u8>,
+    answer: oneshot::Sender<Result<(), Fault>>,
+}
+
+impl Publisher {
+    /// A publisher, and what does its work until `stop` fires.
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        timeout: Duration,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (orders, queue) = mpsc::channel(IN_FLIGHT);
+        let session = Publishing { orders: queue, to: broker.topology.jobs.clone(), timeout };
+        let (link, work) = Link::new(broker, session, stop);
+        (Self { orders, link, timeout }, work)
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Stores a job. Once the job is handed over, dropping the future changes nothing about what becomes of it.
+    pub(super) async fn publish(&self, job: &Job) -> Result<(), QueueError> {
+        let stored = async {
+            self.link.usable().await?;
+            let (answer, stored) = oneshot::channel();
+            let order = Order { id: job.id, message: message::encode(job), answer };
+            self.orders.send(order).await.map_err(|_| self.link.loss())?;
+            stored.await.unwrap_or_else(|_| Err(self.link.loss()))
+        };
+        let late = |_| Err(late(self.link.address(), self.timeout));
+        timeout(self.timeout, stored).await.unwrap_or_else(late).map_err(QueueError::unavailable)
+    }
+}
+
+fn late(broker: impl std::fmt::Display, timeout: Duration) -> Fault {
+    Fault::new(format!("RabbitMQ at {broker} did not confirm the job within {timeout:?}"))
+}
+
+/// The publishing end of the link.
+struct Publishing {
+    orders: mpsc::Receiver<Order>,
+    to: ShortString,
+    timeout: Duration,
+}
+
+impl Session for Publishing {
+    fn role(&self) -> &'static str {
+        "publisher"
+    }
+
+    /// From the start, so that the first prompt finds a connection, and readiness means something.
+    fn is_wanted(&mut self) -> bool {
+        true
+    }
+
+    async fn wanted(&mut self) {}
+
+    async fn set_up(&mut self, channel: &Channel) -> Result<(), lapin::Error> {
+        channel.confirm_select(ConfirmSelectOptions::default()).await
+    }
+
+    async fn run(&mut self, channel: &Channel, mut state: watch::Receiver<State>) -> Fault {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            // Receiving and changes may be dropped and taken up again; confirmations stay in `in_flight`.
+            tokio::select! {
+                Ok(()) = state.changed() => {
+                    if matches!(*state.borrow(), State::Blocked(_)) {
+                        // The broker reads nothing until its alarm ends. Those who wait may as well know.
+                        in_flight.clear();
+                    }
+                }
+                Some(order) = self.orders.recv(), if in_flight.len() < IN_FLIGHT => {
+                    if !matches!(*state.borrow(), State::Blocked(_)) {
+                        in_flight.push(publish(channel, &self.to, order, self.timeout));
+                    }
+                }
+                Some(outcome) = in_flight.next() => {
+                    if let Err(fault) = outcome {
+                        return fault;
+                    }
+                }
+                else => return Fault::new("it is not needed any more"),
+            }
+        }
+    }
+}
+
+/// Stores one job and answers. An error is one of the connection, which then has to be given up.
+async fn publish(
+    channel: &Channel,
+    queue: &ShortString,
+    order: Order,
+    patience: Duration,
+) -> Result<(), Fault> {
+    let Order { id, message, answer } = order;
+    let confirmed = async {
+        // `mandatory`: without it a message for a queue that is gone would be dropped, and confirmed.
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let exchange = ShortString::default();
+        channel.basic_publish(exchange, queue.clone(), options, &message, properties(id)).await?.await
+    };
+    match timeout(patience, confirmed).await {
+        Ok(Ok(Confirmation::Ack(None))) => {
+            let _ = answer.send(Ok(()));
+            Ok(())
+        }
+        // One connection later the queue is declared again.
+        Ok(Ok(Confirmation::Ack(Some(_)))) => {
+            let fault = Fault::new(format!("queue {queue} is gone from RabbitMQ"));
+            let _ = answer.send(Err(fault.clone()));
+            Err(fault)
+        }
+        Ok(Ok(Confirmation::Nack(_))) => {
+            let _ =
+                answer.send(Err(Fault::new(format!("RabbitMQ could not store a message in queue {queue}"))));
+            Ok(())
+        }
+        Ok(Ok(Confirmation::NotRequested)) => Err(Fault::new("it confirms nothing")),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Fault::new(format!("no confirmation within {patience:?}"))),
+    }
+}
+
+/// What operators and other consumers see beside the message. Trace context belongs here, in the headers.
+fn properties(id: GenerationId) -> BasicProperties {
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(id.to_string().into())
+        // For people: nothing compares it, so it need not be a time that tests own.
+        .with_timestamp(SystemClock.now().as_millis() / 1000)
+}
