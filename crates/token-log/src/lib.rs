@@ -4,6 +4,7 @@
 //! (`tails`).
 
 pub mod embedded;
+pub mod redis;
 
 mod record;
 mod tails;

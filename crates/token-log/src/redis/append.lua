@@ -21,19 +21,23 @@ if owner ~= writer then
   return redis.error_reply('FENCED a newer attempt owns the stream')
 end
 
--- The same batch again, after an answer that got lost: it is in the stream, and stays there once.
-local repeated = first <= last and last <= tail
-if sealed and not (repeated and keep ~= '' and last == tail) then
+local sealing = keep ~= ''
+if sealed then
+  if sealing and last == tail then
+    -- The same seal again, after an answer that got lost.
+    return { tail, '' }
+  end
   return redis.error_reply('SEALED the stream is sealed')
 end
 if first > tail + 1 then
   return redis.error_reply('LOST the stream ends at ' .. tail .. ' where it had ' .. (first - 1) .. ' entries: the server lost data')
 end
 
+-- The same batch again: it is in the stream, and stays there once.
+local repeated = not sealing and last <= tail
 if first <= last and not repeated then
   if first <= tail then
-    return redis.error_reply('UNEXPECTED this batch begins at ' .. first .. ' and the stream ends at ' .. tail
-      .. ': an append of unknown outcome has to be repeated as it was')
+    return redis.error_reply('UNEXPECTED an append of unknown outcome is in the stream, which ends at ' .. tail)
   end
   redis.call('XADD', entries, last .. '-0', 'b', batch)
   if tail == 0 then
@@ -41,7 +45,7 @@ if first <= last and not repeated then
   end
   redis.call('HSET', meta, 'tail', last)
   tail = last
-  if keep ~= '' then
+  if sealing then
     redis.call('HSET', meta, 'sealed', 1)
     redis.call('PEXPIRE', meta, keep)
     redis.call('PEXPIRE', entries, keep)

@@ -29,15 +29,20 @@ pub(super) enum Outage {
 }
 
 impl Outage {
-    /// What a caller of the port hears. The codes are those of our scripts.
+    /// The code with which the server, or a script of ours, refused.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Command { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
+    /// What a caller of the port hears.
     pub(super) fn about(self, id: GenerationId) -> LogError {
-        match &self {
-            Self::Command { source, .. } => match source.code() {
-                Some("NOTFOUND") => LogError::NotFound(id),
-                Some("SEALED") => LogError::Sealed,
-                Some("FENCED") => LogError::Fenced,
-                _ => LogError::unavailable(self),
-            },
+        match self.code() {
+            Some("NOTFOUND") => LogError::NotFound(id),
+            Some("SEALED") => LogError::Sealed,
+            Some("FENCED") => LogError::Fenced,
             _ => LogError::unavailable(self),
         }
     }

@@ -59,11 +59,9 @@ impl Writer {
         })
     }
 
-    /// Appends, and seals when the stream is to be kept for a time from now.
-    async fn write(&mut self, events: &[Event], keep: Option<Duration>) -> Result<Seq, LogError> {
-        if self.sealed {
-            return Err(LogError::Sealed);
-        }
+    /// Appends `events` right after what this writer knows of, and seals when the stream is to be kept for a time from now.
+    /// Answers the tail of the stream.
+    async fn write(&self, events: &[Event], keep: Option<Duration>) -> Result<Seq, Outage> {
         let first = self.tail.next();
         let last = self.tail.plus(events.len());
         let batch = match events {
@@ -83,11 +81,9 @@ impl Writer {
             .arg(batch)
             .arg(&self.keys.appended)
             .arg(keep.map_or(String::new(), |keep| millis(keep).to_string()));
-        let (tail, stop): (u64, String) =
-            self.shared.link.script(&script).await.map_err(|outage| outage.about(self.id))?;
-        self.tail = Seq::new(tail);
+        let (tail, stop): (u64, String) = self.shared.link.script(&script).await?;
         obey(&stop, &self.cancellation);
-        Ok(self.tail)
+        Ok(Seq::new(tail))
     }
 }
 
@@ -107,14 +103,35 @@ impl LogWriter for Writer {
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
         debug_assert!(!batch.iter().any(Event::is_terminal), "a terminal event seals");
-        self.write(batch, None).await
+        if self.sealed {
+            return Err(LogError::Sealed);
+        }
+        let tail = self.write(batch, None).await.map_err(|outage| outage.about(self.id))?;
+        // Asking moves nothing: a batch of unknown outcome is repeated from where it began.
+        if !batch.is_empty() {
+            self.tail = tail;
+        }
+        Ok(tail)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
         debug_assert!(last.is_terminal(), "only a terminal event seals");
-        let sealed = self.write(std::slice::from_ref(last), Some(self.shared.retention)).await?;
-        self.sealed = true;
-        Ok(sealed)
+        if self.sealed {
+            return Err(LogError::Sealed);
+        }
+        loop {
+            match self.write(std::slice::from_ref(last), Some(self.shared.retention)).await {
+                Ok(tail) => {
+                    self.sealed = true;
+                    return Ok(tail);
+                }
+                // An append that was dropped has arrived after all. There is one at most, so this happens once.
+                Err(outage) if outage.code() == Some("UNEXPECTED") => {
+                    self.tail = self.write(&[], None).await.map_err(|outage| outage.about(self.id))?;
+                }
+                Err(outage) => return Err(outage.about(self.id)),
+            }
+        }
     }
 }
 

@@ -1,0 +1,67 @@
+//! One writer owns a stream (I3), whatever the server remembers.
+
+use tokenwire_core::{LogError, TokenLog, token_log::Hint};
+
+use crate::support::{admin, ask, created, delta, explain, finished, next, shared, text};
+
+#[tokio::test]
+async fn the_text_of_a_fenced_writer_reaches_nobody() {
+    let (_, log) = shared().await;
+    let id = created(&log).await;
+    let mut tail = log.tail(id).await.unwrap();
+    let mut old = log.open_writer(id).await.unwrap();
+    let mut new = log.open_writer(id).await.unwrap();
+    assert!(matches!(old.append(&[delta("old")]).await, Err(LogError::Fenced)));
+    assert!(matches!(old.seal(&finished()).await, Err(LogError::Fenced)));
+    new.append(&[delta("new")]).await.unwrap();
+    let Hint::Appended(entries) = next(&mut tail).await else { panic!("the entries themselves") };
+    assert_eq!(entries[0].event, delta("new"));
+    assert_eq!(text(&log, id).await, "new ");
+}
+
+#[tokio::test]
+async fn an_old_writer_stays_fenced_when_the_server_issues_its_number_again() {
+    let (config, log) = shared().await;
+    let id = created(&log).await;
+    let mut old = log.open_writer(id).await.unwrap();
+    // What a restart from an older state does.
+    let mut admin = admin(&config.url).await;
+    ask::<u32>(&mut admin, &format!("HSET {}:{{{id}}}:meta attempt 0", config.prefix)).await;
+    let mut new = log.open_writer(id).await.unwrap();
+    assert_eq!(old.attempt(), new.attempt());
+    assert!(matches!(old.append(&[delta("old")]).await, Err(LogError::Fenced)));
+    new.append(&[delta("new")]).await.unwrap();
+    assert_eq!(text(&log, id).await, "new ");
+}
+
+#[tokio::test]
+async fn a_writer_is_told_when_the_server_lost_what_it_had_taken() {
+    let (config, log) = shared().await;
+    let id = created(&log).await;
+    let mut writer = log.open_writer(id).await.unwrap();
+    writer.append(&[delta("one")]).await.unwrap();
+    writer.append(&[delta("two")]).await.unwrap();
+    let mut admin = admin(&config.url).await;
+    let family = format!("{}:{{{id}}}", config.prefix);
+    ask::<u32>(&mut admin, &format!("XDEL {family}:entries 2-0")).await;
+    ask::<u32>(&mut admin, &format!("HSET {family}:meta tail 1")).await;
+    let error = writer.append(&[delta("three")]).await.unwrap_err();
+    assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
+    assert!(explain(&error).contains("lost data"), "{}", explain(&error));
+    assert_eq!(text(&log, id).await, "one ", "a gap would be worse (I1)");
+
+    ask::<u32>(&mut admin, &format!("DEL {family}:meta {family}:entries")).await;
+    assert!(matches!(writer.append(&[delta("three")]).await, Err(LogError::NotFound(gone)) if gone == id));
+}
+
+#[tokio::test]
+async fn a_reader_is_told_when_the_server_evicted_entries() {
+    let (config, log) = shared().await;
+    let id = created(&log).await;
+    let mut writer = log.open_writer(id).await.unwrap();
+    writer.append(&[delta("one")]).await.unwrap();
+    let mut admin = admin(&config.url).await;
+    ask::<u32>(&mut admin, &format!("DEL {}:{{{id}}}:entries", config.prefix)).await;
+    let error = crate::support::read(&log, id, tokenwire_core::Seq::START).await.unwrap_err();
+    assert!(explain(&error).contains("entry 1 is missing"), "{}", explain(&error));
+}

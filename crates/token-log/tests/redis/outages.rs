@@ -1,0 +1,187 @@
+//! The server goes away, comes back, or says no.
+
+use std::time::Duration;
+
+use testkit::services::{AppendOnly, Redis as Server};
+use token_log::redis::{Config, Redis};
+use tokenwire_core::{LogError, Seq, SystemClock, TokenLog, token_log::OnDisconnect};
+
+use crate::support::{
+    admin, append, ask, config, created, delta, explain, finished, follow_by_hints, insist, open, read, spec,
+    text,
+};
+
+/// For tests that wait for a time-out.
+fn impatient(url: String) -> Config {
+    Config { response_timeout: Duration::from_millis(300), ..config(url) }
+}
+
+fn unavailable<T: std::fmt::Debug>(outcome: Result<T, LogError>) -> String {
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
+    explain(&error)
+}
+
+async fn ready(log: &Redis) {
+    insist(async || log.ready().await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_at_the_start_is_waited_for() {
+    let server = Server::start(AppendOnly::No).await;
+    server.kill().await;
+    let log = open(&config(server.url()));
+    let reason = unavailable(log.ready().await);
+    assert!(reason.contains(&format!("cannot connect to redis at 127.0.0.1:{}", server.port())), "{reason}");
+    server.restart().await;
+    ready(&log).await;
+}
+
+#[tokio::test]
+async fn everything_fails_as_unavailable_during_an_outage_and_works_again_after_it() {
+    let server = Server::start(AppendOnly::Yes).await;
+    let log = open(&config(server.url()));
+    let id = created(&log).await;
+    let mut writer = log.open_writer(id).await.unwrap();
+    server.kill().await;
+    unavailable(log.create(id, &spec(OnDisconnect::Detached)).await);
+    unavailable(log.open_writer(id).await);
+    unavailable(read(&log, id, Seq::START).await);
+    unavailable(log.tail(id).await);
+    unavailable(log.cancel(id).await);
+    unavailable(log.attend(id).await);
+    unavailable(log.remove(id).await);
+    unavailable(log.ready().await);
+    unavailable(writer.append(&[delta("one")]).await);
+    server.restart().await;
+    append(&mut *writer, &[delta("one")]).await;
+    writer.seal(&finished()).await.unwrap();
+    assert_eq!(text(&log, id).await, "one ");
+    log.tail(id).await.unwrap();
+    log.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_loses_nothing_to_a_killed_server() {
+    let server = Server::start(AppendOnly::Yes).await;
+    let config = config(server.url());
+    let (readers, writers) = (open(&config), open(&config));
+    let id = created(&writers).await;
+    let write = async {
+        let mut writer = insist(async || writers.open_writer(id).await.ok()).await;
+        for number in 0..60 {
+            append(&mut *writer, &[delta(number)]).await;
+            if number % 20 == 10 {
+                server.kill().await;
+                server.restart().await;
+            }
+        }
+        insist(async || writer.seal(&finished()).await.ok()).await
+    };
+    let (sealed, seen) = futures::join!(write, follow_by_hints(&readers, id));
+    let whole: Vec<_> = (1..=sealed.get()).map(Seq::new).collect();
+    assert_eq!(seen.iter().map(|entry| entry.seq).collect::<Vec<_>>(), whole);
+}
+
+#[tokio::test]
+async fn batches_are_there_once_however_often_the_connection_is_cut() {
+    let server = Server::start(AppendOnly::No).await;
+    let config = config(server.url());
+    let (readers, writers) = (open(&config), open(&config));
+    let id = created(&writers).await;
+    let mut admin = admin(&server.url()).await;
+    let write = async {
+        let mut writer = insist(async || writers.open_writer(id).await.ok()).await;
+        for number in 0..200 {
+            append(&mut *writer, &[delta(number)]).await;
+        }
+        insist(async || writer.seal(&finished()).await.ok()).await;
+    };
+    let cut = async {
+        for _ in 0..10 {
+            ask::<i64>(&mut admin, "CLIENT KILL TYPE normal SKIPME yes").await;
+            ask::<i64>(&mut admin, "CLIENT KILL TYPE pubsub").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    futures::join!(write, cut, follow_by_hints(&readers, id));
+    let expected: String = (0..200).map(|number| format!("{number} ")).collect();
+    assert_eq!(text(&readers, id).await, expected);
+}
+
+#[tokio::test]
+async fn an_append_that_is_executed_after_its_writer_gave_up_waiting_is_not_repeated() {
+    let server = Server::start(AppendOnly::No).await;
+    let config = impatient(server.url());
+    let (worker, reader) = (open(&config), open(&config));
+    // Once for the server to know the scripts: it would refuse the calls below, and execute nothing.
+    let mut writer = worker.open_writer(created(&worker).await).await.unwrap();
+    writer.append(&[delta("one")]).await.unwrap();
+    writer.seal(&finished()).await.unwrap();
+
+    let id = created(&worker).await;
+    let mut writer = worker.open_writer(id).await.unwrap();
+    server.pause();
+    unavailable(writer.append(&[delta("one")]).await);
+    server.resume();
+    insist(async || read(&reader, id, Seq::START).await.ok().filter(|page| page.tail == Seq::new(1))).await;
+    assert_eq!(append(&mut *writer, &[delta("one")]).await, Seq::new(1));
+
+    server.pause();
+    unavailable(writer.seal(&finished()).await);
+    server.resume();
+    insist(async || read(&reader, id, Seq::START).await.ok().filter(|page| page.tail == Seq::new(2))).await;
+    insist(async || writer.seal(&finished()).await.ok().filter(|&last| last == Seq::new(2))).await;
+    assert!(matches!(writer.seal(&finished()).await, Err(LogError::Sealed)));
+    assert_eq!(text(&reader, id).await, "one ");
+}
+
+#[tokio::test]
+async fn a_replica_is_not_ready_and_says_why() {
+    let server = Server::start(AppendOnly::No).await;
+    let log = open(&config(server.url()));
+    let id = created(&log).await;
+    let mut admin = admin(&server.url()).await;
+    ask::<()>(&mut admin, "REPLICAOF 127.0.0.1 1").await;
+    let reason = unavailable(log.ready().await);
+    assert!(reason.contains("read only replica"), "{reason}");
+    unavailable(log.cancel(id).await);
+    ask::<()>(&mut admin, "REPLICAOF NO ONE").await;
+    ready(&log).await;
+    log.cancel(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_out_of_memory_takes_no_more_text_and_still_lets_streams_end() {
+    let server = Server::start(AppendOnly::No).await;
+    let log = open(&config(server.url()));
+    let id = created(&log).await;
+    let mut writer = log.open_writer(id).await.unwrap();
+    let mut admin = admin(&server.url()).await;
+    ask::<()>(&mut admin, "CONFIG SET maxmemory 1").await;
+    let reason = unavailable(writer.append(&[delta("one")]).await);
+    assert!(reason.contains("OOM"), "{reason}");
+    assert!(unavailable(log.ready().await).contains("OOM"));
+    log.cancel(id).await.unwrap();
+    assert_eq!(writer.seal(&finished()).await.unwrap(), Seq::new(1));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_and_never_shown_and_may_be_corrected_later() {
+    let server = Server::start(AppendOnly::No).await;
+    let mut admin = admin(&server.url()).await;
+    ask::<()>(&mut admin, "CONFIG SET requirepass right").await;
+    let config = config(format!("redis://:wrong-secret@127.0.0.1:{}", server.port()));
+    let log = open(&config);
+    let reason = unavailable(log.ready().await);
+    assert!(reason.contains("cannot connect") && reason.to_lowercase().contains("password"), "{reason}");
+    assert!(!format!("{reason} {config:?} {log:?}").contains("wrong-secret"));
+    ask::<()>(&mut admin, "CONFIG SET requirepass wrong-secret").await;
+    ready(&log).await;
+}
+
+#[tokio::test]
+async fn an_url_that_is_none_is_refused_at_once() {
+    let config = config("http://localhost".into());
+    assert!(Redis::new(&config, std::sync::Arc::new(SystemClock)).is_err());
+}
