@@ -1,10 +1,14 @@
 // The text of an answer on the page: text nodes only, painted once a frame, followed while the reader is at its end.
 //
-// A long answer is split into blocks at line breaks, so that the browser lays out the last one again and not all of them.
-// A block keeps its own line break, which `white-space: pre-wrap` does not show at a block's end: the text content of the
-// element is the answer, exactly.
+// A long answer is split into blocks, so that the browser lays out the last one again and not all of them: at line breaks,
+// and within a paragraph that never ends, where its last line happens to begin. A block keeps its own line break, which
+// `white-space: pre-wrap` does not show at a block's end: the text content of the element is the answer, exactly.
 
+/** How many characters a block has before the next line break ends it. */
 const BLOCK = 4_096;
+
+/** How many it has before it ends without one. Laying out this much takes a few milliseconds. */
+const LONGEST_BLOCK = 16_384;
 
 /** How close to the end counts as being there, in pixels. */
 const NEAR = 48;
@@ -87,29 +91,46 @@ export class Text {
     if (this.#held) return;
     const text = this.#pending;
     this.#pending = '';
-    let from = 0;
-    while (from < text.length) {
-      const room = BLOCK - (this.#tail?.length ?? BLOCK);
-      if (room <= 0 && this.#endsLine()) this.#open();
-      const lineEnd = text.indexOf('\n', from + Math.max(room, 0));
+    for (let from = 0; from < text.length; ) {
+      if (!this.#tail || (this.#tail.length >= BLOCK && this.#tail.data.endsWith('\n'))) this.#open('');
+      const lineEnd = text.indexOf('\n', from + Math.max(BLOCK - this.#tail.length, 0));
       const to = lineEnd < 0 ? text.length : lineEnd + 1;
-      if (!this.#tail) this.#open();
       this.#tail.appendData(text.slice(from, to));
       from = to;
     }
+    if (this.#tail?.length >= LONGEST_BLOCK) this.#splitAtLastLine();
     if (this.#following) this.#toEnd();
     this.#onPaint();
   }
 
-  #endsLine() {
-    return this.#tail === null || this.#tail.data.endsWith('\n');
-  }
-
-  #open() {
+  #open(text) {
     const block = document.createElement('div');
-    this.#tail = document.createTextNode('');
+    this.#tail = document.createTextNode(text);
     block.append(this.#tail);
     this.#element.append(block);
+  }
+
+  /** Looks the same as before. After a change of width the line before the split may be shorter than it could be. */
+  #splitAtLastLine() {
+    const { data, length } = this.#tail;
+    if (data.endsWith('\n')) return;
+    const range = document.createRange();
+    const top = (at) => {
+      range.setStart(this.#tail, at);
+      range.setEnd(this.#tail, at + 1);
+      return range.getBoundingClientRect().top;
+    };
+    const lastTop = top(length - 1);
+    let [low, high] = [0, length - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (top(middle) < lastTop - 1) low = middle + 1;
+      else high = middle;
+    }
+    if (/[\udc00-\udfff]/.test(data[low])) low -= 1; // never within a character
+    if (low <= 0) return;
+    this.#tail.deleteData(low, length - low);
+    this.#open(data.slice(low));
   }
 
   #toEnd() {
