@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Runs every check and every test: ./test.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=dev/common.sh
+source dev/common.sh
+
+usage() {
+    cat <<'HELP'
+Runs every check and every test, and installs what they need with apt-get when it is missing: redis-server,
+rabbitmq-server, chromium, node and a few tools. Nothing is skipped: what cannot be had is a failure.
+
+  ./test.sh            everything; under 25 minutes on 2 cores
+  ./test.sh --quick    what needs no server and no browser: format, lints, crate arrows, unit tests
+HELP
+}
+
+main() {
+    case ${1-} in
+    -h | --help)
+        usage
+        return
+        ;;
+    --quick | '') ;;
+    *) fail "unknown option $1: see ./test.sh --help" ;;
+    esac
+    mark_this_run
+    if [[ ${1-} == --quick ]]; then quick; else everything; fi
+    summary
+}
+
+quick() {
+    need "${tools[@]}"
+    checks
+    # The testkit's own tests start servers; integration tests of every crate do too.
+    step "unit tests" cargo test --workspace --exclude testkit --lib --bins --locked --no-fail-fast
+    step "the page's unit tests" page_tests
+}
+
+everything() {
+    need "${tools[@]}" "${services[@]}"
+    checks
+    # Also that docs/config.md is what `tokenwire config docs` prints. Not nextest: a process per test could not share
+    # its RabbitMQ, which takes seconds to start.
+    step "tests" cargo test --workspace --locked --no-fail-fast
+    step "the page's unit tests" page_tests
+    step "the page in a browser" browser_tests
+    step "nothing is left running" nothing_left
+}
+
+checks() {
+    step "shell scripts" shellcheck --external-sources ./*.sh dev/*.sh .ci/run
+    step "container files" dev/check-containers.sh
+    step "format" cargo fmt --all --check
+    step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+    step "crate arrows" cargo test --package testkit --test arrows --locked -- --nocapture
+}
+
+page_tests() { node --test crates/http/ui/test/; }
+
+browser_tests() {
+    local tokenwire=${CARGO_TARGET_DIR:-target}/debug/tokenwire
+    cargo build --package tokenwire --locked
+    npm ci --prefix tests/browser --no-fund --no-audit
+    TOKENWIRE_BIN=$(realpath "$tokenwire") npm test --prefix tests/browser
+}
+
+# --- Steps: each says its name, all its output, and how long it took ---
+
+steps=()
+failed=0
+
+# Goes on after a failure, so that one run shows everything that is wrong.
+step() {
+    local name=$1 began=$SECONDS verdict=passed
+    shift
+    printf '\n=== %s: %s\n' "$name" "$*"
+    # In a shell of its own, where set -e holds: not in an `if`, which would turn it off inside.
+    set +e
+    (
+        set -e
+        "$@"
+    )
+    local status=$?
+    set -e
+    if ((status != 0)); then
+        verdict="FAILED ($status)"
+        failed=$((failed + 1))
+    fi
+    steps+=("$(printf '%5ss  %-26s %s' $((SECONDS - began)) "$name" "$verdict")")
+    printf '=== %s: %s after %s s\n' "$name" "$verdict" $((SECONDS - began))
+}
+
+summary() {
+    printf '\n=== %s s in all\n' "$SECONDS"
+    printf '%s\n' "${steps[@]}"
+    printf '\nsteps: %s passed, %s failed\n' $((${#steps[@]} - failed)) "$failed"
+    ((failed == 0))
+}
+
+# --- What the tests need: a command, and the Debian package that has it ---
+
+tools=(node:nodejs npm:npm shellcheck:shellcheck)
+services=(
+    redis-server:redis-server
+    # The script itself, which testkit runs: the command of this name changes the user.
+    /usr/lib/rabbitmq/bin/rabbitmq-server:rabbitmq-server
+    chromium:chromium
+    curl:curl
+    uuidgen:uuid-runtime
+)
+
+need() {
+    local pair missing=()
+    for pair in "$@"; do
+        has "${pair%:*}" || missing+=("${pair##*:}")
+    done
+    if ((${#missing[@]} > 0)); then
+        without_services apt_install "for the tests" "${missing[@]}"
+    fi
+    for pair in "$@"; do
+        has "${pair%:*}" || fail "${pair##*:} is installed, but ${pair%:*} is not there: install it, and run this again"
+    done
+    local node
+    node=$(node --version)
+    node=${node#v}
+    ((${node%%.*} >= 20)) ||
+        fail "this is node $node, and at least 20 is needed: get it from https://nodejs.org (or deb.nodesource.com), and run this again"
+    need_toolchain
+    { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1 ||
+        fail "cargo has no fmt or no clippy: rustup component add rustfmt clippy"
+}
+
+# Debian starts a service when its package is installed; the tests start their own, and this machine is not theirs.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    if [[ -e $policy ]] || { ((EUID != 0)) && ! has sudo; }; then
+        "$@"
+        return
+    fi
+    # However this ends, the policy goes.
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin "$policy"
+    "$@"
+    as_root rm -f "$policy"
+    trap - EXIT
+}
+
+# --- Nothing is left running: what a test starts inherits a mark from the step, and keeps it when its parent has gone ---
+
+mark_this_run() { export TOKENWIRE_TEST_RUN=$$.$EPOCHREALTIME; }
+
+nothing_left() {
+    local left patience=10
+    # A browser's last helpers take a moment to see that it has gone.
+    while left=$(marked) && [[ -n $left ]] && ((patience-- > 0)); do
+        sleep 1
+    done
+    [[ -n $left ]] || return 0
+    # shellcheck disable=SC2086 # one word for each process
+    {
+        ps -o pid,ppid,etime,args -p ${left//$'\n'/ } || true
+        kill -KILL $left || true
+    }
+    say "The tests have left these processes behind; they were killed."
+    return 1
+}
+
+# The programs that were started with the mark of this run. This script was not: it has set it.
+marked() {
+    local environ pid
+    for environ in /proc/[0-9]*/environ; do
+        if grep -qzx "TOKENWIRE_TEST_RUN=$TOKENWIRE_TEST_RUN" "$environ" 2>/dev/null; then
+            pid=${environ#/proc/}
+            say "${pid%/environ}"
+        fi
+    done
+}
+
+main "$@"
