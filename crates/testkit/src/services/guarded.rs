@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
@@ -42,6 +42,9 @@ kill -KILL 0
 #[derive(Debug)]
 pub struct Guarded {
     guard: Child,
+    /// What the guard watches. Not the `Child`'s: that closes it before it waits, and the guard, which is about to end,
+    /// would take that for the test's death and remove the directory of a server that is to be started again.
+    _pipe: ChildStdin,
     reports: BufReader<ChildStdout>,
     pid: Pid,
     log: PathBuf,
@@ -74,9 +77,10 @@ impl Guarded {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a shell can be started");
+        let pipe = guard.stdin.take().expect("its input is piped");
         let mut reports = BufReader::new(guard.stdout.take().expect("its output is piped"));
         let pid = Pid::from_raw(report(&mut reports).expect("the guard tells the pid of its child"));
-        Self { guard, reports, pid, log }
+        Self { guard, _pipe: pipe, reports, pid, log }
     }
 
     /// The child's own process id.
