@@ -127,8 +127,10 @@ need() {
     ((${node%%.*} >= 20)) ||
         fail "this is node $node, and at least 20 is needed: get it from https://nodejs.org (or deb.nodesource.com), and run this again"
     need_toolchain
-    { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1 ||
-        fail "cargo has no fmt or no clippy: rustup component add rustfmt clippy"
+    if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+        { has rustup && rustup component add rustfmt clippy; } ||
+            fail "cargo has no fmt or no clippy: install them (rustup component add rustfmt clippy), and run this again"
+    fi
 }
 
 # Debian starts a service when its package is installed; the tests start their own, and this machine is not theirs.
