@@ -1,4 +1,5 @@
 //! The job queue port on three foundations: memory, the embedded journal, and RabbitMQ.
 
+pub mod memory;
 pub mod message;
 pub mod rabbitmq;
