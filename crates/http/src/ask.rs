@@ -24,13 +24,7 @@ use tokenwire_core::{
 };
 
 use self::{encoder::AskEncoder, request::Ask};
-use crate::{
-    app::App,
-    error::Error,
-    limits::StreamPermit,
-    paths,
-    sse::{self, Reading},
-};
+use crate::{app::App, error::Error, limits::StreamPermit, paths, sse::Reading};
 
 /// `POST /ask`. Everything that can be refused is refused before the generation is accepted.
 pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<Response, Error> {
@@ -82,13 +76,8 @@ async fn stream(app: &App, id: GenerationId, after: Seq, permit: StreamPermit) -
     if follower.has_ended() {
         return Ok((StatusCode::NO_CONTENT, [location]).into_response());
     }
-    let reading = Reading {
-        id,
-        follower,
-        encoder: AskEncoder::new(id, app.config.reconnect_after),
-        heartbeat: app.config.heartbeat,
-        drain: app.drain.clone(),
-    };
+    let encoder = AskEncoder::new(id, app.config.reconnect_after);
+    let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
     let headers = [
         location,
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -96,7 +85,7 @@ async fn stream(app: &App, id: GenerationId, after: Seq, permit: StreamPermit) -
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    Ok((headers, sse::body(reading, permit)).into_response())
+    Ok((headers, reading.into_body(permit)).into_response())
 }
 
 fn known(id: Result<Path<GenerationId>, PathRejection>) -> Result<GenerationId, Error> {

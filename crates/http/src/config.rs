@@ -26,6 +26,9 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How long a request body may take to arrive (408). Default 20 s.
     pub body_timeout: Duration,
+    /// How long a client may take no byte of what is sent to it before its connection is dropped. A reader that stopped
+    /// reading looks alive to everything else. Default 60 s.
+    pub write_timeout: Duration,
     /// What happens to a generation from `/ask` once nobody reads it. Default: cancelled after 30 s, which leaves room for
     /// a reload of the page.
     pub on_disconnect: OnDisconnect,
@@ -44,6 +47,7 @@ impl Default for Config {
             max_head: 16 * 1024,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(60),
             on_disconnect: OnDisconnect::CancelAfter(Duration::from_secs(30)),
             cors: Cors::Off,
         }

@@ -11,6 +11,8 @@
 //!
 //! TLS is a proxy's.
 
+mod patient;
+
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
@@ -27,15 +29,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use self::patient::Patient;
 use crate::{app::router, config::Config};
 
 /// How long to leave the listener alone when the process is out of something, most likely file descriptors: others have
 /// to give theirs back first.
 const OUT_OF_RESOURCES: Duration = Duration::from_millis(200);
 
+/// How much hyper may collect for a client that reads slowly, in bytes. Its own default is six times that, and there may be
+/// ten thousand such clients.
+const BUFFER: usize = 64 * 1024;
+
 /// How long to go on reading from a client that was answered before it had sent everything. Closing with unread bytes
-/// resets the connection, which may take the answer away from the client.
-const LINGER: Duration = Duration::from_secs(1);
+/// resets the connection, which on many systems takes the answer away from the client.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A client that sends nothing for this long has nothing under way any more.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// hyper answers a head that is wrong, but closes without a word on one that does not come.
 const HEAD_TOO_SLOW: &[u8] =
@@ -130,7 +140,8 @@ async fn connection(stream: TcpStream, router: Router, config: Config, soft: Can
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_timeout)
         .max_header_size(config.max_head)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(BUFFER.max(config.max_head))
+        .serve_connection(TokioIo::new(Patient::new(stream, config.write_timeout)), service);
     let mut draining = pin!(soft.cancelled());
     let mut told = false;
     let ended = poll_fn(|cx| {
@@ -142,7 +153,7 @@ async fn connection(stream: TcpStream, router: Router, config: Config, soft: Can
     })
     .await;
     let parts = http.into_parts();
-    let mut stream = parts.io.into_inner();
+    let mut stream = parts.io.into_inner().into_inner();
     match ended {
         Ok(()) => linger(stream).await,
         // Without a byte it is an idle connection, and closing it says enough.
@@ -157,15 +168,16 @@ async fn connection(stream: TcpStream, router: Router, config: Config, soft: Can
     }
 }
 
-/// Says that all is said, and reads on for a moment so that the client gets to hear it.
+/// Says that all is said, and reads on for as long as the client goes on sending, within reason.
 async fn linger(mut stream: TcpStream) {
     let rest = async {
-        stream.shutdown().await?;
         let mut void = [0; 4096];
-        while stream.read(&mut void).await? > 0 {}
-        Ok::<_, io::Error>(())
+        let mut sending = stream.shutdown().await.is_ok();
+        while sending {
+            sending = matches!(timeout(QUIET, stream.read(&mut void)).await, Ok(Ok(1..)));
+        }
     };
-    // A client that neither closes nor stops sending, or that is gone, has had its chance.
+    // A client that never stops has had its chance.
     let _ = timeout(LINGER, rest).await;
 }
 

@@ -1,13 +1,13 @@
 //! Server-Sent Events: from entries to bytes on a connection.
 //!
 //! Three nouns. [`Frames`] knows how an event is written, and is the only place that does. An [`Encoder`] knows which
-//! frames an entry becomes in one front end. [`body`] pulls entries from a follower through an encoder for as long as
-//! the reader takes them.
+//! frames an entry becomes in one front end. A [`Reading`] pulls entries from a follower through an encoder for as
+//! long as the reader takes them.
 
 mod body;
 mod frames;
 
-pub(crate) use body::{Reading, body};
+pub(crate) use body::Reading;
 pub(crate) use frames::Frames;
 use tokenwire_core::{Entry, Seq};
 

@@ -4,71 +4,88 @@
 //! politely after the terminal entry and only then. Whatever else stops it (a drain, a log that is gone) ends it with
 //! an error, upon which the connection is dropped without the final chunk: the reader sees a cut and resumes.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use axum::body::{Body, Bytes};
-use futures::stream;
-use tokenwire_core::{Follower, GenerationId, follow::FollowError};
+use futures::{StreamExt, stream, stream::BoxStream};
+use tokenwire_core::{Entry, Follower, GenerationId, Seq, follow::FollowError};
 use tokio_util::sync::CancellationToken;
 
 use super::{Encoder, Frames};
 use crate::limits::StreamPermit;
 
 /// One reader of one stream through one front end.
-#[derive(Debug)]
 pub(crate) struct Reading<E> {
-    pub(crate) id: GenerationId,
-    pub(crate) follower: Follower,
-    pub(crate) encoder: E,
-    /// After this much silence a comment is sent.
-    pub(crate) heartbeat: Duration,
-    /// Cuts the reader off.
-    pub(crate) drain: CancellationToken,
-}
-
-/// Everything that the reader has not seen yet, as it comes. Holds the permit for as long as the stream is open.
-pub(crate) fn body<E: Encoder>(mut reading: Reading<E>, permit: StreamPermit) -> Body {
-    let mut frames = Frames::default();
-    reading.encoder.begin(reading.follower.cursor(), &mut frames);
-    // What `begin` wrote goes out at once: the reader learns that it was accepted, however long the queue is.
-    Body::from_stream(stream::try_unfold(
-        (reading, frames, permit),
-        |(mut reading, mut frames, permit)| async move {
-            if frames.is_empty() && !reading.step(&mut frames).await? {
-                return Ok::<_, Cut>(None);
-            }
-            let bytes: Bytes = frames.take();
-            Ok(Some((bytes, (reading, frames, permit))))
-        },
-    ))
+    id: GenerationId,
+    /// The last entry that was encoded.
+    cursor: Seq,
+    /// A stream rather than the follower itself: a heartbeat interrupts the wait for entries, and must not begin anew the
+    /// patience that a follower has with a log that is down.
+    entries: BoxStream<'static, Result<Vec<Entry>, FollowError>>,
+    encoder: E,
+    heartbeat: Duration,
+    drain: CancellationToken,
 }
 
 impl<E: Encoder> Reading<E> {
+    /// A reader of `follower`, who gets a comment after `heartbeat` without anything else, and is cut off by `drain`.
+    pub(crate) fn new(
+        id: GenerationId,
+        follower: Follower,
+        encoder: E,
+        heartbeat: Duration,
+        drain: CancellationToken,
+    ) -> Self {
+        let cursor = follower.cursor();
+        let entries = stream::try_unfold(follower, |mut follower| async move {
+            Ok(follower.next().await?.map(|entries| (entries, follower)))
+        });
+        Self { id, cursor, entries: entries.boxed(), encoder, heartbeat, drain }
+    }
+
+    /// Everything that the reader has not seen yet, as it comes. Holds the permit for as long as the stream is open.
+    pub(crate) fn into_body(mut self, permit: StreamPermit) -> Body {
+        let mut frames = Frames::default();
+        // Goes out at once: the reader learns that it was heard, however long the queue is.
+        self.encoder.begin(self.cursor, &mut frames);
+        Body::from_stream(stream::try_unfold(
+            (self, frames, permit),
+            |(mut reading, mut frames, permit)| async move {
+                if frames.is_empty() && !reading.step(&mut frames).await? {
+                    return Ok::<_, Cut>(None);
+                }
+                let bytes: Bytes = frames.take();
+                Ok(Some((bytes, (reading, frames, permit))))
+            },
+        ))
+    }
+
     /// Waits until there is something to send. `false` when all of it was sent.
     async fn step(&mut self, frames: &mut Frames) -> Result<bool, Cut> {
         while frames.is_empty() {
-            // All three may be dropped: a follower loses nothing by it, and silence is counted from the last bytes sent.
-            let next = tokio::select! {
+            // Whatever is dropped here, no entry is: the stream keeps what it is waiting for.
+            let entries = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Err(Cut::Drained),
-                next = self.follower.next() => next,
+                entries = self.entries.next() => entries,
                 () = tokio::time::sleep(self.heartbeat) => {
                     frames.heartbeat();
                     return Ok(true);
                 }
             };
-            let Some(entries) = next.inspect_err(|error| self.report(error))? else {
+            let Some(entries) = entries.transpose().inspect_err(|error| self.report(error))? else {
                 return Ok(false);
             };
             for entry in &entries {
                 self.encoder.encode(entry, frames);
+                self.cursor = entry.seq;
             }
         }
         Ok(true)
     }
 
     fn report(&self, error: &FollowError) {
-        tracing::warn!(generation.id = %self.id, seq = %self.follower.cursor(), %error, "cut a reader off");
+        tracing::warn!(generation.id = %self.id, seq = %self.cursor, error = error as &dyn Error, "cut a reader off");
     }
 }
 

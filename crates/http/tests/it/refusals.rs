@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::{
     body::Body,
     http::{Method, StatusCode},
 };
 use serde_json::Value;
-use tokenwire_core::{
-    GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, TextSoFar, TokenLog,
-    token_log::{Created, Page, StreamSpec, Tail},
-};
+use tokenwire_core::{GenerationId, TextSoFar};
 use tokenwire_http::Config;
 
-use crate::support::{JSON, Stage, started, text};
+use crate::{
+    stores::{Down, Plug},
+    support::{JSON, Stage, started, text},
+};
 
 /// What a refusal says: status, type, field.
 async fn refusal(response: axum::response::Response) -> (u16, String, Option<String>) {
@@ -178,7 +177,7 @@ async fn unknown_paths_and_wrong_methods_are_told_in_the_same_envelope() {
 #[tokio::test]
 async fn while_a_store_is_down_prompts_are_refused_with_a_time_to_come_back() {
     let question = r#"{"query": "Hello"}"#;
-    let stage = Stage::over(Arc::new(Down), Arc::new(Down), Config::default());
+    let stage = Stage::over(Plug::pulled(), Arc::new(Down), Config::default());
     let path = format!("/ask/{}", GenerationId::fresh());
     for response in [
         stage.post(question).await,
@@ -194,7 +193,7 @@ async fn while_a_store_is_down_prompts_are_refused_with_a_time_to_come_back() {
 #[tokio::test]
 async fn ready_says_every_reason_why_not_and_health_says_only_that_the_process_lives() {
     let well = Stage::new();
-    let down = Stage::over(Arc::new(Down), Arc::new(Down), Config::default());
+    let down = Stage::over(Plug::pulled(), Arc::new(Down), Config::default());
     for stage in [&well, &down] {
         let health = stage.get("/health", &[]).await;
         assert_eq!(health.status(), StatusCode::OK);
@@ -213,62 +212,4 @@ async fn ready_says_every_reason_why_not_and_health_says_only_that_the_process_l
     assert_eq!(unready.status(), StatusCode::SERVICE_UNAVAILABLE);
     let expected = r#"{"status":"not ready","reasons":["the token log is unavailable: unplugged","the job queue is unavailable: unplugged"]}"#;
     assert_eq!(text(unready).await, expected);
-}
-
-/// A log and a queue that cannot be reached.
-#[derive(Debug)]
-struct Down;
-
-impl Down {
-    fn log<T>() -> Result<T, LogError> {
-        Err(LogError::unavailable("unplugged"))
-    }
-
-    fn queue<T>() -> Result<T, QueueError> {
-        Err(QueueError::unavailable("unplugged"))
-    }
-}
-
-#[async_trait]
-impl TokenLog for Down {
-    async fn create(&self, _: GenerationId, _: &StreamSpec) -> Result<Created, LogError> {
-        Self::log()
-    }
-    async fn open_writer(&self, _: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        Self::log()
-    }
-    async fn read(&self, _: GenerationId, _: Seq, _: std::num::NonZeroUsize) -> Result<Page, LogError> {
-        Self::log()
-    }
-    async fn tail(&self, _: GenerationId) -> Result<Tail, LogError> {
-        Self::log()
-    }
-    async fn cancel(&self, _: GenerationId) -> Result<(), LogError> {
-        Self::log()
-    }
-    async fn attend(&self, _: GenerationId) -> Result<(), LogError> {
-        Self::log()
-    }
-    async fn remove(&self, _: GenerationId) -> Result<(), LogError> {
-        Self::log()
-    }
-    async fn ready(&self) -> Result<(), LogError> {
-        Self::log()
-    }
-}
-
-#[async_trait]
-impl JobQueue for Down {
-    async fn enqueue(&self, _: &Job) -> Result<(), QueueError> {
-        Self::queue()
-    }
-    async fn lease(&self) -> Result<Lease, QueueError> {
-        Self::queue()
-    }
-    async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        Self::queue()
-    }
-    async fn ready(&self) -> Result<(), QueueError> {
-        Self::queue()
-    }
 }

@@ -1,13 +1,16 @@
 //! What happens to an open stream: silence, a drain, a log that is gone, a reader that leaves.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use tokenwire_core::TextSoFar;
 use tokenwire_http::Config;
 use tokio::time::Instant;
 
-use crate::support::{Stage, delta, piece, started, text};
+use crate::{
+    stores::{Plug, Unattended},
+    support::{Stage, delta, piece, started, text},
+};
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_filled_with_comments() {
@@ -57,6 +60,39 @@ async fn a_stream_that_is_forgotten_while_it_is_read_is_aborted() {
     piece(&mut body).await.unwrap().unwrap();
     stage.log.remove(id).await.unwrap();
     piece(&mut body).await.unwrap().unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_comes_back_in_time_costs_a_reader_nothing() {
+    let plug = Plug::connected();
+    let stage = Stage::over(plug.clone(), Arc::new(Unattended), Config::default());
+    let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
+    let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
+    piece(&mut body).await.unwrap().unwrap();
+    piece(&mut body).await.unwrap().unwrap();
+    plug.pull();
+    for _ in 0..3 {
+        assert_eq!(piece(&mut body).await.unwrap().unwrap(), ":\n\n");
+    }
+    plug.connect();
+    stage.write(id, &[delta("still here")]).await;
+    assert_eq!(piece(&mut body).await.unwrap().unwrap(), "id: 2\ndata: still here\n\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_stays_away_cuts_its_readers_off_however_many_heartbeats_they_get() {
+    let plug = Plug::connected();
+    let stage = Stage::over(plug.clone(), Arc::new(Unattended), Config::default());
+    let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
+    let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
+    piece(&mut body).await.unwrap().unwrap();
+    piece(&mut body).await.unwrap().unwrap();
+    plug.pull();
+    let pulled_at = Instant::now();
+    while let Ok(heartbeat) = piece(&mut body).await.expect("no polite end") {
+        assert_eq!(heartbeat, ":\n\n");
+        assert!(pulled_at.elapsed() < Duration::from_secs(120), "readers wait for ever");
+    }
 }
 
 #[tokio::test]

@@ -2,16 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     http::{Method, Request, Response},
 };
-use token_log::memory::MemoryLog;
 use tokenwire_core::{
-    Attempt, Event, FinishReason, GenerateRequest, GenerationId, Generations, Job, JobQueue, Lease,
-    ModelName, Prompt, QueueError, SystemClock, TextSoFar, TokenLog, Usage,
+    Attempt, Event, FinishReason, GenerateRequest, GenerationId, Generations, JobQueue, ModelName, Prompt,
+    SystemClock, TextSoFar, TokenLog, Usage,
     catalogue::ModelNames,
     generations::{Limits, Submission},
     token_log::OnDisconnect,
@@ -25,6 +23,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+use crate::stores::{self, Unattended};
 
 /// How long a test waits for what must come: far longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,8 +43,7 @@ impl Stage {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let log = MemoryLog::new(Arc::new(SystemClock), Duration::from_secs(3600));
-        Self::over(Arc::new(log), Arc::new(Unattended), config)
+        Self::over(stores::memory(), Arc::new(Unattended), config)
     }
 
     pub(crate) fn over(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, config: Config) -> Self {
@@ -153,26 +152,6 @@ fn utf8(bytes: &Bytes) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8, and no frame cut inside a character")
 }
 
-/// A queue that no worker attends: the tests write the streams themselves.
-#[derive(Debug)]
-struct Unattended;
-
-#[async_trait]
-impl JobQueue for Unattended {
-    async fn enqueue(&self, _: &Job) -> Result<(), QueueError> {
-        Ok(())
-    }
-    async fn lease(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-    async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-    async fn ready(&self) -> Result<(), QueueError> {
-        Ok(())
-    }
-}
-
 /// A server on a socket; a hard stop when dropped.
 pub(crate) struct Server {
     address: SocketAddr,
@@ -195,6 +174,20 @@ impl Server {
         connection.rest().await
     }
 
+    /// Asks again and again until the answer is a 200: somebody has to leave first.
+    pub(crate) async fn comes_to_serve(&self, request: &str) {
+        let served = async {
+            loop {
+                let mut connection = self.connect().await;
+                connection.send(request).await;
+                if connection.until("\r\n\r\n").await.starts_with("HTTP/1.1 200 OK") {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, served).await.expect("a 200");
+    }
+
     pub(crate) async fn refuses_connections(&self) -> bool {
         TcpStream::connect(self.address).await.is_err()
     }
@@ -212,9 +205,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Sends what the server takes: one that has answered may close before it has read everything.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        // A server that has answered may close before it has read everything.
-        let _ = timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await.expect("room to write");
+        let _ = self.try_send(bytes).await;
+    }
+
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await.expect("room to write")
     }
 
     /// Everything received so far, once it contains this.
