@@ -30,7 +30,8 @@ if sealed then
   return redis.error_reply('SEALED the stream is sealed')
 end
 if first > tail + 1 then
-  return redis.error_reply('LOST the stream ends at ' .. tail .. ' where it had ' .. (first - 1) .. ' entries: the server lost data')
+  return redis.error_reply('LOST the stream ends at ' .. tail .. ' where it had ' .. (first - 1)
+    .. ' entries: the server lost data')
 end
 
 -- The same batch again: it is in the stream, and stays there once.

@@ -14,7 +14,10 @@ use ::redis::{
     RedisResult, ScriptInvocation, aio::MultiplexedConnection,
 };
 use tokenwire_core::retry::Backoff;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::outage::Outage;
@@ -24,6 +27,10 @@ const OLDEST: u32 = 7;
 
 /// A connection that lasted this long was a good one: its loss is answered by connecting at once.
 const LASTED: Duration = Duration::from_secs(5);
+
+/// How often a connection is asked for a sign of life: it may have gone silent while nobody needed it, and the next
+/// append or wake-up should not be the one to find out.
+const PING_EVERY: Duration = Duration::from_secs(5);
 
 /// What to do with what the server says unasked. Called from the task that reads the socket: it must not block.
 type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
@@ -81,9 +88,8 @@ impl Connector {
                 Ok(up) => {
                     tracing::info!(redis.address = %self.address, "connected to redis");
                     let since = Instant::now();
-                    let lost = up.lost.clone();
-                    state.send_replace(State::Up(up));
-                    lost.cancelled().await;
+                    state.send_replace(State::Up(up.clone()));
+                    up.outlast().await;
                     tracing::warn!(redis.address = %self.address, "lost the connection to redis");
                     state.send_replace(State::Connecting);
                     if since.elapsed() > LASTED {
@@ -207,6 +213,22 @@ impl Up {
     /// Waits until this connection is known to be dead.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
+    }
+
+    /// Asks for a sign of life every now and then, until this connection is known to be dead.
+    async fn outlast(mut self) {
+        let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.lost.cancelled() => return,
+                _ = ping.tick() => {
+                    let answer = ::redis::cmd("PING").exec_async(&mut self.connection).await;
+                    // Any answer will do, and no answer ends the loop.
+                    let _ = self.check(answer);
+                }
+            }
+        }
     }
 
     /// Says that this connection is of no use any more.

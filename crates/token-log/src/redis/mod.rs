@@ -44,7 +44,8 @@ pub struct Config {
     ///
     /// A server that shares this database with others should be set to `maxmemory-policy noeviction`.
     pub url: String,
-    /// What all keys and channels begin with. Default: `tokenwire`.
+    /// What all keys and channels begin with. Default: `tokenwire`, for which a user needs no more than
+    /// `~tokenwire:* &tokenwire:* +@all -@admin -@dangerous`.
     pub prefix: String,
     /// How long a stream is kept after its end; one that nobody ends, after its `end_by`. Default: 24 hours.
     pub retention: Duration,

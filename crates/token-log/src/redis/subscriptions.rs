@@ -20,7 +20,6 @@ use tokenwire_core::token_log::Hint;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -38,9 +37,6 @@ const WAITING: usize = 256;
 
 /// How many channels go into one command: an answer each, and no other command gets in between.
 const CHANNELS_AT_ONCE: usize = 512;
-
-/// How often a silent connection is asked for a sign of life. Followers look by themselves every few seconds anyway.
-const PING_EVERY: Duration = Duration::from_secs(5);
 
 type Listener = broadcast::Receiver<Hint>;
 
@@ -151,8 +147,6 @@ impl Subscriber {
     async fn serve(&mut self, mut up: Up) -> Result<(), Outage> {
         self.subscribe_again(&mut up).await?;
         self.channels.look();
-        let mut ping = interval(PING_EVERY);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut requests = Vec::new();
         loop {
             // All of these may be dropped: none has taken anything before it is ready.
@@ -165,10 +159,6 @@ impl Subscriber {
                     self.subscribe(&mut up, requests.drain(..)).await;
                 }
                 Some(channel) = self.deserted.next() => self.leave(&mut up, channel).await?,
-                _ = ping.tick() => {
-                    let answer = ::redis::cmd("PING").exec_async(&mut up.connection).await;
-                    up.check(answer)?;
-                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use tokenwire_core::{LogError, TokenLog, token_log::Hint};
 
-use crate::support::{admin, ask, created, delta, explain, finished, next, shared, text};
+use crate::support::{admin, ask, created, delta, explain, finished, next, shared, texts};
 
 #[tokio::test]
 async fn the_text_of_a_fenced_writer_reaches_nobody() {
@@ -16,7 +16,7 @@ async fn the_text_of_a_fenced_writer_reaches_nobody() {
     new.append(&[delta("new")]).await.unwrap();
     let Hint::Appended(entries) = next(&mut tail).await else { panic!("the entries themselves") };
     assert_eq!(entries[0].event, delta("new"));
-    assert_eq!(text(&log, id).await, "new ");
+    assert_eq!(texts(&log, id).await, ["new"]);
 }
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn an_old_writer_stays_fenced_when_the_server_issues_its_number_again() {
     assert_eq!(old.attempt(), new.attempt());
     assert!(matches!(old.append(&[delta("old")]).await, Err(LogError::Fenced)));
     new.append(&[delta("new")]).await.unwrap();
-    assert_eq!(text(&log, id).await, "new ");
+    assert_eq!(texts(&log, id).await, ["new"]);
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_writer_is_told_when_the_server_lost_what_it_had_taken() {
     let error = writer.append(&[delta("three")]).await.unwrap_err();
     assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
     assert!(explain(&error).contains("lost data"), "{}", explain(&error));
-    assert_eq!(text(&log, id).await, "one ", "a gap would be worse (I1)");
+    assert_eq!(texts(&log, id).await, ["one"], "a gap would be worse (I1)");
 
     ask::<u32>(&mut admin, &format!("DEL {family}:meta {family}:entries")).await;
     assert!(matches!(writer.append(&[delta("three")]).await, Err(LogError::NotFound(gone)) if gone == id));

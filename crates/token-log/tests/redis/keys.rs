@@ -1,12 +1,16 @@
-//! What a stream leaves in the server.
+//! What a stream leaves in the server, and what it needs there.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use redis::aio::MultiplexedConnection;
+use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::Config;
-use tokenwire_core::{GenerationId, TokenLog, token_log::OnDisconnect};
+use tokenwire_core::{
+    Fingerprint, GenerationId, Seq, Timestamp, TokenLog,
+    token_log::{Created, Hint, OnDisconnect, Phase},
+};
 
-use crate::support::{admin, ask, delta, finished, shared, spec};
+use crate::support::{admin, ask, created, delta, explain, finished, next, open, read, shared, spec};
 
 /// The time to live of each of the log's keys by the last part of its name, in milliseconds.
 async fn keys(admin: &mut MultiplexedConnection, config: &Config) -> BTreeMap<String, i64> {
@@ -65,4 +69,61 @@ async fn a_stream_without_a_grace_has_no_audience() {
     assert_eq!(keys(&mut admin, &config).await.keys().collect::<Vec<_>>(), ["meta"]);
     let writer = log.open_writer(id).await.unwrap();
     assert_eq!(writer.cancellation().cause(), None);
+}
+
+/// Streams live for a day or more: what version 1 stored is read by whatever comes later.
+#[tokio::test]
+async fn a_stream_that_version_1_stored_goes_on() {
+    let (config, log) = shared().await;
+    let mut admin = admin(&config.url).await;
+    let id = GenerationId::fresh();
+    let family = format!("{}:{{{id}}}", config.prefix);
+    let fingerprint = "f".repeat(32);
+    let meta = format!(
+        "HSET {family}:meta v 1 fingerprint {fingerprint} created_at 1763800000000 start_by 1763800060000 \
+         end_by 1763800600000 attempt 1 tail 2 writer 1@1763800000.000001"
+    );
+    ask::<u32>(&mut admin, &meta).await;
+    let batch = "\u{1}{\"first\":1,\"at\":1763800000000,\"events\":[\
+                 {\"started\":{\"attempt\":1,\"text\":\"superseded\"}},{\"delta\":{\"text\":\"one\"}}]}";
+    ask::<String>(&mut admin, &format!("XADD {family}:entries 2-0 b {batch}")).await;
+
+    let page = read(&log, id, Seq::START).await.unwrap();
+    assert_eq!(page.phase, Phase::Running { end_by: Timestamp::from_millis(1_763_800_600_000) });
+    assert_eq!((page.tail, page.entries.len()), (Seq::new(2), 2));
+    assert_eq!(
+        log.create(id, &spec(OnDisconnect::Detached)).await.unwrap(),
+        Created::Existing(Fingerprint::from_bytes([b'f'; 32]))
+    );
+    let mut writer = log.open_writer(id).await.unwrap();
+    assert_eq!((writer.attempt().get(), writer.so_far().text.as_str()), (2, "one"));
+    assert_eq!(writer.append(&[delta("two")]).await.unwrap(), Seq::new(3));
+
+    // And what a later version stored is not guessed at.
+    ask::<u32>(&mut admin, &format!("HSET {family}:meta v 2")).await;
+    for refused in [read(&log, id, Seq::START).await.err(), log.open_writer(id).await.err()] {
+        let reason = explain(&refused.unwrap());
+        assert!(reason.contains("format 2") && reason.contains("upgrade"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_that_may_touch_nothing_else_is_enough() {
+    let server = Server::start(AppendOnly::No).await;
+    let mut admin = admin(&server.url()).await;
+    let config =
+        Config { url: format!("redis://tokenwire:secret@127.0.0.1:{}", server.port()), ..Config::default() };
+    let rules = "on >secret ~tokenwire:* &tokenwire:* +@all -@admin -@dangerous";
+    ask::<()>(&mut admin, &format!("ACL SETUSER tokenwire {rules}")).await;
+    let log = open(&config);
+    let id = created(&log).await;
+    let mut tail = log.tail(id).await.unwrap();
+    let mut writer = log.open_writer(id).await.unwrap();
+    writer.append(&[delta("one")]).await.unwrap();
+    assert!(matches!(next(&mut tail).await, Hint::Appended(_)));
+    log.attend(id).await.unwrap();
+    log.cancel(id).await.unwrap();
+    writer.seal(&finished()).await.unwrap();
+    log.remove(id).await.unwrap();
+    log.ready().await.unwrap();
 }

@@ -8,7 +8,7 @@ use tokenwire_core::{LogError, Seq, SystemClock, TokenLog, token_log::OnDisconne
 
 use crate::support::{
     admin, append, ask, config, created, delta, explain, finished, follow_by_hints, insist, open, read, spec,
-    text,
+    texts,
 };
 
 /// For tests that wait for a time-out.
@@ -56,7 +56,7 @@ async fn everything_fails_as_unavailable_during_an_outage_and_works_again_after_
     server.restart().await;
     append(&mut *writer, &[delta("one")]).await;
     writer.seal(&finished()).await.unwrap();
-    assert_eq!(text(&log, id).await, "one ");
+    assert_eq!(texts(&log, id).await, ["one"]);
     log.tail(id).await.unwrap();
     log.ready().await.unwrap();
 }
@@ -70,7 +70,7 @@ async fn a_reader_loses_nothing_to_a_killed_server() {
     let write = async {
         let mut writer = insist(async || writers.open_writer(id).await.ok()).await;
         for number in 0..60 {
-            append(&mut *writer, &[delta(number)]).await;
+            append(&mut *writer, &[delta(&number)]).await;
             if number % 20 == 10 {
                 server.kill().await;
                 server.restart().await;
@@ -93,7 +93,7 @@ async fn batches_are_there_once_however_often_the_connection_is_cut() {
     let write = async {
         let mut writer = insist(async || writers.open_writer(id).await.ok()).await;
         for number in 0..200 {
-            append(&mut *writer, &[delta(number)]).await;
+            append(&mut *writer, &[delta(&number)]).await;
         }
         insist(async || writer.seal(&finished()).await.ok()).await;
     };
@@ -105,8 +105,8 @@ async fn batches_are_there_once_however_often_the_connection_is_cut() {
         }
     };
     futures::join!(write, cut, follow_by_hints(&readers, id));
-    let expected: String = (0..200).map(|number| format!("{number} ")).collect();
-    assert_eq!(text(&readers, id).await, expected);
+    let expected: Vec<_> = (0..200).map(|number| number.to_string()).collect();
+    assert_eq!(texts(&readers, id).await, expected);
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn an_append_that_is_executed_after_its_writer_gave_up_waiting_is_not_repe
     insist(async || read(&reader, id, Seq::START).await.ok().filter(|page| page.tail == Seq::new(2))).await;
     insist(async || writer.seal(&finished()).await.ok().filter(|&last| last == Seq::new(2))).await;
     assert!(matches!(writer.seal(&finished()).await, Err(LogError::Sealed)));
-    assert_eq!(text(&reader, id).await, "one ");
+    assert_eq!(texts(&reader, id).await, ["one"]);
 }
 
 #[tokio::test]

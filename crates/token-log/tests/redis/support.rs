@@ -60,7 +60,7 @@ pub(crate) async fn created(log: &Redis) -> GenerationId {
     id
 }
 
-pub(crate) fn delta(text: impl ToString) -> Event {
+pub(crate) fn delta(text: &(impl ToString + ?Sized)) -> Event {
     Event::Delta { text: text.to_string(), tokens: vec![] }
 }
 
@@ -72,16 +72,16 @@ pub(crate) async fn read(log: &Redis, id: GenerationId, after: Seq) -> Result<Pa
     log.read(id, after, NonZeroUsize::new(512).unwrap()).await
 }
 
-/// The whole text so far, each delta followed by a space.
-pub(crate) async fn text(log: &Redis, id: GenerationId) -> String {
-    let mut text = String::new();
+/// The deltas so far.
+pub(crate) async fn texts(log: &Redis, id: GenerationId) -> Vec<String> {
+    let mut texts = vec![];
     let mut cursor = Seq::START;
     loop {
         let page = read(log, id, cursor).await.unwrap();
-        let Some(last) = page.entries.last() else { return text };
+        let Some(last) = page.entries.last() else { return texts };
         cursor = last.seq;
-        text.extend(page.entries.iter().filter_map(|entry| match &entry.event {
-            Event::Delta { text, .. } => Some(format!("{text} ")),
+        texts.extend(page.entries.into_iter().filter_map(|entry| match entry.event {
+            Event::Delta { text, .. } => Some(text),
             _ => None,
         }));
     }

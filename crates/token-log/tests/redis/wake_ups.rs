@@ -20,7 +20,7 @@ async fn readers_that_join_under_load_miss_nothing() {
         let write = async {
             let mut writer = writers.open_writer(id).await.unwrap();
             for number in 0..BATCHES {
-                let batch: Vec<Event> = (0..=number % 3).map(delta).collect();
+                let batch: Vec<Event> = (0..=number % 3).map(|part| delta(&part)).collect();
                 writer.append(&batch).await.unwrap();
             }
             writer.seal(&finished()).await.unwrap()
