@@ -3,5 +3,8 @@
 //!
 //! It knows the ports in `core` and nothing else of the workspace: adapters depend on it, never the other way round. All
 //! of it panics by design; a server that is not installed is a failure that says what to install, never a skipped test.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may, and all of this is for tests")]
 
+pub mod clock;
+pub mod conformance;
 pub mod services;

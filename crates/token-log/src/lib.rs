@@ -4,6 +4,7 @@
 //! (`tails`).
 
 pub mod embedded;
+pub mod memory;
 pub mod redis;
 
 mod record;

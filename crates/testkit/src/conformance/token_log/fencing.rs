@@ -1,0 +1,125 @@
+//! One stream, one writer: the newest (I3, I4).
+
+use tokenwire_core::token_log::Prefix;
+use tokio::task::JoinSet;
+
+use super::{
+    Arc, Attempt, Event, Fixture, LogError, Seq, TextSoFar, TokenId, assert_fenced, assert_numbered, delta,
+    finished, started, token,
+};
+
+/// I4: whoever opens, and whether or not it writes.
+pub async fn attempts_count_up(fixture: Fixture) {
+    let id = fixture.stream().await;
+    let logs = [&fixture.log, &fixture.elsewhere];
+    for (number, log) in (1..=6).zip(logs.iter().cycle()) {
+        let mut writer = log.open_writer(id).await.unwrap();
+        assert_eq!(writer.attempt(), Attempt::new(number));
+        if number % 3 == 0 {
+            writer.append(&[delta("text")]).await.unwrap();
+        }
+    }
+}
+
+/// I3: from the moment another one opens, an older writer can do nothing, not even end the stream.
+pub async fn the_newest_writer_fences_the_older_ones(fixture: Fixture) {
+    let (id, mut first) = fixture.writing().await;
+    first.append(&[delta("first")]).await.unwrap();
+    let mut second = fixture.elsewhere.open_writer(id).await.unwrap();
+    assert_fenced(first.append(&[delta("late")]).await);
+    assert_fenced(first.append(&[]).await);
+    assert_fenced(first.seal(&finished()).await);
+    let mut third = fixture.log.open_writer(id).await.unwrap();
+    assert_fenced(second.append(&[delta("late")]).await);
+    third.append(&[delta("third")]).await.unwrap();
+    assert_fenced(first.append(&[delta("late")]).await);
+    assert_fenced(second.seal(&finished()).await);
+    third.seal(&finished()).await.unwrap();
+    assert_eq!(fixture.events(id).await, [delta("first"), delta("third"), finished()]);
+    // Fenced and sealed are both true now, and both mean: stop.
+    let late = first.append(&[delta("late")]).await;
+    assert!(matches!(late, Err(LogError::Fenced | LogError::Sealed)), "{late:?}");
+}
+
+/// I3 under a race: each writer appends as fast as it can until it is fenced, while the next ones open. In the stream the
+/// attempts are runs, in order, and each holds exactly what its writer was told is stored.
+pub async fn writers_that_race_never_interleave(fixture: Fixture) {
+    const WRITERS: u32 = 8;
+    let id = fixture.stream().await;
+    let mut writers = JoinSet::new();
+    for number in 1..=WRITERS {
+        let log = Arc::clone(if number % 2 == 0 { &fixture.elsewhere } else { &fixture.log });
+        let mut writer = log.open_writer(id).await.unwrap();
+        writers.spawn(async move {
+            let mut stored: u32 = 0;
+            loop {
+                let batch = [token("a", number), token("b", number)];
+                match writer.append(&batch).await {
+                    Ok(_) => stored += 2,
+                    Err(LogError::Fenced) => return (writer.attempt(), stored),
+                    Err(error) => panic!("{error:?}"),
+                }
+                assert!(stored < 100_000, "attempt {number} was never fenced");
+                if number == WRITERS && stored >= 20 {
+                    return (writer.attempt(), stored);
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        // The next one opens once this one has begun. It yields and does not sleep: paused time stands still while writers
+        // are busy.
+        let opened_at = fixture.page(id, Seq::START, 1).await.tail;
+        while number < WRITERS && fixture.page(id, Seq::START, 1).await.tail < opened_at.plus(6) {
+            tokio::task::yield_now().await;
+        }
+    }
+    let told: std::collections::BTreeMap<_, _> = writers.join_all().await.into_iter().collect();
+    let entries = fixture.entries(id).await;
+    assert_numbered(&entries);
+    let by: Vec<_> = entries
+        .iter()
+        .map(|entry| match &entry.event {
+            Event::Delta { tokens, .. } => tokens[0].0,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(by.is_sorted(), "an older writer appended after a newer one: {by:?}");
+    for (attempt, stored) in told {
+        let found = by.iter().filter(|&&number| number == attempt.get()).count();
+        assert_eq!(found, stored as usize, "attempt {attempt} holds what its writer was told");
+    }
+}
+
+/// The prefix of each attempt is the fold over what any reader has seen so far.
+pub async fn a_new_attempt_starts_with_what_readers_saw(fixture: Fixture) {
+    let id = fixture.stream().await;
+    let batches: [&[Event]; 6] = [
+        &[started(1, TextSoFar::Kept)],
+        &[token("Hel", 1), token("lo", 2)],
+        &[started(3, TextSoFar::Kept), delta(" you")],
+        &[started(4, TextSoFar::Superseded), token("Good", 7)],
+        &[],
+        &[started(6, TextSoFar::Kept), token(" day", 8)],
+    ];
+    let mut texts = Vec::new();
+    for batch in batches {
+        let mut writer = fixture.log.open_writer(id).await.unwrap();
+        let entries = fixture.entries(id).await;
+        let mut seen = Prefix::default();
+        for entry in &entries {
+            seen.push(entry);
+        }
+        assert_eq!(*writer.so_far(), seen);
+        assert_eq!(seen.started_at, entries.first().map(|entry| entry.at), "the first attempt's time stays");
+        texts.push(seen.text);
+        if !batch.is_empty() {
+            writer.append(batch).await.unwrap();
+        }
+    }
+    assert_eq!(texts, ["", "", "Hello", "Hello you", "Good", "Good"]);
+    let writer = fixture.log.open_writer(id).await.unwrap();
+    assert_eq!(
+        (writer.so_far().text.as_str(), &*writer.so_far().tokens),
+        ("Good day", &[TokenId(7), TokenId(8)][..])
+    );
+}

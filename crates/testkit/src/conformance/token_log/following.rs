@@ -1,0 +1,147 @@
+//! Nothing is lost at the seam between what is stored and what is live (I7).
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use rand::RngExt;
+use tokenwire_core::{
+    Follower,
+    token_log::{Hint, Tail},
+};
+use tokio::sync::broadcast;
+
+use super::{
+    Arc, Created, Duration, Entry, Fixture, GenerationId, LogError, LogWriter, NonZeroUsize, Page, Seq,
+    StreamSpec, SystemClock, TokenLog, assert_numbered, delta, finished,
+};
+
+/// More than any wake-up takes, on a machine however busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Hints may be lost, but a log that never gives any makes its readers wait for the slow recheck.
+pub async fn an_append_wakes_whoever_listens(fixture: Fixture) {
+    let (id, mut writer) = fixture.writing().await;
+    let mut tail = fixture.elsewhere.tail(id).await.unwrap();
+    let mut seen = Seq::START;
+    for n in 1..=10 {
+        writer.append(&[delta("a"), delta("b")]).await.unwrap();
+        while seen < Seq::new(2 * n) {
+            let hint = tokio::time::timeout(PATIENCE, tail.next()).await.expect("an append is announced");
+            if let Hint::Appended(entries) = hint {
+                // I2: what is announced is already there to be read.
+                let first = entries.first().unwrap().seq;
+                let page = fixture.page(id, Seq::new(first.get() - 1), entries.len()).await;
+                assert_eq!(page.entries, entries[..page.entries.len()]);
+            }
+            seen = fixture.page(id, Seq::START, 1).await.tail;
+        }
+    }
+}
+
+/// 200 readers join while a writer writes, each at a moment of its own. Each sees what the log holds: all of it, once, in
+/// order, to the end.
+pub async fn readers_who_join_at_any_moment_see_the_log_once_and_in_order(fixture: Fixture) {
+    const READERS: usize = 200;
+    const BATCHES: u32 = 150;
+    let (id, mut writer) = fixture.writing().await;
+    let write = async {
+        for n in 0..BATCHES {
+            let batch: Vec<_> = (0..=n % 3).map(|part| delta(&format!("{n}.{part} "))).collect();
+            writer.append(&batch).await.unwrap();
+            tokio::time::sleep(Duration::from_micros(u64::from(n % 7) * 500)).await;
+        }
+        writer.seal(&finished()).await.unwrap();
+    };
+    let readers = join_all((0..READERS).map(|reader| {
+        let log = Arc::clone(if reader % 4 == 0 { &fixture.log } else { &fixture.elsewhere });
+        async move {
+            // A quarter of them is there from the start, the others come in any of the next 300 ms.
+            let wait = if reader % 4 == 1 { 0 } else { rand::rng().random_range(0..300_000) };
+            tokio::time::sleep(Duration::from_micros(wait)).await;
+            follow(log, id, Seq::START).await
+        }
+    }));
+    let ((), seen) = futures::join!(write, readers);
+    let entries = fixture.entries(id).await;
+    assert_numbered(&entries);
+    assert_eq!(entries.len(), 301);
+    for (reader, seen) in seen.into_iter().enumerate() {
+        assert!(seen == entries, "reader {reader} saw {} of {} entries", seen.len(), entries.len());
+    }
+    // Whoever resumes from a cursor sees the rest.
+    for after in [0, 1, 150, 300, 301] {
+        assert_eq!(
+            follow(Arc::clone(&fixture.elsewhere), id, Seq::new(after as u64)).await,
+            entries[after..]
+        );
+    }
+}
+
+/// I7: with every wake-up lost, readers are late and miss nothing.
+pub async fn losing_every_hint_loses_no_entry(fixture: Fixture) {
+    let (id, mut writer) = fixture.writing().await;
+    let (_silent, hints) = broadcast::channel(1);
+    let deaf = || Arc::new(Deaf { log: Arc::clone(&fixture.elsewhere), hints: hints.resubscribe() });
+    let readers = join_all((0..10).map(|_| follow(deaf(), id, Seq::START)));
+    let write = async {
+        for n in 0..30 {
+            writer.append(&[delta(&format!("{n} "))]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        writer.seal(&finished()).await.unwrap();
+    };
+    let ((), seen) = futures::join!(write, readers);
+    let entries = fixture.entries(id).await;
+    assert!(seen.iter().all(|seen| *seen == entries));
+}
+
+async fn follow(log: Arc<dyn TokenLog>, id: GenerationId, after: Seq) -> Vec<Entry> {
+    let mut follower = Follower::open(log, Arc::new(SystemClock), id, after).await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(entries) = follower.next().await.unwrap() {
+        assert!(!entries.is_empty());
+        seen.extend(entries);
+    }
+    seen
+}
+
+/// A log whose hints are all lost.
+#[derive(Debug)]
+struct Deaf {
+    log: Arc<dyn TokenLog>,
+    hints: broadcast::Receiver<Hint>,
+}
+
+#[async_trait]
+impl TokenLog for Deaf {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        self.log.create(id, spec).await
+    }
+
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.log.open_writer(id).await
+    }
+
+    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
+        self.log.read(id, after, limit).await
+    }
+
+    async fn tail(&self, _id: GenerationId) -> Result<Tail, LogError> {
+        Ok(Tail::new(self.hints.resubscribe()))
+    }
+
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.cancel(id).await
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.attend(id).await
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.remove(id).await
+    }
+
+    async fn ready(&self) -> Result<(), LogError> {
+        self.log.ready().await
+    }
+}

@@ -1,0 +1,339 @@
+//! The log in this process's memory: the reference for what [`TokenLog`] promises, and the log of `--ephemeral`.
+//!
+//! It keeps every promise except to outlive its process. Every method does its work in one step under one lock, so there
+//! is nothing that a dropped future could leave half done.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokenwire_core::{
+    Attempt, CancelCause, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    token_log::{
+        ATTEND_EVERY, Cancellation, Created, Hint, OnDisconnect, Page, Phase, Prefix, StreamSpec, Tail,
+    },
+};
+use tokio::time::Instant;
+
+use crate::tails::Tails;
+
+/// A log of streams in memory.
+#[derive(Debug)]
+pub struct MemoryLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    retention: Duration,
+    /// Locked before a stream is, never after.
+    streams: Mutex<Streams>,
+    tails: Tails,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    /// Owned here alone: a writer whose stream is forgotten finds it gone.
+    by_id: HashMap<GenerationId, Arc<Mutex<Stream>>>,
+    /// When to look whether a stream may be forgotten, soonest first. A stream that is sealed is here twice.
+    to_forget: BinaryHeap<Reverse<(Instant, GenerationId)>>,
+}
+
+impl MemoryLog {
+    /// An empty log. It forgets a stream `retention` after its seal; one that is never sealed, `retention` after its
+    /// last deadline.
+    pub fn new(clock: Arc<dyn Clock>, retention: Duration) -> Self {
+        Self {
+            shared: Arc::new(Shared { clock, retention, streams: Mutex::default(), tails: Tails::default() }),
+        }
+    }
+}
+
+impl Shared {
+    fn find(&self, id: GenerationId) -> Result<Arc<Mutex<Stream>>, LogError> {
+        self.streams().by_id.get(&id).cloned().ok_or(LogError::NotFound(id))
+    }
+
+    /// The streams that are still kept.
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        let mut streams = lock(&self.streams);
+        let now = Instant::now();
+        while let Some(Reverse((at, id))) = streams.to_forget.peek().copied()
+            && at <= now
+        {
+            streams.to_forget.pop();
+            if streams.by_id.get(&id).is_some_and(|stream| lock(stream).forget_at <= now) {
+                streams.by_id.remove(&id);
+            }
+        }
+        streams
+    }
+
+    /// From its seal on a stream is kept for the retention time.
+    fn forget_later(&self, id: GenerationId) {
+        let mut streams = self.streams();
+        let forget_at = Instant::now() + self.retention;
+        if let Some(stream) = streams.by_id.get(&id) {
+            lock(stream).forget_at = forget_at;
+            streams.to_forget.push(Reverse((forget_at, id)));
+        }
+    }
+}
+
+#[async_trait]
+impl TokenLog for MemoryLog {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        let mut streams = self.shared.streams();
+        if let Some(stream) = streams.by_id.get(&id) {
+            return Ok(Created::Existing(lock(stream).spec.fingerprint));
+        }
+        let forget_at = Instant::now() + spec.end_by.since(self.shared.clock.now()) + self.shared.retention;
+        streams.to_forget.push(Reverse((forget_at, id)));
+        streams.by_id.insert(id, Arc::new(Mutex::new(Stream::new(spec.clone(), forget_at))));
+        Ok(Created::New)
+    }
+
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let stream = self.shared.find(id)?;
+        let (attempt, so_far, cancellation) = lock(&stream).open()?;
+        Ok(Box::new(MemoryWriter {
+            id,
+            log: Arc::clone(&self.shared),
+            stream: Arc::downgrade(&stream),
+            attempt,
+            so_far,
+            cancellation,
+        }))
+    }
+
+    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
+        let stream = self.shared.find(id)?;
+        let stream = lock(&stream);
+        let skip = usize::try_from(after.get()).unwrap_or(usize::MAX);
+        let entries = stream.entries.iter().skip(skip).take(limit.get()).cloned().collect();
+        Ok(Page { entries, tail: stream.tail(), phase: stream.phase() })
+    }
+
+    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+        Ok(self.shared.tails.listen(id))
+    }
+
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        let stream = self.shared.find(id)?;
+        lock(&stream).cancel(CancelCause::Requested);
+        Ok(())
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        if let Ok(stream) = self.shared.find(id) {
+            lock(&stream).attend();
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        self.shared.streams().by_id.remove(&id);
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Stream {
+    spec: StreamSpec,
+    entries: Vec<Entry>,
+    /// What the entries amount to, for the next writer.
+    so_far: Prefix,
+    attempts: u32,
+    /// Of all attempts: a request to stop holds for the next one too.
+    cancellation: Cancellation,
+    /// When the audience counts as gone. None: its absence means nothing.
+    attended_until: Option<Instant>,
+    forget_at: Instant,
+}
+
+impl Stream {
+    fn new(spec: StreamSpec, forget_at: Instant) -> Self {
+        let mut stream = Self {
+            spec,
+            entries: Vec::new(),
+            so_far: Prefix::default(),
+            attempts: 0,
+            cancellation: Cancellation::default(),
+            attended_until: None,
+            forget_at,
+        };
+        stream.attend();
+        stream
+    }
+
+    fn open(&mut self) -> Result<(Attempt, Prefix, Cancellation), LogError> {
+        if self.is_sealed() {
+            return Err(LogError::Sealed);
+        }
+        self.attempts += 1;
+        self.look_for_audience();
+        Ok((Attempt::new(self.attempts), self.so_far.clone(), self.cancellation.clone()))
+    }
+
+    /// Whether this attempt may write now (I1, I3).
+    fn check(&mut self, attempt: Attempt) -> Result<(), LogError> {
+        if self.is_sealed() {
+            return Err(LogError::Sealed);
+        }
+        if attempt.get() != self.attempts {
+            return Err(LogError::Fenced);
+        }
+        self.look_for_audience();
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.so_far.push(&entry);
+        self.entries.push(entry);
+    }
+
+    fn attend(&mut self) {
+        if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect {
+            self.attended_until = Some(Instant::now() + ATTEND_EVERY + grace);
+        }
+    }
+
+    fn look_for_audience(&mut self) {
+        if self.attended_until.is_some_and(|until| until <= Instant::now()) {
+            self.cancel(CancelCause::Abandoned);
+        }
+    }
+
+    fn cancel(&mut self, cause: CancelCause) {
+        if !self.is_sealed() {
+            self.cancellation.cancel(cause);
+        }
+    }
+
+    fn tail(&self) -> Seq {
+        Seq::START.plus(self.entries.len())
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.entries.last().is_some_and(|last| last.event.is_terminal())
+    }
+
+    fn phase(&self) -> Phase {
+        let StreamSpec { created_at, start_by, end_by, .. } = self.spec;
+        match self.attempts {
+            _ if self.is_sealed() => Phase::Sealed,
+            0 => Phase::Queued { created_at, start_by },
+            _ => Phase::Running { end_by },
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MemoryWriter {
+    id: GenerationId,
+    log: Arc<Shared>,
+    stream: Weak<Mutex<Stream>>,
+    attempt: Attempt,
+    so_far: Prefix,
+    cancellation: Cancellation,
+}
+
+impl MemoryWriter {
+    fn write(&self, events: &[Event]) -> Result<Seq, LogError> {
+        let stream = self.stream.upgrade().ok_or(LogError::NotFound(self.id))?;
+        let mut stream = lock(&stream);
+        stream.check(self.attempt)?;
+        let at = self.log.clock.now();
+        let first = stream.tail().next();
+        let entries: Arc<[Entry]> = events
+            .iter()
+            .enumerate()
+            .map(|(index, event)| Entry { seq: first.plus(index), at, event: event.clone() })
+            .collect();
+        for entry in &*entries {
+            stream.push(entry.clone());
+        }
+        if !entries.is_empty() {
+            // Under the lock, so that hints come in the order of the entries.
+            self.log.tails.announce(self.id, Hint::Appended(entries));
+        }
+        Ok(stream.tail())
+    }
+}
+
+#[async_trait]
+impl LogWriter for MemoryWriter {
+    fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    fn so_far(&self) -> &Prefix {
+        &self.so_far
+    }
+
+    fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+        self.write(batch)
+    }
+
+    async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
+        let seq = self.write(std::slice::from_ref(last))?;
+        self.log.forget_later(self.id);
+        Ok(seq)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds a lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwire_core::{Failure, Fingerprint, SystemClock};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_forgotten_when_its_retention_time_is_over() {
+        let log = MemoryLog::new(Arc::new(SystemClock), HOUR);
+        let now = SystemClock.now();
+        let spec = StreamSpec {
+            fingerprint: Fingerprint::from_bytes([0; 32]),
+            on_disconnect: OnDisconnect::Detached,
+            created_at: now,
+            start_by: now,
+            end_by: now.after(2 * HOUR),
+        };
+        let (sealed, unsealed) = (GenerationId::fresh(), GenerationId::fresh());
+        log.create(sealed, &spec).await.unwrap();
+        log.create(unsealed, &spec).await.unwrap();
+        let mut writer = log.open_writer(sealed).await.unwrap();
+        tokio::time::advance(HOUR / 2).await;
+        writer.seal(&Event::Failed { failure: Failure::Lost }).await.unwrap();
+
+        let is_kept = async |id| log.read(id, Seq::START, NonZeroUsize::MIN).await.is_ok();
+        tokio::time::advance(HOUR - Duration::from_secs(1)).await;
+        assert!(is_kept(sealed).await && is_kept(unsealed).await);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!is_kept(sealed).await && is_kept(unsealed).await);
+        tokio::time::advance(2 * HOUR).await;
+        assert!(!is_kept(unsealed).await);
+        assert!(log.shared.streams().to_forget.is_empty());
+    }
+}
