@@ -47,7 +47,8 @@ main() {
     show Containers "${containers[@]}"
     show Networks "${networks[@]}"
     show Volumes "${volumes[@]}"
-    show Images "${images[@]}"
+    ((${#images[@]} == 0)) || say "Images:"
+    docker image ls --filter "$ours" --format '  {{.Repository}}:{{.Tag}} {{.ID}}'
     if [[ $answer == ask ]]; then
         [[ -t 0 ]] || fail "nobody is here to be asked: ./docker.clean.sh --yes removes these"
         read -r -p "Remove them, with the data in the volumes? [y/N] " answer

@@ -109,14 +109,14 @@ up_compose() {
     say "  page and API http://localhost:8000 · RabbitMQ's management http://localhost:15672 · Redis localhost:6379"
     say "(as long as $settings does not say otherwise). Ctrl-C takes it down."
     # In the background, because bash would not hear a SIGTERM while it waits for a program in the foreground; in a process
-    # group of its own (set -m), so that a stop reaches Compose and its plugin once, and in the way Ctrl-C does: twice
-    # would be "now, without waiting". No menu, since that takes keys from the terminal, which a background group may not.
+    # group of its own (set -m), so that a stop reaches docker and its plugin once: twice would be "now, without waiting".
+    # No menu, since that takes keys from the terminal, which a background group may not.
     export COMPOSE_MENU=false
     set -m
     "${compose[@]}" up --build --remove-orphans "$@" </dev/null &
     local up=$! status=0
     set +m
-    trap 'kill -INT -- "-$up" 2>/dev/null || true' INT TERM
+    trap 'kill -TERM -- "-$up" 2>/dev/null || true' INT TERM
     # A signal ends the wait, not Compose.
     while kill -0 "$up" 2>/dev/null; do
         status=0
