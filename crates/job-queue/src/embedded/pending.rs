@@ -1,0 +1,226 @@
+//! The jobs that are not settled, in memory: where each lies in the journal, and which may be leased when.
+//!
+//! Jobs wait in one of two lanes, in the order of their tickets: so what comes back, comes back to the front. A job that is
+//! leased is in no lane, and lives all the same until it is settled.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use journal::Position;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::records::Ticket;
+
+/// Who is to take a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Workers.
+    Jobs,
+    /// Whoever seals the streams of jobs that cannot run.
+    Dead,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    state: Mutex<State>,
+    /// Wakes everybody who waits at every change: they are a handful in one process, and each may wait for another time.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    living: BTreeMap<Ticket, Position>,
+    jobs: Waiting,
+    dead: Waiting,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    now: BTreeSet<Ticket>,
+    later: BTreeSet<(Instant, Ticket)>,
+}
+
+impl Pending {
+    /// All of these jobs, which nobody has leased.
+    pub(super) fn new(living: BTreeMap<Ticket, Position>) -> Self {
+        let jobs = Waiting { now: living.keys().copied().collect(), ..Waiting::default() };
+        Self { state: Mutex::new(State { living, jobs, ..State::default() }), changed: Notify::new() }
+    }
+
+    pub(super) fn stored(&self, ticket: Ticket, at: Position) {
+        {
+            let mut state = self.lock();
+            state.living.insert(ticket, at);
+            state.jobs.now.insert(ticket);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The job lies elsewhere now. False if it was settled meanwhile.
+    pub(super) fn moved(&self, ticket: Ticket, at: Position) -> bool {
+        let mut state = self.lock();
+        let place = state.living.get_mut(&ticket);
+        let lives = place.is_some();
+        if let Some(place) = place {
+            *place = at;
+        }
+        lives
+    }
+
+    pub(super) fn settled(&self, ticket: Ticket) {
+        self.lock().living.remove(&ticket);
+    }
+
+    /// Gives a job back that was taken from its lane, to be taken again after this time.
+    pub(super) fn give_back(&self, lane: Lane, ticket: Ticket, after: Duration) {
+        {
+            let mut state = self.lock();
+            let waiting = state.lane(lane);
+            match Instant::now().checked_add(after) {
+                _ if after.is_zero() => drop(waiting.now.insert(ticket)),
+                Some(due) => drop(waiting.later.insert((due, ticket))),
+                // Longer than time lasts: when the process starts again.
+                None => {}
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for the next job of a lane and takes it out. If the future is dropped, none was taken.
+    pub(super) async fn take<T>(&self, lane: Lane, taken: impl Fn(Ticket, Position) -> T) -> T {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // Before the look: what changes after it is not missed.
+            changed.as_mut().enable();
+            let due = {
+                let mut state = self.lock();
+                match state.take(lane) {
+                    Ok((ticket, at)) => return taken(ticket, at),
+                    Err(due) => due,
+                }
+            };
+            match due {
+                Some(due) => tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(due) => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Where the job lies now, if it lives.
+    pub(super) fn place(&self, ticket: Ticket) -> Option<Position> {
+        self.lock().living.get(&ticket).copied()
+    }
+
+    /// The living jobs in a segment.
+    pub(super) fn in_segment(&self, segment: u64) -> Vec<(Ticket, Position)> {
+        let state = self.lock();
+        let jobs = state.living.iter().filter(|(_, at)| at.segment == segment);
+        jobs.map(|(ticket, at)| (*ticket, *at)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn lane(&mut self, lane: Lane) -> &mut Waiting {
+        match lane {
+            Lane::Jobs => &mut self.jobs,
+            Lane::Dead => &mut self.dead,
+        }
+    }
+
+    /// The next job, or when to look again.
+    fn take(&mut self, lane: Lane) -> Result<(Ticket, Position), Option<Instant>> {
+        let now = Instant::now();
+        loop {
+            let waiting = self.lane(lane);
+            while let Some((due, _)) = waiting.later.first()
+                && *due <= now
+                && let Some((_, ticket)) = waiting.later.pop_first()
+            {
+                waiting.now.insert(ticket);
+            }
+            let Some(ticket) = waiting.now.pop_first() else {
+                return Err(waiting.later.first().map(|(due, _)| *due));
+            };
+            if let Some(at) = self.living.get(&ticket) {
+                return Ok((ticket, *at));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::{Either, select};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn with(tickets: impl IntoIterator<Item = u64>) -> Pending {
+        let at = Position { segment: 1, offset: 32, length: 1 };
+        Pending::new(tickets.into_iter().map(|ticket| (Ticket(ticket), at)).collect())
+    }
+
+    async fn take(pending: &Pending) -> u64 {
+        pending.take(Lane::Jobs, |ticket, _| ticket.0).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_put_off_is_taken_then_and_not_before() {
+        let pending = with([1, 2]);
+        let began = Instant::now();
+        assert_eq!(take(&pending).await, 1);
+        pending.give_back(Lane::Jobs, Ticket(1), 5 * SECOND);
+        assert_eq!(take(&pending).await, 2);
+        assert_eq!(take(&pending).await, 1);
+        assert_eq!(began.elapsed(), 5 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_learns_of_an_earlier_time_even_when_another_waiter_goes_away() {
+        let pending = with([1, 2]);
+        assert_eq!((take(&pending).await, take(&pending).await), (1, 2));
+        let began = Instant::now();
+        pending.give_back(Lane::Jobs, Ticket(1), 60 * SECOND);
+        let (one, mut other) = (Box::pin(take(&pending)), Box::pin(take(&pending)));
+        let Either::Right(((), one)) = select(one, Box::pin(tokio::time::sleep(SECOND))).await else {
+            panic!("nothing is due")
+        };
+        assert!(futures::poll!(&mut other).is_pending());
+        pending.give_back(Lane::Jobs, Ticket(2), 4 * SECOND);
+        drop(one);
+        assert_eq!(other.await, 2);
+        assert_eq!(began.elapsed(), 5 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_settled_while_it_waited_is_not_taken() {
+        let pending = with([1, 2, 3]);
+        pending.settled(Ticket(2));
+        assert!(!pending.moved(Ticket(2), Position { segment: 2, offset: 32, length: 1 }));
+        assert_eq!((take(&pending).await, take(&pending).await), (1, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_put_off_for_longer_than_time_lasts_stays_away() {
+        let pending = with([1]);
+        assert_eq!(take(&pending).await, 1);
+        pending.give_back(Lane::Jobs, Ticket(1), Duration::MAX);
+        assert!(tokio::time::timeout(1_000_000 * SECOND, take(&pending)).await.is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! What is this adapter's own: that it comes back from whatever happened to its process and its files, and gives space
+//! back.
+
+mod restart;
+mod space;
+mod undecodable;
+
+use std::{fs, path::Path, time::Duration};
+
+use journal::{Journal, Sync};
+use tempfile::TempDir;
+use tokenwire_core::{
+    GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Prompt, QueueError, Timestamp,
+};
+use tokio::time::timeout;
+
+use super::{
+    Config, Embedded,
+    records::{Change, Record, Ticket},
+};
+
+/// Small segments, so that every test crosses some.
+const SMALL: Config = Config { sync: Sync::Os, segment_bytes: 1024 };
+
+fn open(dir: &Path) -> Embedded {
+    Embedded::open(dir, SMALL).unwrap()
+}
+
+/// A job that is told from others by its prompt.
+fn job(number: usize) -> Job {
+    let request = GenerateRequest {
+        model: ModelName::new("simulated").unwrap(),
+        prompt: Prompt::new(number.to_string()).unwrap(),
+    };
+    Job { id: GenerationId::fresh(), request, expires_at: Timestamp::from_millis(1_763_800_000_123) }
+}
+
+async fn enqueue(queue: &Embedded, count: usize) -> Vec<Job> {
+    let jobs: Vec<_> = (0..count).map(job).collect();
+    for job in &jobs {
+        queue.enqueue(job).await.unwrap();
+    }
+    jobs
+}
+
+async fn lease(queue: &Embedded) -> Lease {
+    timeout(Duration::from_secs(10), queue.lease()).await.expect("there is a job").unwrap()
+}
+
+async fn dead_letter(queue: &Embedded) -> Lease {
+    timeout(Duration::from_secs(10), queue.dead_letter()).await.expect("there is a dead letter").unwrap()
+}
+
+/// Takes everything that waits now, as a worker that never settles.
+async fn waiting(queue: &Embedded) -> Vec<Job> {
+    let mark = job(usize::MAX);
+    queue.enqueue(&mark).await.unwrap();
+    let mut leases = Vec::new();
+    let mut jobs = Vec::new();
+    loop {
+        let next = lease(queue).await;
+        if next.job().id == mark.id {
+            next.ack().await.unwrap();
+            return jobs;
+        }
+        jobs.push(next.job().clone());
+        leases.push(next);
+    }
+}
+
+fn is_unavailable<T>(result: &Result<T, QueueError>) -> bool {
+    matches!(result, Err(QueueError::Unavailable(_)))
+}
