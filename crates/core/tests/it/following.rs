@@ -1,0 +1,84 @@
+//! What a reader can rely on.
+
+use std::time::Duration;
+
+use tokenwire_core::{Event, Failure, Seq, follow::FollowError};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    house::{House, QUEUE_TIME, RUN_TIME, events, text},
+    script::{Script, Step},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_may_resume_after_every_entry() {
+    let mut house = House::new();
+    let steps = ["a", "b\n", "", "é🦀", "\r\n"].map(Step::Say).into_iter().chain([Step::Finish]).collect();
+    house.worker(Script::new([steps]));
+    let id = house.ask().await;
+    let all = house.follow(id).await;
+    for cut in 0..=all.len() {
+        let mut follower = house.generations.follow(id, Seq::new(cut as u64)).await.unwrap();
+        let mut rest = Vec::new();
+        while let Some(entries) = follower.next().await.unwrap() {
+            rest.extend(entries);
+        }
+        assert_eq!(rest, all[cut..]);
+        assert!(follower.has_ended());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_behind_the_end_is_nobodys() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![Step::Finish]]));
+    let id = house.ask().await;
+    house.follow(id).await;
+    let refused = house.generations.follow(id, Seq::new(3)).await;
+    assert!(matches!(refused, Err(FollowError::BeyondTail { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_may_be_dropped_at_any_time_without_losing_an_entry() {
+    let mut house = House::new();
+    let steps = (0..200).flat_map(|_| [Step::Say("x"), Step::Wait(Duration::from_millis(3))]);
+    house.worker(Script::new([steps.chain([Step::Finish]).collect()]));
+    let id = house.ask().await;
+    let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
+    let mut all = Vec::new();
+    while !follower.has_ended() {
+        let patience = Duration::from_micros(500 * (1 + all.len() as u64 % 7));
+        if let Ok(entries) = tokio::time::timeout(patience, follower.next()).await {
+            all.extend(entries.unwrap().unwrap_or_default());
+        }
+    }
+    let seqs: Vec<_> = all.iter().map(|entry| entry.seq.get()).collect();
+    assert_eq!(seqs, (1..=202).collect::<Vec<_>>());
+    assert_eq!(text(events(&all)), "x".repeat(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_a_job_ends_with_expired() {
+    let house = House::new();
+    let id = house.ask().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    let asked = Instant::now();
+    let entries = house.follow(id).await;
+    assert_eq!(entries[0].event, Event::Failed { failure: Failure::Expired });
+    assert!(asked.elapsed() >= QUEUE_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_worker_and_job_are_gone_ends_with_lost() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
+    let id = house.ask().await;
+    sleep(Duration::from_secs(1)).await;
+    house.kill_workers().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    let asked = Instant::now();
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)), "half");
+    assert_eq!(entries.last().unwrap().event, Event::Failed { failure: Failure::Lost });
+    assert!(asked.elapsed() < QUEUE_TIME + 3 * RUN_TIME);
+}

@@ -1,0 +1,103 @@
+//! A model that does what the test says.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use tokenwire_core::{
+    FinishReason, GenerateRequest, GenerationId, Model, Usage,
+    model::{Continuation, ModelError, Output, OutputStream},
+    token_log::Prefix,
+};
+use tokio::time::sleep;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Say(&'static str),
+    Wait(Duration),
+    Busy(Duration),
+    Reject,
+    Break,
+    Panic,
+    Hang,
+    Finish,
+}
+
+/// Runs one script per attempt, the last one for all further attempts.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) continuation: Continuation,
+    scripts: Vec<Vec<Step>>,
+    asked: Arc<AtomicUsize>,
+    pub(crate) running: Arc<AtomicUsize>,
+}
+
+impl Script {
+    pub(crate) fn new(scripts: impl IntoIterator<Item = Vec<Step>>) -> Self {
+        Self {
+            continuation: Continuation::Resampled,
+            scripts: scripts.into_iter().collect(),
+            asked: Arc::default(),
+            running: Arc::default(),
+        }
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts the streams that are alive.
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Model for Script {
+    fn continuation(&self) -> Continuation {
+        self.continuation
+    }
+
+    async fn generate(
+        &self,
+        _id: GenerationId,
+        _request: &GenerateRequest,
+        _so_far: &Prefix,
+    ) -> Result<OutputStream, ModelError> {
+        let attempt = self.asked.fetch_add(1, Ordering::SeqCst);
+        let steps = self.scripts[attempt.min(self.scripts.len() - 1)].clone();
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(Arc::clone(&self.running));
+        let outputs = stream::iter(steps).filter_map(move |step| {
+            let _ = &running;
+            async move {
+                match step {
+                    Step::Say(text) => Some(Ok(Output::Text { text: text.to_owned(), tokens: Vec::new() })),
+                    Step::Wait(time) => {
+                        sleep(time).await;
+                        None
+                    }
+                    Step::Busy(retry_after) => Some(Err(ModelError::Busy { retry_after })),
+                    Step::Reject => Some(Err(ModelError::Rejected { message: "too long".into() })),
+                    Step::Break => Some(Err(ModelError::Unavailable("it broke".into()))),
+                    Step::Panic => panic!("the model panicked, as the test told it"),
+                    Step::Hang => std::future::pending().await,
+                    Step::Finish => {
+                        Some(Ok(Output::Finished { reason: FinishReason::Stop, usage: Usage::default() }))
+                    }
+                }
+            }
+        });
+        Ok(outputs.boxed())
+    }
+}

@@ -1,0 +1,89 @@
+//! What the door promises before anything runs.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokenwire_core::{
+    GenerationId, Job, JobQueue, Lease, QueueError, Seq,
+    generations::{CancelError, Submission, SubmitError, Submitted},
+    token_log::OnDisconnect,
+};
+use tokio::time::sleep;
+
+use super::{
+    house::{House, events, request, text},
+    script::{Script, Step},
+};
+
+fn submission(id: GenerationId, prompt: &str) -> Submission {
+    Submission { id, request: request(prompt), on_disconnect: OnDisconnect::Detached }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_submission_attaches_and_another_one_is_a_conflict() {
+    let house = House::new();
+    let id = GenerationId::fresh();
+    let submit = |prompt| house.generations.submit(submission(id, prompt));
+    assert_eq!(submit("Hello").await.unwrap(), Submitted::New);
+    assert_eq!(submit("Hello").await.unwrap(), Submitted::Existing);
+    assert!(matches!(submit("Goodbye").await, Err(SubmitError::Conflict(other)) if other == id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_exist_cannot_be_followed_or_cancelled() {
+    let house = House::new();
+    let id = GenerationId::fresh();
+    assert!(house.generations.follow(id, Seq::START).await.is_err());
+    assert!(matches!(house.generations.cancel(id).await, Err(CancelError::NotFound(other)) if other == id));
+}
+
+/// A queue that refuses everything.
+#[derive(Debug)]
+struct Away;
+
+#[async_trait]
+impl JobQueue for Away {
+    async fn enqueue(&self, _job: &Job) -> Result<(), QueueError> {
+        Err(QueueError::unavailable("connection refused"))
+    }
+
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        Err(QueueError::unavailable("connection refused"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_queue_nothing_is_half_accepted() {
+    let whole = House::new();
+    let half = House::with(Arc::clone(&whole.log), Arc::new(Away), Arc::clone(&whole.clock));
+    let id = GenerationId::fresh();
+    let refused = half.generations.submit(submission(id, "Hello")).await;
+    assert!(matches!(refused, Err(SubmitError::Unavailable(_))));
+    assert!(whole.generations.follow(id, Seq::START).await.is_err(), "no stream is left behind");
+    assert_eq!(whole.generations.submit(submission(id, "Hello")).await.unwrap(), Submitted::New);
+    assert_eq!(
+        half.generations.ready().await,
+        Err(vec!["the job queue is unavailable: connection refused".into()])
+    );
+    assert_eq!(whole.generations.ready().await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_whose_job_died_with_its_server_is_queued_when_it_is_posted_again() {
+    let mut house = House::new();
+    let id = house.ask().await;
+    // As if the process had died between the stream and the job (I6).
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    house.worker(Script::new([vec![Step::Say("after all"), Step::Finish]]));
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(house.generations.submit(submission(id, "Hello")).await.unwrap(), Submitted::Existing);
+    assert_eq!(text(events(&house.follow(id).await)), "after all");
+}

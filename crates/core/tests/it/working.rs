@@ -1,0 +1,343 @@
+//! What a worker makes of jobs.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokenwire_core::{
+    Attempt, CancelCause, Event, Failure, FinishReason, Generations, Job, TextSoFar, Usage,
+    model::Continuation, token_log::OnDisconnect, worker::Config,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    house::{House, QUEUE_TIME, RUN_TIME, events, request, text},
+    outage::Outage,
+    script::{Script, Step},
+};
+
+fn started(attempt: u32, text: TextSoFar) -> Event {
+    Event::Started { attempt: Attempt::new(attempt), text, region: None }
+}
+
+fn finished() -> Event {
+    Event::Finished { reason: FinishReason::Stop, usage: Usage::default() }
+}
+
+fn failed(failure: Failure) -> Event {
+    Event::Failed { failure }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_started_streamed_and_sealed() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![
+        Step::Say("Hello"),
+        Step::Wait(SECOND),
+        Step::Say(" world"),
+        Step::Finish,
+    ]]));
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    let delta = |text: &str| Event::Delta { text: text.to_owned(), tokens: Vec::new() };
+    let expected = [started(1, TextSoFar::Kept), delta("Hello"), delta(" world"), finished()];
+    assert_eq!(events(&entries).cloned().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_worker_is_replaced_and_the_text_goes_on() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![Step::Say("one"), Step::Hang]]));
+    let id = house.ask().await;
+    let mut follower = house.generations.follow(id, tokenwire_core::Seq::START).await.unwrap();
+    while follower.cursor().get() < 2 {
+        follower.next().await.unwrap();
+    }
+    house.kill_workers().await;
+    house.worker(Script::new([vec![Step::Say(" two"), Step::Finish]]));
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)), "one two");
+    assert_eq!(entries[2].event, started(2, TextSoFar::Kept));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_cannot_continue_starts_over_and_says_so() {
+    let mut house = House::new();
+    let mut script =
+        Script::new([vec![Step::Say("void"), Step::Break], vec![Step::Say("anew"), Step::Finish]]);
+    script.continuation = Continuation::Unsupported;
+    house.worker(script);
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    assert_eq!(entries[2].event, started(2, TextSoFar::Superseded));
+    assert_eq!(text(events(&entries)), "anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_breaks_every_time_exhausts_the_attempts() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Say("a"), Step::Break]]);
+    house.worker_with(script.clone(), Config { attempts: 3, run_time: RUN_TIME, ..Config::default() });
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)), "aaa", "what was committed stays");
+    let message = "the model failed: it broke".to_owned();
+    assert_eq!(entries.last().unwrap().event, failed(Failure::Exhausted { attempts: 3, message }));
+    assert_eq!(script.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_panics_takes_nobody_with_it() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![Step::Panic], vec![Step::Say("fine"), Step::Finish]]));
+    let id = house.ask().await;
+    assert_eq!(text(events(&house.follow(id).await)), "fine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_model_is_asked_again_when_it_said() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![Step::Busy(7 * SECOND)], vec![Step::Finish]]));
+    let asked = Instant::now();
+    let id = house.ask().await;
+    house.follow(id).await;
+    assert!(asked.elapsed() >= 7 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_request_fails_at_once_with_the_models_reason() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Reject]]);
+    house.worker(script.clone());
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    let message = "too long".to_owned();
+    assert_eq!(entries.last().unwrap().event, failed(Failure::Rejected { message }));
+    assert_eq!(script.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_for_a_model_that_this_worker_does_not_have_is_rejected() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![Step::Finish]]));
+    let id = house.ask().await;
+    house.follow(id).await;
+    // What a replica with another catalogue may accept.
+    let other = tokenwire_core::GenerationId::fresh();
+    let mut foreign = request("Hello");
+    foreign.model = tokenwire_core::ModelName::new("elsewhere").unwrap();
+    let submission = tokenwire_core::generations::Submission {
+        id: other,
+        request: foreign,
+        on_disconnect: OnDisconnect::Detached,
+    };
+    house.generations.submit(submission).await.unwrap();
+    let entries = house.follow(other).await;
+    assert!(matches!(&entries[0].event, Event::Failed { failure: Failure::Rejected { .. } }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_waited_too_long_expires() {
+    let mut house = House::new();
+    let id = house.ask().await;
+    sleep(QUEUE_TIME + SECOND).await;
+    let script = Script::new([vec![Step::Finish]]);
+    house.worker(script.clone());
+    let entries = house.follow(id).await;
+    assert_eq!(entries[0].event, failed(Failure::Expired));
+    assert_eq!(script.asked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_time_counts_over_all_attempts() {
+    let mut house = House::new();
+    let begun = Instant::now();
+    house.worker(Script::new([
+        vec![Step::Say("a"), Step::Wait(RUN_TIME * 3 / 4), Step::Break],
+        vec![Step::Say("b"), Step::Hang],
+    ]));
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    assert_eq!(entries.last().unwrap().event, failed(Failure::TimedOut));
+    assert_eq!(text(events(&entries)), "ab");
+    assert!(begun.elapsed() < RUN_TIME + 2 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_drops_the_model_in_mid_silence() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Say("a"), Step::Hang]]);
+    house.worker(script.clone());
+    let id = house.ask().await;
+    let mut follower = house.generations.follow(id, tokenwire_core::Seq::START).await.unwrap();
+    while follower.cursor().get() < 2 {
+        follower.next().await.unwrap();
+    }
+    assert_eq!(script.running.load(Ordering::SeqCst), 1);
+    house.generations.cancel(id).await.unwrap();
+    let entries = house.follow(id).await;
+    let cause = CancelCause::Requested;
+    assert_eq!(entries.last().unwrap().event, failed(Failure::Cancelled { cause }));
+    assert_eq!(script.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_stopped_in_the_queue_never_asks_the_model() {
+    let mut house = House::new();
+    let id = house.ask().await;
+    house.generations.cancel(id).await.unwrap();
+    let script = Script::new([vec![Step::Finish]]);
+    house.worker(script.clone());
+    let entries = house.follow(id).await;
+    assert_eq!(entries.len(), 1);
+    assert_eq!(script.asked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_nobody_reads_is_cancelled_after_the_grace() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Say("a"), Step::Hang]]);
+    house.worker(script.clone());
+    let grace = 10 * SECOND;
+    let id = house.submit(OnDisconnect::CancelAfter(grace)).await;
+    let reader = house.generations.follow(id, tokenwire_core::Seq::START).await.unwrap();
+    sleep(grace / 2).await;
+    drop(reader);
+    // Somebody comes back within the grace, reads for a while, and goes.
+    sleep(grace / 2).await;
+    let mut reader = house.generations.follow(id, tokenwire_core::Seq::START).await.unwrap();
+    let reading = async { while reader.next().await.unwrap().is_some() {} };
+    assert!(tokio::time::timeout(60 * SECOND, reading).await.is_err(), "it lives while somebody reads");
+    drop(reader);
+    sleep(grace + 10 * SECOND).await;
+    let cause = CancelCause::Abandoned;
+    assert_eq!(house.stored(id).await.last(), Some(&failed(Failure::Cancelled { cause })));
+    assert_eq!(script.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_delivered_twice_is_answered_once() {
+    let mut house = House::new();
+    let id = house.ask().await;
+    let expires_at = house.clock.now().after(QUEUE_TIME);
+    house.queue.enqueue(&Job { id, request: request("Hello"), expires_at }).await.unwrap();
+    let script = Script::new([vec![Step::Say("once"), Step::Finish]]);
+    house.worker_with(script, Config { slots: 1, run_time: RUN_TIME, ..Config::default() });
+    assert_eq!(text(events(&house.follow(id).await)), "once");
+    house.soft.cancel();
+    house.drained().await;
+    assert_eq!(house.stored(id).await.len(), 3, "the second delivery found a sealed stream (I5)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_without_a_stream_is_dropped() {
+    let mut house = House::new();
+    let id = house.ask().await;
+    house.log.remove(id).await.unwrap();
+    let script = Script::new([vec![Step::Finish]]);
+    house.worker(script.clone());
+    let other = house.ask().await;
+    house.follow(other).await;
+    assert_eq!(script.asked(), 1, "only for the other one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_log_holds_the_answer_back_and_loses_nothing() {
+    let plain = House::new();
+    let log = Outage::new(std::sync::Arc::clone(&plain.log));
+    let mut house = House::with_log(std::sync::Arc::new(log.clone()), std::sync::Arc::clone(&plain.clock));
+    let mut steps = vec![Step::Say("begin")];
+    steps.extend((0..300).flat_map(|_| [Step::Wait(SECOND / 10), Step::Say("+")]));
+    steps.push(Step::Finish);
+    house.worker(Script::new([steps]));
+    let id = house.ask().await;
+    let mut reader = house.generations.follow(id, tokenwire_core::Seq::START).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 20 {
+        seen.extend(reader.next().await.unwrap().unwrap());
+    }
+    log.down();
+    let quiet = tokio::time::timeout(15 * SECOND, async { while reader.next().await.is_ok() {} }).await;
+    assert!(quiet.is_err(), "a reader waits through an outage");
+    log.up();
+    let mut reader = house.generations.follow(id, seen.last().unwrap().seq).await.unwrap();
+    while let Some(entries) = reader.next().await.unwrap() {
+        seen.extend(entries);
+    }
+    assert_eq!(text(events(&seen)), format!("begin{}", "+".repeat(300)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_is_held_back_while_too_much_waits_for_the_log() {
+    let plain = House::new();
+    let log = Outage::new(std::sync::Arc::clone(&plain.log));
+    let mut house = House::with_log(std::sync::Arc::new(log.clone()), std::sync::Arc::clone(&plain.clock));
+    let mut steps = vec![Step::Say("begin"), Step::Wait(SECOND)];
+    steps.extend(std::iter::repeat_n(Step::Say("0123456789"), 10_000));
+    steps.push(Step::Finish);
+    let script = Script::new([steps]);
+    let bound = 10_000;
+    house.worker_with(
+        script.clone(),
+        Config { pending_bytes: bound, run_time: RUN_TIME, ..Config::default() },
+    );
+    let id = house.ask().await;
+    sleep(SECOND / 2).await;
+    log.down();
+    sleep(20 * SECOND).await;
+    log.up();
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)).len(), "begin".len() + 100_000);
+    assert_eq!(entries.last().unwrap().event, finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_finishes_what_runs_and_begins_nothing() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Say("a"), Step::Wait(5 * SECOND), Step::Finish]]);
+    house.worker_with(script.clone(), Config { slots: 1, run_time: RUN_TIME, ..Config::default() });
+    let (first, second) = (house.ask().await, house.ask().await);
+    sleep(SECOND).await;
+    house.soft.cancel();
+    house.drained().await;
+    assert_eq!(house.stored(first).await.last(), Some(&finished()));
+    assert!(house.stored(second).await.is_empty());
+    assert_eq!(script.asked(), 1);
+    // The waiting job is still there for the next worker.
+    house.soft = tokio_util::sync::CancellationToken::new();
+    house.worker(Script::new([vec![Step::Finish]]));
+    house.follow(second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_stop_gives_running_work_back() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
+    let id = house.ask().await;
+    sleep(SECOND).await;
+    house.soft.cancel();
+    house.hard.cancel();
+    house.drained().await;
+    house.soft = tokio_util::sync::CancellationToken::new();
+    house.hard = tokio_util::sync::CancellationToken::new();
+    house.worker(Script::new([vec![Step::Say(" whole"), Step::Finish]]));
+    assert_eq!(text(events(&house.follow(id).await)), "half whole");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_bound_how_many_generations_run() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Hang]]);
+    house.worker_with(script.clone(), Config { slots: 3, run_time: RUN_TIME, ..Config::default() });
+    for _ in 0..10 {
+        house.ask().await;
+    }
+    sleep(SECOND).await;
+    assert_eq!(script.running.load(Ordering::SeqCst), 3);
+}
+
+/// Front ends hold it in many tasks.
+const _: fn() = || {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<Generations>();
+};
