@@ -56,7 +56,7 @@ checks() {
     step "crate arrows" cargo test --package testkit --test arrows --locked -- --nocapture
 }
 
-page_tests() { node --test crates/http/ui/test/; }
+page_tests() { node --test crates/http/ui/test/*.test.js; }
 
 browser_tests() {
     local tokenwire=${CARGO_TARGET_DIR:-target}/debug/tokenwire

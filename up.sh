@@ -86,7 +86,7 @@ banner() {
     curl -N $url/ask -H "Content-Type: application/json" -d '{"query": "Hello world", "uuid": "'\$(uuidgen)'"}'
     $tokenwire ask $elsewhere"Hello world"
 
-  Ctrl-C stops it. What was running goes on at the next start.
+  Ctrl-C stops it. What was running goes on at the next start (with --ephemeral, nothing does).
 
 TRY
 }
