@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Says where the container files have drifted apart: what one of them knows, the others must know too. ./test.sh runs it.
+# No test starts the containers themselves: that takes a Docker engine, which ./test.sh does without.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=dev/common.sh
