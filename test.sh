@@ -24,9 +24,17 @@ main() {
     --quick | '') ;;
     *) fail "unknown option $1: see ./test.sh --help" ;;
     esac
+    forget_settings
     mark_this_run
     if [[ ${1-} == --quick ]]; then quick; else everything; fi
     summary
+}
+
+# What this shell would set up for a server is not for those of the tests.
+forget_settings() {
+    local chromium=${TOKENWIRE_CHROMIUM-}
+    unset "${!TOKENWIRE_@}" "${!REDIS_@}" "${!RABBITMQ_@}" AMQP_URL API_PORT TIMEOUT_SECONDS REGION
+    [[ -z $chromium ]] || export TOKENWIRE_CHROMIUM=$chromium
 }
 
 quick() {

@@ -7,7 +7,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source dev/common.sh
 
 # Every setting that Compose reads is in the example, with the same default, and the other way round.
-
 read_by_compose=$(grep -v '^ *#' docker-compose.dev.yml | grep -oE '\$\{[^}]*\}' | sed -E 's/\$\{([A-Z_]+):-(.*)\}/\1=\2/' | sort -u)
 in_the_example=$(sed -nE 's/^#([A-Z_]+=.*)/\1/p' .env.dev.example | sort)
 diff <(say "$read_by_compose") <(say "$in_the_example") ||
