@@ -38,12 +38,16 @@ function storage() {
 
 // Coming and going
 
-/** Shows what the address names. The one way in: start, back button, recent list and reload all come through here. */
-function route() {
+/**
+ * Shows what the address names. The one way in: start, back button, recent list and reload all come through here.
+ *
+ * @param {string | null} query the prompt, when it was given just now
+ */
+function route(query = null) {
   const id = idIn(location.hash);
   if (id === (open?.id ?? null)) return;
   leave();
-  if (id) enter(id);
+  if (id) enter(id, query);
   else goHome();
   showRecents();
 }
@@ -57,16 +61,17 @@ function goHome() {
   if (!touch.matches) prompt.focus();
 }
 
-function enter(id) {
+function enter(id, query) {
   const known = recents.get(id);
   // A reload may have cut the POST off before it was answered. Sending it again is harmless, and it may be the first.
-  const request = known && !known.accepted && known.whole ? { query: known.prompt } : null;
-  const answer = new Answer({ ...known, phase: request ? 'sending' : 'connecting' });
+  const unsent = query ?? (known && !known.accepted && known.whole ? known.prompt : null);
+  const request = unsent === null ? null : { query: unsent };
+  const answer = new Answer({ askedAt: query === null ? null : Date.now(), ...known, phase: request ? 'sending' : 'connecting' });
   const stream = new AnswerStream({ id, request, on: learn });
-  open = { id, prompt: known?.prompt ?? null, answer, stream, seen: false };
+  open = { id, prompt: query ?? known?.prompt ?? null, answer, stream, seen: false };
 
   document.body.dataset.view = 'answer';
-  setPrompt(known?.prompt ?? '');
+  setPrompt(open.prompt ?? '');
   $('answer').hidden = false;
   scrollTo({ top: 0, behavior: 'instant' });
   wire.start();
@@ -85,7 +90,7 @@ function start(query) {
   const id = freshId();
   recents.add({ id, query, askedAt: Date.now() });
   history.pushState(null, '', `#${id}`);
-  route();
+  route(query);
   $('answer').focus({ preventScroll: true });
 }
 
@@ -357,7 +362,7 @@ $('forget').addEventListener('click', () => {
   $('new').focus();
 });
 
-addEventListener('popstate', route);
+addEventListener('popstate', () => route());
 addEventListener('storage', (event) => {
   if (recents.concerns(event)) showRecents();
 });
