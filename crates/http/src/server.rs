@@ -52,7 +52,8 @@ const HEAD_TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves the front ends on a socket that the caller owns, until it is told to stop. Returns when every connection has
-/// ended: some time after `soft` fires, or at once when `hard` does. Dropping the future is a hard stop.
+/// ended: some time after `soft` fires, or at once when `hard` does. What holds a soft stop up is a client that sends its
+/// body slowly or takes no bytes, each bounded by its time-out. Dropping the future is a hard stop.
 pub async fn serve(
     listener: TcpListener,
     generations: Generations,
@@ -162,8 +163,15 @@ async fn connection(stream: TcpStream, router: Router, config: Config, soft: Can
                 linger(stream).await;
             }
         }
-        // A client that left, a head that was no HTTP (hyper has answered it), or a stream that was cut on purpose. The
-        // socket is dropped as it is: a cut must not look like an end.
+        // hyper has answered it, with a status alone.
+        Err(error) if error.is_parse() => linger(stream).await,
+        // A stream was cut. Without its final chunk no client takes it for an end; a reset says the same to proxies that
+        // speak HTTP/1.0, where an end has no other sign than the closing.
+        Err(error) if error.is_user() => {
+            tracing::debug!(%error, "cut a stream");
+            let _ = stream.set_zero_linger();
+        }
+        // The client left, or takes no bytes.
         Err(error) => tracing::debug!(%error, "a connection broke off"),
     }
 }

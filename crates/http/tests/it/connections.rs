@@ -43,6 +43,18 @@ async fn a_drain_is_seen_as_a_cut_and_not_as_an_end() {
 }
 
 #[tokio::test]
+async fn a_cut_is_a_reset_because_http_1_0_has_no_final_chunk_to_miss() {
+    let stage = Stage::new();
+    let server = stage.serve().await;
+    let id = stage.written(&[started(1, TextSoFar::Kept), delta("Hello")]).await;
+    let mut connection = server.connect().await;
+    connection.send(format!("GET /ask/{id} HTTP/1.0\r\n\r\n")).await;
+    connection.until("data: Hello\n\n").await;
+    server.soft.cancel();
+    assert!(connection.was_reset().await);
+}
+
+#[tokio::test]
 async fn a_drain_closes_idle_connections_and_lets_short_requests_finish() {
     let stage = Stage::new();
     let mut server = stage.serve().await;

@@ -231,10 +231,22 @@ impl Connection {
         String::from_utf8_lossy(&self.received).into_owned()
     }
 
-    async fn read(&mut self) -> bool {
-        match timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await.expect("bytes, or an end") {
-            Ok(count) => count > 0,
-            Err(_) => false,
+    /// Whether the server ends with a reset.
+    pub(crate) async fn was_reset(mut self) -> bool {
+        loop {
+            match self.receive().await {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
         }
+    }
+
+    async fn read(&mut self) -> bool {
+        self.receive().await.is_ok_and(|count| count > 0)
+    }
+
+    async fn receive(&mut self) -> std::io::Result<usize> {
+        timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await.expect("bytes, or an end")
     }
 }
