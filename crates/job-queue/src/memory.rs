@@ -25,7 +25,7 @@ pub struct MemoryQueue {
 #[derive(Debug, Default)]
 struct Shared {
     jobs: Mutex<Jobs>,
-    /// Wakes one who waits for a job; also when the next due time has changed.
+    /// Wakes one who waits for a job, or all when the next due time has changed.
     changed: Notify,
 }
 
@@ -122,7 +122,8 @@ impl Hold for Held {
             let place = (Instant::now() + after, jobs.arrivals);
             jobs.later.insert(place, job);
             drop(jobs);
-            self.shared.changed.notify_one();
+            // Everybody who waits: the one to be woken when it is due may be gone by then.
+            self.shared.changed.notify_waiters();
         }
         Ok(())
     }

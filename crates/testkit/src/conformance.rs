@@ -11,6 +11,8 @@
 //! `paused` runs on tokio's paused time: for adapters that wait for nothing but tokio, not for a thread, disk or server.
 //! The others say `real`, and get two worker threads.
 
+pub mod job_queue;
+pub mod model;
 pub mod token_log;
 
 /// Makes a test of each case.
