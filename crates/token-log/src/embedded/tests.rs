@@ -7,7 +7,6 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use journal::Sync;
 use tempfile::TempDir;
-use testkit::conformance::token_log::Fixture;
 use tokenwire_core::{
     Attempt, Clock, Entry, Event, Fingerprint, FinishReason, GenerationId, LogWriter, Seq, SystemClock,
     TextSoFar, TokenLog, Usage,
@@ -18,19 +17,6 @@ use super::{Config, Embedded};
 
 /// Small segments, so that every test crosses some.
 const SMALL: Config = Config { sync: Sync::Os, segment_bytes: 2048, retention: Duration::from_secs(3600) };
-
-async fn embedded() -> Fixture {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().to_owned();
-    Fixture::new(Arc::new(open(&path)))
-        .reopening(move || {
-            let log: Arc<dyn TokenLog> = Arc::new(open(&path));
-            Box::pin(async { log })
-        })
-        .keeping(dir)
-}
-
-testkit::token_log_conformance!(real embedded);
 
 fn open(dir: &Path) -> Embedded {
     Embedded::open(dir, SMALL, Arc::new(SystemClock)).unwrap()
