@@ -1,0 +1,275 @@
+//! The command line, and every setting's one definition: flag, environment name, default and manual entry. `docs/config.md`
+//! and `--help` are generated from here.
+//!
+//! Values are kept as text: [`crate::settings`] turns them into settings and explains everything that is wrong with them
+//! at once.
+
+use clap::{Args, Parser, Subcommand};
+
+/// Streams the answers of language models to people, and never loses one.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) logs: Logs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process: the page, the API and a worker. Embedded and durable on disk by default; on RabbitMQ and
+    /// Redis when one of their settings is given.
+    Serve(Box<Serve>),
+    /// The page and the API, on RabbitMQ and Redis. Run as many as you like.
+    Api(Box<Api>),
+    /// A worker, on RabbitMQ and Redis. Run as many as you like.
+    Worker(Box<Work>),
+    /// Asks a running server and streams the answer to standard output.
+    ///
+    /// Resumes by itself when the connection or the server goes away. Ctrl-C stops the generation. Exit codes: 0 the
+    /// whole answer, 1 a bad request or another error, 2 bad usage, 3 the generation failed, 4 it took too long, 5 no
+    /// worker began in time, 6 somebody else stopped it, 7 the server cannot be reached, 130 stopped by Ctrl-C.
+    Ask(Ask),
+    /// Explains and documents the settings.
+    #[command(subcommand)]
+    Config(Config),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Checks the settings that `serve`, `api` or `worker` would use, and explains every problem at once.
+    Check(Box<Check>),
+    /// Prints the reference of all settings as Markdown.
+    Docs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) http: Http,
+    #[command(flatten)]
+    pub(crate) generations: Generations,
+    #[command(flatten)]
+    pub(crate) worker: Worker,
+    #[command(flatten)]
+    pub(crate) simulated: Simulated,
+    #[command(flatten)]
+    pub(crate) embedded: Embedded,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Api {
+    #[command(flatten)]
+    pub(crate) http: Http,
+    #[command(flatten)]
+    pub(crate) generations: Generations,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    #[command(flatten)]
+    pub(crate) generations: Generations,
+    #[command(flatten)]
+    pub(crate) worker: Worker,
+    #[command(flatten)]
+    pub(crate) simulated: Simulated,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The role whose settings to check.
+    #[arg(long, value_name = "ROLE", default_value = "serve")]
+    pub(crate) role: Role,
+    #[command(flatten)]
+    pub(crate) settings: Serve,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    Serve,
+    Api,
+    Worker,
+}
+
+/// What the API listens on and allows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "HTTP")]
+pub(crate) struct Http {
+    /// The address and port to listen on. With an address that is not loopback, whoever reaches it may ask.
+    /// [default: 127.0.0.1, and the port of API_PORT]
+    #[arg(long, env = "TOKENWIRE_LISTEN", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// The port to listen on, where `--listen` is not given.
+    #[arg(long, env = "API_PORT", value_name = "PORT", default_value = "8000")]
+    pub(crate) port: String,
+    /// Which other web pages may call the API: `any`, `off`, or a comma-separated list of origins.
+    /// [default: any when listening on loopback, off otherwise]
+    #[arg(long, env = "TOKENWIRE_CORS", value_name = "ORIGINS")]
+    pub(crate) cors: Option<String>,
+    /// How many answers may be streamed at once; more are answered with 503.
+    #[arg(long, env = "TOKENWIRE_MAX_STREAMS", value_name = "COUNT", default_value = "10000")]
+    pub(crate) max_streams: String,
+    /// How often a silent stream sends a comment, so that proxies and readers know it is alive.
+    #[arg(long, env = "TOKENWIRE_HEARTBEAT", value_name = "DURATION", default_value = "10s")]
+    pub(crate) heartbeat: String,
+    /// How long a generation goes on once its last reader has gone; room for a reload. 0s stops it as soon as that is
+    /// noticed, which takes some seconds.
+    #[arg(long, env = "TOKENWIRE_DISCONNECT_GRACE", value_name = "DURATION", default_value = "30s")]
+    pub(crate) disconnect_grace: String,
+}
+
+/// What a generation may take.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Generations")]
+pub(crate) struct Generations {
+    /// How long a generation may run, over all attempts: seconds, or a duration. Give the API and the workers the same.
+    #[arg(long, env = "TIMEOUT_SECONDS", value_name = "SECONDS", default_value = "300")]
+    pub(crate) timeout: String,
+    /// How long a prompt may wait for a worker before it expires.
+    #[arg(long, env = "TOKENWIRE_QUEUE_TIME", value_name = "DURATION", default_value = "5m")]
+    pub(crate) queue_time: String,
+    /// How long streams are kept after their end; so long they can be read and resumed.
+    #[arg(long, env = "TOKENWIRE_RETENTION", value_name = "DURATION", default_value = "24h")]
+    pub(crate) retention: String,
+    /// How long running work may go on after SIGTERM before it is given back. A second signal does not wait.
+    /// [default: 2s for serve, which goes on with it after its restart; 30s for api and worker]
+    #[arg(long, env = "TOKENWIRE_DRAIN", value_name = "DURATION")]
+    pub(crate) drain: Option<String>,
+}
+
+/// How the worker works.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Worker")]
+pub(crate) struct Worker {
+    /// How many generations run at once.
+    #[arg(long, env = "TOKENWIRE_SLOTS", value_name = "COUNT", default_value = "8")]
+    pub(crate) slots: String,
+    /// How many attempts a generation has before it fails.
+    #[arg(long, env = "TOKENWIRE_ATTEMPTS", value_name = "COUNT", default_value = "5")]
+    pub(crate) attempts: String,
+    /// Where this worker stands; shown in its logs and in the `started` event.
+    #[arg(long, env = "REGION", value_name = "NAME")]
+    pub(crate) region: Option<String>,
+}
+
+/// The simulated model.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Simulated model")]
+pub(crate) struct Simulated {
+    /// The time between two words.
+    #[arg(long, env = "TOKENWIRE_SIMULATED_DELAY", value_name = "DURATION", default_value = "250ms")]
+    pub(crate) simulated_delay: String,
+    /// The time before the first word.
+    #[arg(long, env = "TOKENWIRE_SIMULATED_FIRST_DELAY", value_name = "DURATION", default_value = "0s")]
+    pub(crate) simulated_first_delay: String,
+    /// Answer with this many words of filler text, instead of repeating the prompt.
+    #[arg(long, env = "TOKENWIRE_SIMULATED_WORDS", value_name = "COUNT")]
+    pub(crate) simulated_words: Option<String>,
+    /// Break on purpose: `error:K` fails after K words in every attempt, `silence:K` says nothing more after K words.
+    #[arg(long, env = "TOKENWIRE_SIMULATED_FAULT", value_name = "KIND:K")]
+    pub(crate) simulated_fault: Option<String>,
+}
+
+/// The embedded queue and log; used unless a Redis or RabbitMQ setting is given.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Embedded store")]
+pub(crate) struct Embedded {
+    /// Where queue and log are kept. One process at a time. [default: data]
+    #[arg(long, env = "TOKENWIRE_DATA_DIR", value_name = "DIRECTORY")]
+    pub(crate) data_dir: Option<String>,
+    /// What survives what: `commit` returns once the data is on the disk and survives power loss; `os` once the operating
+    /// system has it, and survives kill -9. [default: commit]
+    #[arg(long, env = "TOKENWIRE_SYNC", value_name = "LEVEL")]
+    pub(crate) sync: Option<String>,
+    /// Keep everything in memory, and lose it at the end.
+    #[arg(long, env = "TOKENWIRE_EPHEMERAL", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) ephemeral: bool,
+}
+
+/// RabbitMQ (jobs) and Redis (streams). `serve` uses both when one of these is given; `api` and `worker` always do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "RabbitMQ and Redis")]
+pub(crate) struct Cluster {
+    /// The whole address of Redis 7 or newer: `redis://user:password@host:port/db`, or `rediss://` for TLS.
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<String>,
+    /// The host of Redis. [default: localhost]
+    #[arg(long, env = "REDIS_HOST", value_name = "HOST")]
+    pub(crate) redis_host: Option<String>,
+    /// The port of Redis. [default: 6379]
+    #[arg(long, env = "REDIS_PORT", value_name = "PORT")]
+    pub(crate) redis_port: Option<String>,
+    /// The whole address of RabbitMQ 3.10 or newer: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS.
+    #[arg(long, env = "AMQP_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) amqp_url: Option<String>,
+    /// The host of RabbitMQ. [default: localhost]
+    #[arg(long, env = "RABBITMQ_HOST", value_name = "HOST")]
+    pub(crate) rabbitmq_host: Option<String>,
+    /// The port of RabbitMQ. [default: 5672]
+    #[arg(long, env = "RABBITMQ_PORT", value_name = "PORT")]
+    pub(crate) rabbitmq_port: Option<String>,
+    /// The user at RabbitMQ. [default: guest]
+    #[arg(long, env = "RABBITMQ_USER", value_name = "NAME")]
+    pub(crate) rabbitmq_user: Option<String>,
+    /// The password at RabbitMQ. [default: guest]
+    #[arg(long, env = "RABBITMQ_PASS", value_name = "PASSWORD", hide_env_values = true)]
+    pub(crate) rabbitmq_pass: Option<String>,
+    /// The name of the job queue, and the beginning of the names of its dead-letter queues.
+    #[arg(long, env = "TOKENWIRE_QUEUE", value_name = "NAME", default_value = "llm_queue")]
+    pub(crate) queue: String,
+    /// How all keys and channels in Redis begin.
+    #[arg(long, env = "TOKENWIRE_REDIS_PREFIX", value_name = "PREFIX", default_value = "tokenwire")]
+    pub(crate) redis_prefix: String,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logs")]
+pub(crate) struct Logs {
+    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,tokenwire_core=debug`.
+    #[arg(long, env = "TOKENWIRE_LOG", value_name = "FILTER", default_value = "info", global = true)]
+    pub(crate) log: String,
+    /// How log lines look: `text` or `json`.
+    #[arg(long, env = "TOKENWIRE_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// What to ask; `-` reads it from standard input.
+    #[arg(value_name = "PROMPT", allow_hyphen_values = true)]
+    pub(crate) prompt: String,
+    /// Where the server is.
+    #[arg(long, env = "TOKENWIRE_URL", value_name = "URL", default_value = "http://localhost:8000")]
+    pub(crate) url: String,
+    /// Which model to ask. [default: the server's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// How long to go on trying when the server cannot be reached.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(crate) patience: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

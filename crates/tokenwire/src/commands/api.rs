@@ -1,0 +1,16 @@
+//! `tokenwire api`: the page and the API alone, on RabbitMQ and Redis.
+
+use std::process::ExitCode;
+
+use crate::{
+    compose::{Ports, run_http},
+    lifecycle::Lifecycle,
+    settings::Api,
+};
+
+pub(crate) async fn run(settings: Api) -> anyhow::Result<ExitCode> {
+    let mut lifecycle = Lifecycle::new()?;
+    let ports = Ports::cluster(settings.cluster)?;
+    run_http(settings.http, &settings.generations, &ports, &mut lifecycle).await?;
+    Ok(lifecycle.run(settings.generations.drain).await)
+}

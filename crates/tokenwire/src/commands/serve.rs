@@ -1,0 +1,17 @@
+//! `tokenwire serve`: API and worker in one process.
+
+use std::process::ExitCode;
+
+use crate::{
+    compose::{Ports, run_http, run_worker},
+    lifecycle::Lifecycle,
+    settings::Serve,
+};
+
+pub(crate) async fn run(settings: Serve) -> anyhow::Result<ExitCode> {
+    let mut lifecycle = Lifecycle::new()?;
+    let ports = Ports::open(settings.store, &settings.generations, &mut lifecycle).await?;
+    run_worker(settings.worker, &ports, &mut lifecycle);
+    run_http(settings.http, &settings.generations, &ports, &mut lifecycle).await?;
+    Ok(lifecycle.run(settings.generations.drain).await)
+}

@@ -1,0 +1,16 @@
+//! `tokenwire worker`: a worker alone, on RabbitMQ and Redis.
+
+use std::process::ExitCode;
+
+use crate::{
+    compose::{Ports, run_worker},
+    lifecycle::Lifecycle,
+    settings::Work,
+};
+
+pub(crate) async fn run(settings: Work) -> anyhow::Result<ExitCode> {
+    let mut lifecycle = Lifecycle::new()?;
+    let ports = Ports::cluster(settings.cluster)?;
+    run_worker(settings.worker, &ports, &mut lifecycle);
+    Ok(lifecycle.run(settings.generations.drain).await)
+}

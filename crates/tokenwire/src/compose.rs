@@ -1,0 +1,145 @@
+//! The product, assembled: which adapters stand behind the ports, and what each role runs.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use job_queue::{memory::MemoryQueue, rabbitmq::RabbitMq};
+use journal::DirLock;
+use model::Simulated;
+use token_log::{memory::MemoryLog, redis::Redis};
+use tokenwire_core::{
+    Catalogue, Clock, Generations, JobQueue, SystemClock, TokenLog, Worker, catalogue::ModelNames,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    lifecycle::Lifecycle,
+    settings::{self, Store, simulated_name},
+};
+
+/// How often the embedded store looks for streams that it may forget.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// The adapters behind the ports.
+pub(crate) struct Ports {
+    log: Arc<dyn TokenLog>,
+    queue: Arc<dyn JobQueue>,
+    clock: Arc<dyn Clock>,
+    /// Of the data directory, where there is one; given back when everything has ended.
+    _lock: Option<DirLock>,
+}
+
+impl Ports {
+    /// Opens the store; its own tasks run as parts of the process.
+    pub(crate) async fn open(
+        store: Store,
+        generations: &settings::Generations,
+        lifecycle: &mut Lifecycle,
+    ) -> anyhow::Result<Self> {
+        match store {
+            Store::Memory => {
+                let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+                let log = Arc::new(MemoryLog::new(Arc::clone(&clock), generations.retention));
+                Ok(Self { log, queue: Arc::new(MemoryQueue::default()), clock, _lock: None })
+            }
+            Store::Embedded { dir, sync } => embedded(dir, sync, generations, lifecycle).await,
+            Store::Cluster(cluster) => Self::cluster(cluster),
+        }
+    }
+
+    /// Connects to Redis and RabbitMQ, whenever they can be reached.
+    pub(crate) fn cluster(cluster: settings::Cluster) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let log =
+            Arc::new(Redis::new(&cluster.redis, Arc::clone(&clock)).context("REDIS_URL (--redis-url)")?);
+        let queue = Arc::new(RabbitMq::new(cluster.rabbitmq));
+        Ok(Self { log, queue, clock, _lock: None })
+    }
+}
+
+async fn embedded(
+    dir: PathBuf,
+    sync: journal::Sync,
+    generations: &settings::Generations,
+    lifecycle: &mut Lifecycle,
+) -> anyhow::Result<Ports> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let lock = DirLock::take(&dir)?;
+    let log_config =
+        token_log::embedded::Config { sync, retention: generations.retention, ..Default::default() };
+    let queue_config = job_queue::embedded::Config { sync, ..Default::default() };
+    let (log, queue) = {
+        let clock = Arc::clone(&clock);
+        // Opening reads everything once.
+        let opening = tokio::task::spawn_blocking(move || {
+            let log = token_log::embedded::Embedded::open(&dir.join("log"), log_config, clock)
+                .with_context(|| format!("opening the token log in {}", dir.display()))?;
+            let queue = job_queue::embedded::Embedded::open(&dir.join("queue"), queue_config)
+                .with_context(|| format!("opening the job queue in {}", dir.display()))?;
+            anyhow::Ok((Arc::new(log), Arc::new(queue)))
+        });
+        opening.await.context("opening the data directory")??
+    };
+    let (soft, poisoned) = (
+        lifecycle.soft.clone(),
+        futures::future::select(Box::pin(log.poisoned()), Box::pin(queue.poisoned())),
+    );
+    lifecycle.spawn("watching the disk", async move {
+        tokio::select! {
+            () = soft.cancelled() => Ok(()),
+            _ = poisoned => bail!("the data directory can no longer be written; what was stored is kept"),
+        }
+    });
+    let (soft, kept) = (lifecycle.soft.clone(), Arc::clone(&log));
+    lifecycle.spawn("forgetting old streams", async move {
+        while tokio::time::timeout(SWEEP_EVERY, soft.cancelled()).await.is_err() {
+            kept.sweep().await;
+        }
+        Ok(())
+    });
+    Ok(Ports { log, queue, clock, _lock: Some(lock) })
+}
+
+/// Listens, and serves the page and the API.
+pub(crate) async fn run_http(
+    http: settings::Http,
+    generations: &settings::Generations,
+    ports: &Ports,
+    lifecycle: &mut Lifecycle,
+) -> anyhow::Result<()> {
+    let listener =
+        TcpListener::bind(http.listen).await.with_context(|| format!("listening on {}", http.listen))?;
+    let address = listener.local_addr().context("asking for the address that is listened on")?;
+    let front = Generations::new(
+        Arc::clone(&ports.log),
+        Arc::clone(&ports.queue),
+        Arc::clone(&ports.clock),
+        ModelNames::new(simulated_name(), []),
+        generations.limits,
+    );
+    tracing::info!(%address, "listening on http://{address}");
+    let (soft, hard) = (lifecycle.soft.clone(), lifecycle.hard.clone());
+    lifecycle.spawn("the HTTP server", async move {
+        tokenwire_http::serve(listener, front, http.front, soft, hard).await;
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Runs jobs.
+pub(crate) fn run_worker(worker: settings::Worker, ports: &Ports, lifecycle: &mut Lifecycle) {
+    let models = Catalogue::default().with(simulated_name(), Arc::new(Simulated::new(worker.simulated)));
+    tracing::info!(slots = worker.config.slots, region = worker.config.region, "taking jobs");
+    let worker = Worker::new(
+        Arc::clone(&ports.log),
+        Arc::clone(&ports.queue),
+        models,
+        Arc::clone(&ports.clock),
+        worker.config,
+    );
+    let (soft, hard) = (lifecycle.soft.clone(), lifecycle.hard.clone());
+    lifecycle.spawn("the worker", async move {
+        worker.run(soft, hard).await;
+        Ok(())
+    });
+}

@@ -1,0 +1,329 @@
+//! From the command line's text to settings that can be trusted.
+//!
+//! Everything that is wrong is found in one pass and explained together: what it is, what it means, what to do. Past this
+//! module no setting is checked again.
+
+mod parse;
+mod problems;
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+    time::Duration,
+};
+
+use job_queue::rabbitmq;
+use token_log::redis;
+use tokenwire_core::{ModelName, generations::Limits, token_log::OnDisconnect, worker};
+use tokenwire_http::Cors;
+
+pub(crate) use problems::Problems;
+
+use crate::cli;
+
+/// The broker gives a job back to another worker when it is not acknowledged for this long (RabbitMQ's default
+/// `consumer_timeout`).
+const BROKER_ACK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// What `serve` runs on.
+#[derive(Debug)]
+pub(crate) struct Serve {
+    pub(crate) http: Http,
+    pub(crate) generations: Generations,
+    pub(crate) worker: Worker,
+    pub(crate) store: Store,
+}
+
+/// What `api` runs on.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) http: Http,
+    pub(crate) generations: Generations,
+    pub(crate) cluster: Cluster,
+}
+
+/// What `worker` runs on.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) generations: Generations,
+    pub(crate) worker: Worker,
+    pub(crate) cluster: Cluster,
+}
+
+#[derive(Debug)]
+pub(crate) struct Http {
+    pub(crate) listen: SocketAddr,
+    pub(crate) front: tokenwire_http::Config,
+}
+
+#[derive(Debug)]
+pub(crate) struct Generations {
+    pub(crate) limits: Limits,
+    pub(crate) retention: Duration,
+    pub(crate) drain: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// As in `config`, and as RabbitMQ's prefetch.
+    slots: NonZeroU16,
+    pub(crate) config: worker::Config,
+    pub(crate) simulated: model::simulated::Config,
+}
+
+/// Where queue and log are.
+#[derive(Debug)]
+pub(crate) enum Store {
+    Memory,
+    Embedded { dir: PathBuf, sync: journal::Sync },
+    Cluster(Cluster),
+}
+
+/// Redis and RabbitMQ, as given; the rest of their configuration follows from the role.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    pub(crate) redis: redis::Config,
+    pub(crate) rabbitmq: rabbitmq::Config,
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => write!(f, "keeps everything in memory"),
+            Self::Embedded { dir, sync } => {
+                write!(f, "keeps everything in {} (sync {sync:?})", dir.display())
+            }
+            Self::Cluster(_) => write!(f, "on RabbitMQ and Redis"),
+        }
+    }
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} generations at once", self.slots)
+    }
+}
+
+/// How long running work may go on after a signal, where nothing else is set: a single process goes on with it after its
+/// restart, so the restart should be quick.
+const DRAIN_SERVE: Duration = Duration::from_secs(2);
+const DRAIN_CLUSTER: Duration = Duration::from_secs(30);
+
+/// Reads the settings of `serve`.
+pub(crate) fn serve(cli: &cli::Serve) -> Result<Serve, Problems> {
+    let mut problems = Problems::default();
+    let http = http(&cli.http, &mut problems);
+    let generations = generations(&cli.generations, DRAIN_SERVE, &mut problems);
+    let worker = worker(&cli.worker, &cli.simulated, generations.as_ref(), &mut problems);
+    let store = store(cli, generations.as_ref(), worker.as_ref(), &mut problems);
+    problems.finish(|| Some(Serve { http: http?, generations: generations?, worker: worker?, store: store? }))
+}
+
+/// Reads the settings of `api`.
+pub(crate) fn api(
+    http_cli: &cli::Http,
+    generations_cli: &cli::Generations,
+    cluster_cli: &cli::Cluster,
+) -> Result<Api, Problems> {
+    let mut problems = Problems::default();
+    let http = http(http_cli, &mut problems);
+    let generations = generations(generations_cli, DRAIN_CLUSTER, &mut problems);
+    let cluster = cluster(cluster_cli, generations.as_ref(), None, &mut problems);
+    problems.finish(|| Some(Api { http: http?, generations: generations?, cluster: cluster? }))
+}
+
+/// Reads the settings of `worker`.
+pub(crate) fn work(
+    generations_cli: &cli::Generations,
+    worker_cli: &cli::Worker,
+    simulated_cli: &cli::Simulated,
+    cluster_cli: &cli::Cluster,
+) -> Result<Work, Problems> {
+    let mut problems = Problems::default();
+    let generations = generations(generations_cli, DRAIN_CLUSTER, &mut problems);
+    let worker = worker(worker_cli, simulated_cli, generations.as_ref(), &mut problems);
+    let cluster = cluster(cluster_cli, generations.as_ref(), worker.as_ref(), &mut problems);
+    problems.finish(|| Some(Work { generations: generations?, worker: worker?, cluster: cluster? }))
+}
+
+fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {
+    let port = problems.parse("API_PORT (--port)", &cli.port, parse::port);
+    let listen = match given(cli.listen.as_deref()) {
+        Some(listen) => problems.parse("TOKENWIRE_LISTEN (--listen)", listen, parse::address),
+        None => port.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+    };
+    let cors = match given(cli.cors.as_deref()) {
+        Some(cors) => problems.parse("TOKENWIRE_CORS (--cors)", cors, parse::cors),
+        None => listen.map(|listen| if listen.ip().is_loopback() { Cors::Any } else { Cors::Off }),
+    };
+    let max_streams = problems.parse("TOKENWIRE_MAX_STREAMS (--max-streams)", &cli.max_streams, parse::count);
+    let heartbeat =
+        problems.parse("TOKENWIRE_HEARTBEAT (--heartbeat)", &cli.heartbeat, parse::positive_duration);
+    let grace = problems.parse(
+        "TOKENWIRE_DISCONNECT_GRACE (--disconnect-grace)",
+        &cli.disconnect_grace,
+        parse::duration,
+    );
+    if let Some(heartbeat) = heartbeat.filter(|heartbeat| *heartbeat > Duration::from_secs(20)) {
+        problems.push(format!(
+            "TOKENWIRE_HEARTBEAT (--heartbeat) is {heartbeat:?}: readers give a silent stream up after 25 s, so write 20s or less"
+        ));
+    }
+    let front = tokenwire_http::Config {
+        cors: cors?,
+        max_streams: max_streams?,
+        heartbeat: heartbeat?,
+        on_disconnect: OnDisconnect::CancelAfter(grace?),
+        ..tokenwire_http::Config::default()
+    };
+    Some(Http { listen: listen?, front })
+}
+
+fn generations(cli: &cli::Generations, drain: Duration, problems: &mut Problems) -> Option<Generations> {
+    let run_time = problems.parse("TIMEOUT_SECONDS (--timeout)", &cli.timeout, parse::seconds_or_duration);
+    let queue_time =
+        problems.parse("TOKENWIRE_QUEUE_TIME (--queue-time)", &cli.queue_time, parse::positive_duration);
+    let retention =
+        problems.parse("TOKENWIRE_RETENTION (--retention)", &cli.retention, parse::positive_duration);
+    let drain = match given(cli.drain.as_deref()) {
+        Some(drain) => problems.parse("TOKENWIRE_DRAIN (--drain)", drain, parse::duration),
+        None => Some(drain),
+    };
+    let limits = Limits { queue_time: queue_time?, run_time: run_time? };
+    Some(Generations { limits, retention: retention?, drain: drain? })
+}
+
+fn worker(
+    cli: &cli::Worker,
+    simulated: &cli::Simulated,
+    generations: Option<&Generations>,
+    problems: &mut Problems,
+) -> Option<Worker> {
+    let slots = problems.parse("TOKENWIRE_SLOTS (--slots)", &cli.slots, parse::slots);
+    let attempts = problems.parse("TOKENWIRE_ATTEMPTS (--attempts)", &cli.attempts, parse::count);
+    let delay = problems.parse(
+        "TOKENWIRE_SIMULATED_DELAY (--simulated-delay)",
+        &simulated.simulated_delay,
+        parse::duration,
+    );
+    let first_delay = problems.parse(
+        "TOKENWIRE_SIMULATED_FIRST_DELAY (--simulated-first-delay)",
+        &simulated.simulated_first_delay,
+        parse::duration,
+    );
+    let words = problems.parse_given(
+        "TOKENWIRE_SIMULATED_WORDS (--simulated-words)",
+        given(simulated.simulated_words.as_deref()),
+        parse::count,
+    );
+    let fault = problems.parse_given(
+        "TOKENWIRE_SIMULATED_FAULT (--simulated-fault)",
+        given(simulated.simulated_fault.as_deref()),
+        parse::fault,
+    );
+    let slots = slots?;
+    let config = worker::Config {
+        slots: usize::from(slots.get()),
+        attempts: attempts?,
+        run_time: generations?.limits.run_time,
+        region: given(cli.region.as_deref()).map(str::to_owned),
+        ..worker::Config::default()
+    };
+    let simulated =
+        model::simulated::Config { delay: delay?, first_delay: first_delay?, words: words?, fault: fault? };
+    Some(Worker { slots, config, simulated })
+}
+
+fn store(
+    cli: &cli::Serve,
+    generations: Option<&Generations>,
+    worker: Option<&Worker>,
+    problems: &mut Problems,
+) -> Option<Store> {
+    let named = named(&cli.cluster);
+    let data_dir = given(cli.embedded.data_dir.as_deref());
+    let sync = given(cli.embedded.sync.as_deref());
+    let level = problems.parse_given("TOKENWIRE_SYNC (--sync)", sync, parse::sync);
+    let embedded_names =
+        [data_dir.map(|_| "TOKENWIRE_DATA_DIR (--data-dir)"), sync.map(|_| "TOKENWIRE_SYNC (--sync)")];
+    let embedded = embedded_names.into_iter().flatten();
+    if cli.embedded.ephemeral {
+        for name in embedded.chain(named.iter().copied()) {
+            problems.push(format!(
+                "{name} and TOKENWIRE_EPHEMERAL (--ephemeral) contradict each other: remove one"
+            ));
+        }
+        return Some(Store::Memory);
+    }
+    if named.is_empty() {
+        return Some(Store::Embedded {
+            dir: PathBuf::from(data_dir.unwrap_or("data")),
+            sync: level?.unwrap_or(journal::Sync::Commit),
+        });
+    }
+    for name in embedded {
+        problems.push(format!(
+            "{name} is for the embedded store, and {} chooses Redis and RabbitMQ: remove one",
+            named.join(", ")
+        ));
+    }
+    cluster(&cli.cluster, generations, worker, problems).map(Store::Cluster)
+}
+
+/// The Redis and RabbitMQ settings that are given; any of them chooses both.
+fn named(cli: &cli::Cluster) -> Vec<&'static str> {
+    [
+        ("REDIS_URL", &cli.redis_url),
+        ("REDIS_HOST", &cli.redis_host),
+        ("REDIS_PORT", &cli.redis_port),
+        ("AMQP_URL", &cli.amqp_url),
+        ("RABBITMQ_HOST", &cli.rabbitmq_host),
+        ("RABBITMQ_PORT", &cli.rabbitmq_port),
+        ("RABBITMQ_USER", &cli.rabbitmq_user),
+        ("RABBITMQ_PASS", &cli.rabbitmq_pass),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| given(value.as_deref()).map(|_| name))
+    .collect()
+}
+
+fn cluster(
+    cli: &cli::Cluster,
+    generations: Option<&Generations>,
+    worker: Option<&Worker>,
+    problems: &mut Problems,
+) -> Option<Cluster> {
+    let redis_url = parse::redis_url(cli, problems);
+    let address = parse::amqp_address(cli, problems);
+    let queue = problems.parse("TOKENWIRE_QUEUE (--queue)", &cli.queue, parse::queue_name);
+    let prefix = problems.parse("TOKENWIRE_REDIS_PREFIX (--redis-prefix)", &cli.redis_prefix, parse::prefix);
+    if let Some(generations) = generations
+        && generations.limits.run_time >= BROKER_ACK_TIMEOUT
+    {
+        problems.push(format!(
+            "TIMEOUT_SECONDS (--timeout) is {:?}, but RabbitMQ takes a job away from its worker after {BROKER_ACK_TIMEOUT:?} \
+             (its consumer_timeout): choose less",
+            generations.limits.run_time
+        ));
+    }
+    let retention = generations?.retention;
+    let redis = redis::Config { url: redis_url?, prefix: prefix?, retention, ..redis::Config::default() };
+    let mut rabbitmq =
+        rabbitmq::Config { queue: queue?, ..rabbitmq::Config::new(address?, simulated_name()) };
+    if let Some(worker) = worker {
+        rabbitmq.prefetch = worker.slots;
+    }
+    Some(Cluster { redis, rabbitmq })
+}
+
+/// The one model there is so far, and so the default.
+pub(crate) fn simulated_name() -> ModelName {
+    ModelName::new("simulated").expect("a plain name")
+}
+
+/// A setting that is there and not blank: `REDIS_HOST=` in an environment file means that it is not set.
+fn given(value: Option<&str>) -> Option<&str> {
+    value.map(str::trim).filter(|value| !value.is_empty())
+}

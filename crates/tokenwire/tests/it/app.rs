@@ -1,0 +1,124 @@
+//! A running `tokenwire`, to be asked and hurt.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use testkit::services::{Guarded, free_port};
+use tokio::time::{sleep, timeout};
+
+/// More than a debug build needs to start on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One process of the product, and the directory that it works in. It can be killed and started again.
+pub(crate) struct App {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    port: Option<u16>,
+    running: Option<Guarded>,
+    dir: PathBuf,
+    _owned: Option<TempDir>,
+}
+
+/// The program, in an environment that has nothing but what the test says.
+pub(crate) fn tokenwire(env: &[(String, String)], args: &[String]) -> Command {
+    let mut command = Command::new("env");
+    command.arg("-i").arg("PATH=/usr/bin:/bin");
+    command.args(env.iter().map(|(name, value)| format!("{name}={value}")));
+    command.arg(env!("CARGO_BIN_EXE_tokenwire")).args(args);
+    command
+}
+
+/// An HTTP client with no connections yet.
+pub(crate) fn http() -> reqwest::Client {
+    // As the program does; every test but the first finds it done.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+impl App {
+    /// `tokenwire serve` on a port and a data directory of its own, with a quick model.
+    pub(crate) async fn serve(args: &[&str]) -> Self {
+        let port = free_port();
+        let listen = format!("127.0.0.1:{port}");
+        let all = ["serve", "--listen", &listen].iter().chain(args).map(ToString::to_string).collect();
+        Self::start(all, Vec::new(), Some(port)).await
+    }
+
+    /// `tokenwire api` or `tokenwire worker` with these settings in its environment.
+    pub(crate) async fn role(role: &str, args: &[&str], env: &[(&str, String)]) -> Self {
+        let port = (role == "api").then(free_port);
+        let mut all = vec![role.to_owned()];
+        if let Some(port) = port {
+            all.extend(["--listen".to_owned(), format!("127.0.0.1:{port}")]);
+        }
+        all.extend(args.iter().map(ToString::to_string));
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Self::start(all, env, port).await
+    }
+
+    async fn start(args: Vec<String>, env: Vec<(String, String)>, port: Option<u16>) -> Self {
+        let owned = tempfile::tempdir().unwrap();
+        let dir = owned.path().to_owned();
+        let mut app = Self { args, env, port, running: None, dir, _owned: Some(owned) };
+        app.start_again().await;
+        app
+    }
+
+    /// Starts it where it was: same port, same directory.
+    pub(crate) async fn start_again(&mut self) {
+        assert!(self.running.is_none(), "kill it first");
+        let mut command = tokenwire(&self.env, &self.args);
+        command.current_dir(&self.dir);
+        self.running = Some(Guarded::spawn(&command, &self.dir));
+        if self.port.is_some() {
+            self.wait_until_ready().await;
+        }
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let ready = async {
+            while !matches!(http().get(self.url("/ready")).send().await, Ok(answer) if answer.status() == 200)
+            {
+                let running = self.running.as_mut().unwrap();
+                assert!(!running.has_ended(), "tokenwire did not start: {}", running.output());
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if timeout(PATIENCE, ready).await.is_err() {
+            panic!("tokenwire is not ready: {}", self.output());
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port.expect("only the API listens"))
+    }
+
+    pub(crate) fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    /// What it has logged so far, over all of its lives.
+    pub(crate) fn output(&self) -> String {
+        self.running.as_ref().map(Guarded::output).unwrap_or_default()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.running.take().expect("it runs").kill();
+    }
+
+    /// SIGTERM; returns the exit status.
+    pub(crate) fn stop(&mut self) -> i32 {
+        self.running.take().expect("it runs").stop(PATIENCE)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.as_ref().expect("it runs").signal(signal);
+    }
+
+    /// Waits until it has ended, and returns the exit status.
+    pub(crate) fn wait(&mut self) -> i32 {
+        self.running.take().expect("it runs").wait()
+    }
+}

@@ -1,0 +1,169 @@
+//! The command line, as a shell sees it.
+
+use std::{
+    io::{Read, Write},
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    app::{App, tokenwire},
+    embedded::undisturbed,
+};
+
+fn run(args: &[&str]) -> Output {
+    run_in(&[], args)
+}
+
+fn run_in(env: &[(&str, &str)], args: &[&str]) -> Output {
+    let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let args: Vec<_> = args.iter().map(ToString::to_string).collect();
+    let scratch = tempfile::tempdir().unwrap();
+    tokenwire(&env, &args).current_dir(scratch.path()).stdin(Stdio::null()).output().unwrap()
+}
+
+async fn ask(app: &App, args: &[&str]) -> Output {
+    let url = app.url("");
+    let args: Vec<String> = ["ask", "--url", &url].iter().chain(args).map(ToString::to_string).collect();
+    tokio::task::spawn_blocking(move || tokenwire(&[], &args).stdin(Stdio::null()).output().unwrap())
+        .await
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn ask_prints_the_answer_and_nothing_else() {
+    let app = App::serve(&["--simulated-words", "40", "--simulated-delay", "1ms"]).await;
+    let output = ask(&app, &["a story"]).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), undisturbed("a story", 40).await + "\n");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[tokio::test]
+async fn ask_reads_the_prompt_from_standard_input() {
+    let app = App::serve(&["--simulated-delay", "1ms"]).await;
+    let args = ["ask", "--url", &app.url(""), "-"].map(str::to_owned);
+    let output = tokio::task::spawn_blocking(move || {
+        let mut child = tokenwire(&[], &args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all("from a pipe\n".as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    assert!(text(&output.await.unwrap().stdout).starts_with("from a pipe: This is a simulated LLM stream."));
+}
+
+#[tokio::test]
+async fn ask_goes_on_by_itself_after_kill_9_of_the_server() {
+    let mut app = App::serve(&["--simulated-words", "150", "--simulated-delay", "10ms"]).await;
+    let args = ["ask", "--url", &app.url(""), "a story"].map(str::to_owned);
+    let mut child = tokenwire(&[], &args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let (begun, told) = tokio::sync::oneshot::channel();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut answer = vec![0; 100];
+        out.read_exact(&mut answer).unwrap();
+        begun.send(()).unwrap();
+        out.read_to_end(&mut answer).unwrap();
+        (child.wait().unwrap(), text(&answer))
+    });
+    told.await.unwrap();
+    app.kill();
+    app.start_again().await;
+    let (status, answer) = reading.await.unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(answer, undisturbed("a story", 150).await + "\n");
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_the_generation() {
+    let app = App::serve(&["--simulated-words", "100000", "--simulated-delay", "5ms"]).await;
+    let args = ["ask", "--url", &app.url(""), "for ever"].map(str::to_owned);
+    let mut child = tokenwire(&[], &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let status = tokio::task::spawn_blocking(move || {
+        child.stdout.take().unwrap().read_exact(&mut [0; 20]).unwrap();
+        kill(pid, Signal::SIGINT).unwrap();
+        child.wait().unwrap()
+    });
+    assert_eq!(status.await.unwrap().code(), Some(130));
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while !app.output().contains("cancelled") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the server ends the generation");
+}
+
+#[tokio::test]
+async fn scripts_can_tell_how_it_ended() {
+    let app =
+        App::serve(&["--simulated-delay", "1ms", "--simulated-fault", "error:2", "--attempts", "1"]).await;
+    let failed = ask(&app, &["Hello"]).await;
+    assert_eq!(failed.status.code(), Some(3));
+    assert_eq!(text(&failed.stdout), "Hello: This\n");
+    let blank = ask(&app, &["  "]).await;
+    assert_eq!(blank.status.code(), Some(1));
+    assert!(text(&blank.stderr).contains("query"), "{}", text(&blank.stderr));
+    let model = ask(&app, &["--model", "gpt-17", "Hello"]).await;
+    assert_eq!(model.status.code(), Some(1));
+    let nowhere = run(&["ask", "--url", "http://127.0.0.1:9", "--patience", "1s", "Hello"]);
+    assert_eq!(nowhere.status.code(), Some(7));
+    assert!(text(&nowhere.stderr).contains("cannot be reached"));
+    assert_eq!(run(&["ask"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_problem_with_the_settings_is_explained_at_once() {
+    let env = [
+        ("TIMEOUT_SECONDS", "soon"),
+        ("REDIS_HOST", "localhost"),
+        ("REDIS_URL", "http://localhost"),
+        ("RABBITMQ_PORT", "99999"),
+        ("TOKENWIRE_DATA_DIR", "somewhere"),
+    ];
+    let output = run_in(&env, &["config", "check", "--slots", "0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    for name in
+        ["TIMEOUT_SECONDS", "REDIS_URL", "REDIS_HOST", "RABBITMQ_PORT", "TOKENWIRE_DATA_DIR", "--slots"]
+    {
+        assert!(said.contains(name), "{name} is not explained: {said}");
+    }
+}
+
+#[test]
+fn settings_that_fit_are_said_to_fit() {
+    let output = run(&["config", "check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("127.0.0.1:8000"));
+    let env = [("REDIS_HOST", ""), ("RABBITMQ_USER", " ")];
+    assert_eq!(run_in(&env, &["config", "check"]).status.code(), Some(0), "blank means not set");
+    for role in ["api", "worker"] {
+        assert_eq!(run(&["config", "check", "--role", role]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_timeout_that_the_broker_would_not_wait_for_is_refused() {
+    let output = run_in(&[("RABBITMQ_HOST", "localhost")], &["config", "check", "--timeout", "45m"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("consumer_timeout"));
+}
+
+#[test]
+fn settings_may_stand_in_an_environment_file() {
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::write(scratch.path().join(".env"), "API_PORT=8123\nTIMEOUT_SECONDS=60\n").unwrap();
+    let args = ["config", "check"].map(str::to_owned);
+    let output = tokenwire(&[], &args).current_dir(scratch.path()).output().unwrap();
+    assert!(text(&output.stdout).contains("127.0.0.1:8123"), "{}", text(&output.stderr));
+}

@@ -1,0 +1,175 @@
+//! `tokenwire api` and `tokenwire worker` on a real Redis and a real RabbitMQ.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::json;
+use testkit::services::{AppendOnly, RabbitMq, Redis, free_port};
+use tokio::{join, time::sleep};
+
+use super::{
+    app::{App, http},
+    embedded::undisturbed,
+    reader::Reader,
+};
+
+const LONG: [&str; 4] = ["--simulated-words", "200", "--simulated-delay", "10ms"];
+
+/// A Redis of its own, so that it can be hurt, and either a RabbitMQ of its own or the one that all tests share.
+struct Cluster {
+    redis: Redis,
+    rabbitmq: Broker,
+    queue: String,
+}
+
+enum Broker {
+    Own(RabbitMq),
+    Shared(&'static RabbitMq),
+}
+
+impl Cluster {
+    /// On the shared RabbitMQ, with a queue of its own.
+    async fn start() -> Self {
+        let (redis, rabbitmq) = join!(Redis::start(AppendOnly::Yes), RabbitMq::shared());
+        Self { redis, rabbitmq: Broker::Shared(rabbitmq), queue: format!("q{}", free_port()) }
+    }
+
+    /// On a RabbitMQ that may be hurt.
+    async fn start_with_own_broker() -> Self {
+        let (redis, rabbitmq) = join!(Redis::start(AppendOnly::Yes), RabbitMq::start());
+        Self { redis, rabbitmq: Broker::Own(rabbitmq), queue: "llm_queue".into() }
+    }
+
+    fn rabbitmq(&self) -> &RabbitMq {
+        match &self.rabbitmq {
+            Broker::Own(rabbitmq) => rabbitmq,
+            Broker::Shared(rabbitmq) => rabbitmq,
+        }
+    }
+
+    /// The demonstration's own names.
+    fn env(&self, region: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("REDIS_HOST", "127.0.0.1".into()),
+            ("REDIS_PORT", self.redis.port().to_string()),
+            ("RABBITMQ_HOST", "127.0.0.1".into()),
+            ("RABBITMQ_PORT", self.rabbitmq().port().to_string()),
+            ("TOKENWIRE_QUEUE", self.queue.clone()),
+            ("REGION", region.into()),
+        ]
+    }
+
+    async fn api(&self) -> App {
+        App::role("api", &[], &self.env("")).await
+    }
+
+    async fn worker(&self, region: &str) -> App {
+        App::role("worker", &LONG, &self.env(region)).await
+    }
+}
+
+#[tokio::test]
+async fn two_replicas_and_two_workers_answer_as_one() {
+    let cluster = Cluster::start().await;
+    let (one, other, east) = join!(cluster.api(), cluster.api(), cluster.worker("EAST-1"));
+    let mut reader = Reader::asking(&one, "a story", 20).await;
+    assert_eq!(reader.attempts(), [&json!({ "attempt": 1, "region": "EAST-1" })]);
+    let mut elsewhere = reader.another();
+    assert_eq!(elsewhere.read_to_the_end(&other).await, "done");
+    assert_eq!(reader.read_to_the_end(&other).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+    assert_eq!(elsewhere.text, reader.text);
+    assert!(east.output().contains("EAST-1"), "a worker logs its region");
+}
+
+#[tokio::test]
+async fn kill_9_of_the_worker_hands_the_answer_to_the_other_one() {
+    let cluster = Cluster::start().await;
+    let (api, mut east) = join!(cluster.api(), cluster.worker("EAST-1"));
+    let mut reader = Reader::asking(&api, "a story", 30).await;
+    let _west = cluster.worker("WEST-1").await;
+    east.kill();
+    assert_eq!(reader.read_to_the_end(&api).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+    let regions: Vec<_> = reader.attempts().iter().map(|started| started["region"].clone()).collect();
+    assert_eq!(regions, ["EAST-1", "WEST-1"]);
+}
+
+#[tokio::test]
+async fn kill_9_of_the_api_costs_its_readers_a_reconnect_to_another_one() {
+    let cluster = Cluster::start().await;
+    let (mut one, other, _worker) = join!(cluster.api(), cluster.api(), cluster.worker("EAST-1"));
+    let mut reader = Reader::asking(&one, "a story", 30).await;
+    one.kill();
+    assert_eq!(reader.read_to_the_end(&other).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+    assert_eq!(reader.attempts().len(), 1, "the generation never noticed");
+}
+
+#[tokio::test]
+async fn stop_reaches_the_worker_through_any_replica() {
+    let cluster = Cluster::start().await;
+    let (one, other, _worker) = join!(cluster.api(), cluster.api(), cluster.worker("EAST-1"));
+    let mut reader = Reader::asking(&one, "a story", 5).await;
+    let stop = http().delete(other.url(&format!("/ask/{}", reader.id))).send().await.unwrap();
+    assert_eq!(stop.status(), StatusCode::ACCEPTED);
+    assert_eq!(reader.read_to_the_end(&one).await, "cancelled");
+    assert!(reader.pieces < 200);
+}
+
+#[tokio::test]
+async fn a_restart_of_redis_in_mid_answer_leaves_no_reader_hanging() {
+    let cluster = Cluster::start().await;
+    let (api, _worker) = join!(cluster.api(), cluster.worker("EAST-1"));
+    let mut reader = Reader::asking(&api, "a story", 30).await;
+    cluster.redis.kill().await;
+    sleep(Duration::from_millis(300)).await;
+    cluster.redis.restart().await;
+    assert_eq!(reader.read_to_the_end(&api).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+}
+
+#[tokio::test]
+async fn without_redis_prompts_are_refused_and_later_taken_again() {
+    let cluster = Cluster::start().await;
+    let (api, _worker) = join!(cluster.api(), cluster.worker("EAST-1"));
+    cluster.redis.kill().await;
+    let mut reader = Reader::new("a story");
+    let body = json!({ "query": "a story", "uuid": reader.id.to_string() });
+    let refused = http().post(api.url("/ask")).json(&body).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(http().get(api.url("/ready")).send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(http().get(api.url("/health")).send().await.unwrap().status(), StatusCode::OK);
+    cluster.redis.restart().await;
+    assert_eq!(reader.read_to_the_end(&api).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+}
+
+#[tokio::test]
+async fn a_restart_of_rabbitmq_loses_no_accepted_prompt_and_touches_no_running_one() {
+    let cluster = Cluster::start_with_own_broker().await;
+    let api = cluster.api().await;
+    // Accepted while no worker is there: it waits in the broker.
+    let waiting = Reader::new("waiting");
+    let body = json!({ "query": "waiting", "uuid": waiting.id.to_string() });
+    let accepted = http().post(api.url("/ask")).json(&body).send().await.unwrap();
+    assert_eq!(accepted.status(), StatusCode::OK);
+    cluster.rabbitmq().kill().await;
+    cluster.rabbitmq().restart().await;
+    let _worker = cluster.worker("EAST-1").await;
+    let mut waiting = waiting.another();
+    waiting.read_pieces(&api, 30).await;
+    cluster.rabbitmq().kill().await;
+    assert_eq!(waiting.read_to_the_end(&api).await, "done", "a running generation does not need the broker");
+    assert_eq!(waiting.text, undisturbed("waiting", 200).await);
+
+    let mut refused = Reader::new("refused at first");
+    let body = json!({ "query": "refused at first", "uuid": refused.id.to_string() });
+    let answer = http().post(api.url("/ask")).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    cluster.rabbitmq().restart().await;
+    assert_eq!(refused.read_to_the_end(&api).await, "done");
+    assert_eq!(refused.text, undisturbed("refused at first", 200).await);
+}
