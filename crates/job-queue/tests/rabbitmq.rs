@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, num::NonZeroU16, time::Duration};
 
-use futures::{StreamExt, future::join_all, stream};
+use futures::future::join_all;
 use job_queue::rabbitmq::{Address, Config, RabbitMq};
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
@@ -100,22 +100,28 @@ async fn a_killed_broker_loses_no_confirmed_job_and_workers_go_on() {
     let before = job("leased before the crash");
     queue.enqueue(&before).await.unwrap();
     let held = lease(&queue).await;
+    // A broker writes down the name of a new replicated queue half a second late, and forgets it when it is killed before.
+    broker.control(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await;
 
-    let publish = async {
-        let stored = stream::iter(0..2000).map(async |n| {
-            let job = job(&format!("prompt {n}"));
-            queue.enqueue(&job).await.ok().map(|()| job.id)
-        });
-        stored.buffer_unordered(16).filter_map(async |stored| stored).collect::<HashSet<_>>().await
+    let until_it_fails = async {
+        let mut confirmed = HashSet::new();
+        loop {
+            let jobs: Vec<_> = (0..16).map(|n| job(&format!("prompt {n}"))).collect();
+            let stored = join_all(jobs.iter().map(|job| queue.enqueue(job))).await;
+            let ids = jobs.iter().map(|job| job.id);
+            confirmed.extend(ids.zip(&stored).filter_map(|(id, stored)| stored.is_ok().then_some(id)));
+            if stored.iter().any(Result::is_err) {
+                return confirmed;
+            }
+        }
     };
     let crash = async {
         let (_connection, channel) = operator(&broker.url()).await;
         eventually("some jobs are stored", || async { depth(&channel, "killed").await > 100 }).await;
         broker.kill().await;
     };
-    let (mut confirmed, ()) = tokio::join!(publish, crash);
-    assert!(confirmed.len() > 50, "it was killed in the middle, after {}", confirmed.len());
-    assert!(confirmed.len() < 2000, "it was killed in the middle, after {}", confirmed.len());
+    let (mut confirmed, ()) = tokio::join!(until_it_fails, crash);
+    assert!(confirmed.len() > 50, "killed in the middle, after {}", confirmed.len());
     assert!(reason(&queue.ready().await.unwrap_err()).contains("127.0.0.1"));
     assert!(held.ack().await.is_err(), "a lease does not outlive its connection");
 
@@ -225,6 +231,15 @@ async fn a_queue_with_other_properties_is_explained() {
     }
     channel.queue_delete("classic".into(), QueueDeleteOptions::default()).await.unwrap();
     eventually("it is ready without a restart", || async { queue.ready().await.is_ok() }).await;
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_explained_without_showing_them() {
+    let port = services::RabbitMq::shared().await.port();
+    let address = Address::new("127.0.0.1", port, "guest", "s3cret");
+    let queue = RabbitMq::new(Config::new(address, ModelName::new("simulated").unwrap()));
+    let error = reason(&queue.ready().await.unwrap_err());
+    assert!(error.contains("ACCESS_REFUSED") && !error.contains("s3cret"), "{error}");
 }
 
 #[tokio::test]
