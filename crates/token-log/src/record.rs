@@ -53,3 +53,76 @@ pub(crate) enum DecodeError {
     #[error("a stored record cannot be read")]
     Malformed(#[source] serde_json::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokenwire_core::{Attempt, CancelCause, Failure, FinishReason, TextSoFar, TokenId, Usage};
+
+    use super::*;
+
+    fn delta(text: &str, tokens: &[u32]) -> Event {
+        Event::Delta { text: text.to_owned(), tokens: tokens.iter().copied().map(TokenId).collect() }
+    }
+
+    fn finished(reason: FinishReason, input_tokens: u64, output_tokens: u64) -> Event {
+        Event::Finished { reason, usage: Usage { input_tokens, output_tokens } }
+    }
+
+    /// Every kind of event there is.
+    fn events() -> Vec<Event> {
+        let started = |attempt, text, region| Event::Started { attempt: Attempt::new(attempt), text, region };
+        let failures = [
+            Failure::Expired,
+            Failure::TimedOut,
+            Failure::Cancelled { cause: CancelCause::Requested },
+            Failure::Cancelled { cause: CancelCause::Abandoned },
+            Failure::Rejected { message: "too long".into() },
+            Failure::Exhausted { attempts: 3, message: "it broke".into() },
+            Failure::Lost,
+        ];
+        let mut events = vec![
+            started(2, TextSoFar::Kept, Some("EAST-1".into())),
+            started(3, TextSoFar::Superseded, None),
+            delta("Hi \u{1f44b}\n", &[1, u32::MAX]),
+            delta("x", &[]),
+            finished(FinishReason::Stop, 3, 5),
+            finished(FinishReason::Length, 0, 0),
+        ];
+        events.extend(failures.map(|failure| Event::Failed { failure }));
+        events
+    }
+
+    /// Logs hold records like this one: the file may never change.
+    #[test]
+    fn version_1_is_written_and_read_like_this_for_ever() {
+        let stored = include_bytes!("../tests/fixtures/batch.v1");
+        let batch =
+            Batch { first: Seq::new(7), at: Timestamp::from_millis(1_763_800_000_123), events: events() };
+        assert_eq!(Batch::decode(stored).unwrap(), batch);
+        assert_eq!(batch.encode(), stored);
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_says_what_to_do() {
+        let error = Batch::decode(&[9, b'{']).unwrap_err();
+        assert!(matches!(error, DecodeError::Version(9)));
+        assert!(error.to_string().contains("upgrade"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_comes_back_as_it_went(first: u64, at: u64, texts: Vec<String>, tokens: Vec<u32>) {
+            let events = texts.iter().map(|text| delta(text, &tokens)).collect();
+            let batch = Batch { first: Seq::new(first), at: Timestamp::from_millis(at), events };
+            prop_assert_eq!(Batch::decode(&batch.encode()).unwrap(), batch);
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>) {
+            let _ = Batch::decode(&bytes);
+            bytes.splice(0..0, [VERSION]);
+            let _ = Batch::decode(&bytes);
+        }
+    }
+}

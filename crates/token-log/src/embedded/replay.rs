@@ -43,10 +43,12 @@ impl Replay {
 
     /// The index of what is there, unless a newer version has written to the log.
     pub(super) fn finish(self) -> Result<Index, OpenError> {
-        match self.newer {
-            Some(version) => Err(OpenError::Newer { version }),
-            None => Ok(Index::new(self.by_id, self.highest + 1)),
+        if let Some(version) = self.newer {
+            return Err(OpenError::Newer { version });
         }
+        // Readers have as long to come back as if they had gone just now, however long the reading took.
+        self.by_id.values().for_each(|stream| stream.attend());
+        Ok(Index::new(self.by_id, self.highest + 1))
     }
 
     fn apply(&mut self, Record { stream: number, change }: Record<'_>, at: Position) {
