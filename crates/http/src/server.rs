@@ -11,20 +11,26 @@
 //!
 //! TLS is a proxy's.
 
+mod closing;
 mod patient;
 
-use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokenwire_core::Generations;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -40,17 +46,6 @@ const OUT_OF_RESOURCES: Duration = Duration::from_millis(200);
 /// ten thousand such clients.
 const BUFFER: usize = 64 * 1024;
 
-/// How long to go on reading from a client that was answered before it had sent everything. Closing with unread bytes
-/// resets the connection, which on many systems takes the answer away from the client.
-const LINGER: Duration = Duration::from_secs(5);
-
-/// A client that sends nothing for this long has nothing under way any more.
-const QUIET: Duration = Duration::from_millis(250);
-
-/// hyper answers a head that is wrong, but closes without a word on one that does not come.
-const HEAD_TOO_SLOW: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-
 /// Serves the front ends on a socket that the caller owns, until it is told to stop. Returns when every connection has
 /// ended: some time after `soft` fires, or at once when `hard` does. What holds a soft stop up is a client that sends its
 /// body slowly or takes no bytes, each bounded by its time-out. Dropping the future is a hard stop.
@@ -62,6 +57,7 @@ pub async fn serve(
     hard: CancellationToken,
 ) {
     let router = router(generations, &config, soft.clone());
+    let protocol = protocol(&config);
     let slots = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
@@ -76,12 +72,9 @@ pub async fn serve(
             accepted = accept(&listener, &slots) => accepted,
         };
         match accepted {
-            Ok((stream, _, slot)) => {
-                let connection = connection(stream, router.clone(), config.clone(), soft.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
+            Ok((stream, slot)) => {
+                let stream = Patient::new(stream, config.write_timeout);
+                connections.spawn(connection(&protocol, stream, router.clone(), soft.clone(), slot));
             }
             // The client went away while it waited: its loss.
             Err(error) if went_away(&error) => tracing::debug!(%error, "a connection ended before it began"),
@@ -114,12 +107,12 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, peer) = listener.accept().await?;
+    let (stream, _peer) = listener.accept().await?;
     // Every frame is worth a packet: nobody wants to read in bursts.
     stream.set_nodelay(true)?;
-    Ok((stream, peer, slot))
+    Ok((stream, slot))
 }
 
 fn went_away(error: &io::Error) -> bool {
@@ -131,62 +124,46 @@ fn went_away(error: &io::Error) -> bool {
     )
 }
 
-/// Speaks HTTP on one connection until either side has had enough.
-async fn connection(stream: TcpStream, router: Router, config: Config, soft: CancellationToken) {
+fn protocol(config: &Config) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.head_timeout)
+        .max_header_size(config.max_head)
+        .max_buf_size(BUFFER.max(config.max_head));
+    protocol
+}
+
+/// Speaks HTTP on one connection until either side has had enough. What this future holds is held for every open stream.
+fn connection(
+    protocol: &http1::Builder,
+    stream: Patient,
+    router: Router,
+    soft: CancellationToken,
+    slot: OwnedSemaphorePermit,
+) -> impl Future<Output = ()> + use<> {
     let service = service_fn(move |request: Request<Incoming>| {
         // Boxed, because hyper gives the socket back only from a service whose future may be moved.
         Box::pin(router.clone().oneshot(request.map(Body::new)))
     });
-    let mut http = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.head_timeout)
-        .max_header_size(config.max_head)
-        .max_buf_size(BUFFER.max(config.max_head))
-        .serve_connection(TokioIo::new(Patient::new(stream, config.write_timeout)), service);
-    let mut draining = pin!(soft.cancelled());
-    let mut told = false;
-    let ended = poll_fn(|cx| {
-        if !told && draining.as_mut().poll(cx).is_ready() {
-            told = true;
-            Pin::new(&mut http).graceful_shutdown();
-        }
-        http.poll_without_shutdown(cx)
-    })
-    .await;
-    let parts = http.into_parts();
-    let mut stream = parts.io.into_inner().into_inner();
-    match ended {
-        Ok(()) => linger(stream).await,
-        // Without a byte it is an idle connection, and closing it says enough.
-        Err(error) if error.is_timeout() && !parts.read_buf.is_empty() => {
-            if stream.write_all(HEAD_TOO_SLOW).await.is_ok() {
-                linger(stream).await;
+    let mut http = protocol.serve_connection(TokioIo::new(stream), service);
+    async move {
+        let mut draining = pin!(soft.cancelled());
+        let mut told = false;
+        let ended = poll_fn(|cx| {
+            if !told && draining.as_mut().poll(cx).is_ready() {
+                told = true;
+                Pin::new(&mut http).graceful_shutdown();
             }
-        }
-        // hyper has answered it, with a status alone.
-        Err(error) if error.is_parse() => linger(stream).await,
-        // A stream was cut. Without its final chunk no client takes it for an end; a reset says the same to proxies that
-        // speak HTTP/1.0, where an end has no other sign than the closing.
-        Err(error) if error.is_user() => {
-            tracing::debug!(%error, "cut a stream");
-            let _ = stream.set_zero_linger();
-        }
-        // The client left, or takes no bytes.
-        Err(error) => tracing::debug!(%error, "a connection broke off"),
+            http.poll_without_shutdown(cx)
+        })
+        .await;
+        let parts = http.into_parts();
+        let stream = parts.io.into_inner().into_inner();
+        // Boxed, so that an open stream does not hold room for its end.
+        Box::pin(closing::close(stream, ended, &parts.read_buf)).await;
+        drop(slot);
     }
-}
-
-/// Says that all is said, and reads on for as long as the client goes on sending, within reason.
-async fn linger(mut stream: TcpStream) {
-    let rest = async {
-        let mut void = [0; 4096];
-        let mut sending = stream.shutdown().await.is_ok();
-        while sending {
-            sending = matches!(timeout(QUIET, stream.read(&mut void)).await, Ok(Ok(1..)));
-        }
-    };
-    // A client that never stops has had its chance.
-    let _ = timeout(LINGER, rest).await;
 }
 
 fn report(ended: Result<(), JoinError>) {
