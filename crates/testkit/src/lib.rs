@@ -7,4 +7,6 @@
 
 pub mod clock;
 pub mod conformance;
+pub mod history;
+pub mod proxy;
 pub mod services;
