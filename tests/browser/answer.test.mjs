@@ -67,15 +67,37 @@ test('an answer that fails says why and can be asked for again', async (t) => {
 });
 
 test('a prompt that no worker takes in time expires', async (t) => {
-  const server = await serve(t, [...ENDLESS, '--slots', '1', '--queue-time', '1s']);
+  const server = await serve(t, [...ENDLESS, '--slots', '1', '--queue-time', '1s', '--timeout', '3']);
   const person = await Person.arrive(t, browser);
   const first = await person.open(server.url);
-  await first.ask('Take the only worker');
+  await first.ask('Take the only worker for three seconds');
   await first.grown(0);
   const second = await person.open(server.url);
   await second.ask('Wait in vain');
   await second.state('Queued');
   await second.state('Expired');
+  assert.equal(await second.text(), '');
+});
+
+test('text that the model took back is cleared', async (t) => {
+  const server = await serve(t);
+  const reader = await (await Person.arrive(t, browser)).open(server.url);
+  // No model that comes with the server ever starts over, so this one answer is written here.
+  const frames = [
+    'event: started\nid: 1\ndata:{"attempt":1}',
+    'id: 2\ndata: The first',
+    'id: 3\ndata:  draft',
+    'event: rewind\nid: 4\ndata:{"attempt":2,"region":"WEST-1"}',
+    'id: 5\ndata: The answer',
+    'event: done\nid: 6\ndata:{"finish_reason":"stop","usage":{"input_tokens":1,"output_tokens":3}}',
+  ];
+  const body = frames.map((frame) => `${frame}\n\n`).join('');
+  await reader.page.route('**/ask', (route) => route.fulfill({ contentType: 'text/event-stream', body }));
+  await reader.ask('Change your mind');
+  await reader.state('Done');
+  assert.equal(await reader.text(), 'The answer');
+  assert.equal(await reader.figure('Pieces'), '1');
+  await reader.answer.getByText('WEST-1 · attempt 2').waitFor();
 });
 
 test('an answer that takes too long is timed out and keeps its text', async (t) => {

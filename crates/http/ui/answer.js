@@ -107,6 +107,7 @@ export class Answer {
         break;
       case 'unstoppable':
         this.stopping = false;
+        this.message = event.message;
         break;
       case 'ended':
         this.#finish(event.outcome, event, now);
@@ -208,6 +209,7 @@ export class Answer {
       return `${what} ${next}${kept}`;
     }
     if (this.stopping) return 'Stopping…';
+    if (this.message) return `It could not be stopped. ${sentence(this.message)}`;
     if (this.phase === 'queued') return 'Waiting for a free worker.';
     if (this.rewound) return 'The model had to start over.';
     return null;

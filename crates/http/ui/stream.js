@@ -95,7 +95,7 @@ export class AnswerStream {
       if (broken.wasOpen) failures = 0;
       const pause = Math.max(this.#backoff(failures), broken.atLeast ?? 0);
       failures += 1;
-      this.#on({ type: 'waiting', cause: broken.cause, message: broken.message, until: this.#clock.now() + pause });
+      this.#tell({ type: 'waiting', cause: broken.cause, message: broken.message, until: this.#clock.now() + pause });
       await this.#pause(pause);
     }
   }
@@ -110,13 +110,13 @@ export class AnswerStream {
       return;
     }
     this.#stopping = true;
-    this.#on({ type: 'stopping' });
+    this.#tell({ type: 'stopping' });
     for (let failures = 0; !this.#over; failures += 1) {
       const response = await this.#delete().catch(() => null);
       if (response?.ok || response?.status === 404) return;
       if (response && !isTransient(response.status)) {
         this.#stopping = false;
-        this.#on({ type: 'unstoppable', message: (await complaint(response)).message });
+        this.#tell({ type: 'unstoppable', message: (await complaint(response)).message });
         return;
       }
       await this.#pause(this.#backoff(failures));
@@ -150,7 +150,7 @@ export class AnswerStream {
         connection.abort();
       },
     );
-    this.#on({ type: 'connecting' });
+    this.#tell({ type: 'connecting' });
     try {
       const response = await this.#fetch(...this.#nextRequest(connection.signal));
       this.#heardAt = this.#clock.now();
@@ -160,9 +160,9 @@ export class AnswerStream {
         return { cause: 'unavailable', message: 'something other than Tokenwire answered' };
       } else {
         wasOpen = true;
-        if (!this.#accepted) this.#on({ type: 'accepted' });
+        if (!this.#accepted) this.#tell({ type: 'accepted' });
         this.#accepted = true;
-        this.#on({ type: 'connected' });
+        this.#tell({ type: 'connected' });
         await this.#read(response.body.getReader());
       }
     } catch {
@@ -192,9 +192,9 @@ export class AnswerStream {
     const unwatch = this.#backlog
       ? this.#watch(
           () => Math.min(this.#heardAt + QUIET, opened + LONGEST_BACKLOG),
-          () => this.#on({ type: 'caught-up' }),
+          () => this.#tell({ type: 'caught-up' }),
         )
-      : this.#on({ type: 'caught-up' });
+      : this.#tell({ type: 'caught-up' });
     this.#backlog = true;
     try {
       for (;;) {
@@ -214,9 +214,9 @@ export class AnswerStream {
   #receive({ type, data, id }) {
     if (this.#over) return;
     if (id !== undefined && Number(id) <= this.#cursor) return;
-    if (type === 'message') this.#on({ type: 'text', text: data });
+    if (type === 'message') this.#tell({ type: 'text', text: data });
     else if (OUTCOMES.has(type)) this.#end({ ...details(data), type: 'ended', outcome: type });
-    else if (type === 'queued' || type === 'started' || type === 'rewind') this.#on({ ...details(data), type });
+    else if (type === 'queued' || type === 'started' || type === 'rewind') this.#tell({ ...details(data), type });
     this.#advance(id);
   }
 
@@ -235,14 +235,17 @@ export class AnswerStream {
     else if (this.#accepted && this.#cursor > 0 && response.status === 400) {
       // The server does not know this cursor: it lost the end of its log. What it still has is the truth.
       this.#cursor = 0;
-      this.#on({ type: 'rewind' });
+      this.#tell({ type: 'rewind' });
     } else this.#end({ type: 'refused', status: response.status, message });
     return { cause: 'lost' };
   }
 
+  #tell(event) {
+    if (!this.#over) this.#on(event);
+  }
+
   #end(lastWord) {
-    this.#over = true;
-    this.#on(lastWord);
+    this.#tell(lastWord);
     this.close();
   }
 

@@ -83,6 +83,7 @@ test('a reader is told what happens next', () => {
   assert.equal(notice([...STARTED, [900, LOST]]), 'The connection is lost. Trying again in 2 s. The answer goes on where it was.');
   assert.equal(notice([...STARTED, [900, LOST]], 5_000), 'The connection is lost. Trying again… The answer goes on where it was.');
   assert.equal(notice([[900, busy]]), 'Prompts cannot be accepted now. Trying again in 2 s.');
+  assert.equal(notice([...STARTED, [900, { type: 'unstoppable', message: 'not yours' }]]), 'It could not be stopped. Not yours.');
   assert.equal(notice(CONNECTED), 'Waiting for a free worker.');
   assert.equal(notice([...STARTED, [800, TEXT], ...end('cancelled')]), 'It was stopped here. The text so far is kept.');
   assert.equal(notice([...STARTED, ...end('cancelled', { cause: 'abandoned' })]), 'It was stopped because nobody was reading it.');

@@ -279,3 +279,15 @@ test('a reader that closes leaves nothing behind', async () => {
   assert.equal(clock.timers, 0);
   assert.equal(told.length, before);
 });
+
+test('a reader that closes is not told what a late response says', async () => {
+  let answer;
+  const late = new Promise((resolve) => (answer = resolve));
+  const { running, stream, told } = reader(new FakeServer(() => late), { request: null });
+  await settle();
+  const before = told.length;
+  stream.close();
+  answer(refusal(404, 'there is no generation')());
+  await running;
+  assert.equal(told.length, before);
+});
