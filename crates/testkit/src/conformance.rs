@@ -43,3 +43,35 @@ macro_rules! __case {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    fn sources(directory: &Path) -> Vec<PathBuf> {
+        fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// A case that its macro does not name would be run by nobody, in silence.
+    #[test]
+    fn every_case_is_in_the_list_of_its_suite() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance");
+        for suite in ["token_log", "job_queue", "model"] {
+            let file = here.join(suite).with_extension("rs");
+            let list = fs::read_to_string(&file).unwrap();
+            let mut cases = 0;
+            for source in sources(&here.join(suite)).into_iter().chain([file]) {
+                for line in fs::read_to_string(source).unwrap().lines() {
+                    let Some(case) = line.strip_prefix("pub async fn ") else { continue };
+                    let (case, _) = case.split_once('(').unwrap();
+                    assert!(list.lines().any(|line| line.trim() == case), "{suite} does not run {case}");
+                    cases += 1;
+                }
+            }
+            assert!(cases > 4, "{suite}");
+        }
+    }
+}
