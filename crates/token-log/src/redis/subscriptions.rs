@@ -220,20 +220,32 @@ impl Subscriber {
         self.deserted.push(gone.boxed());
     }
 
+    /// Unsubscribes from a channel that was deserted, and from all that were meanwhile: one answer is waited for, not one
+    /// for each stream that ended.
     async fn leave(&mut self, up: &mut Up, channel: String) -> Result<(), Outage> {
+        let mut deserted = vec![channel];
+        while deserted.len() < CHANNELS_AT_ONCE
+            && let Some(Some(channel)) = self.deserted.next().now_or_never()
         {
-            let mut subscribed = self.channels.lock();
-            match subscribed.get(&channel) {
-                Some(hints) if hints.receiver_count() == 0 => drop(subscribed.remove(&channel)),
-                Some(_) => {
-                    drop(subscribed);
-                    self.watch(channel);
-                    return Ok(());
+            deserted.push(channel);
+        }
+        let mut left = Vec::new();
+        for channel in deserted {
+            let listeners = self.channels.lock().get(&channel).map(broadcast::Sender::receiver_count);
+            match listeners {
+                // Only this task lets listeners in: nobody has come meanwhile.
+                Some(0) => {
+                    self.channels.lock().remove(&channel);
+                    left.push(channel);
                 }
-                None => return Ok(()),
+                Some(_) => self.watch(channel),
+                None => {}
             }
         }
-        let answer = up.connection.unsubscribe(channel).await;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let answer = up.connection.unsubscribe(left).await;
         up.check(answer)
     }
 }

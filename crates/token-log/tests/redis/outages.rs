@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::{Config, Redis};
-use tokenwire_core::{LogError, Seq, SystemClock, TokenLog, token_log::OnDisconnect};
+use tokenwire_core::{
+    GenerationId, LogError, LogWriter, Seq, SystemClock, TokenLog, token_log::OnDisconnect,
+};
 
 use crate::support::{
     admin, append, ask, config, created, delta, explain, finished, follow_by_hints, insist, open, read, spec,
     texts,
 };
-
-/// For tests that wait for a time-out.
-fn impatient(url: String) -> Config {
-    Config { response_timeout: Duration::from_millis(300), ..config(url) }
-}
 
 fn unavailable<T: std::fmt::Debug>(outcome: Result<T, LogError>) -> String {
     let error = outcome.unwrap_err();
@@ -109,31 +106,50 @@ async fn batches_are_there_once_however_often_the_connection_is_cut() {
     assert_eq!(texts(&readers, id).await, expected);
 }
 
-#[tokio::test]
-async fn an_append_that_is_executed_after_its_writer_gave_up_waiting_is_not_repeated() {
-    let server = Server::start(AppendOnly::No).await;
-    let config = impatient(server.url());
-    let (worker, reader) = (open(&config), open(&config));
+/// A writer that gave up waiting for the append of `one`, which the server then executed; and who can see that.
+async fn unanswered(server: &Server) -> (Redis, GenerationId, Box<dyn LogWriter>) {
+    let config = config(server.url());
+    let reader = open(&config);
     // Once for the server to know the scripts: it would refuse the calls below, and execute nothing.
-    let mut writer = worker.open_writer(created(&worker).await).await.unwrap();
+    let mut writer = reader.open_writer(created(&reader).await).await.unwrap();
     writer.append(&[delta("one")]).await.unwrap();
     writer.seal(&finished()).await.unwrap();
 
-    let id = created(&worker).await;
-    let mut writer = worker.open_writer(id).await.unwrap();
+    let worker = open(&Config { response_timeout: Duration::from_secs(1), ..config });
+    let id = created(&reader).await;
+    let mut writer = insist(async || worker.open_writer(id).await.ok()).await;
     server.pause();
     unavailable(writer.append(&[delta("one")]).await);
     server.resume();
-    insist(async || read(&reader, id, Seq::START).await.ok().filter(|page| page.tail == Seq::new(1))).await;
-    assert_eq!(append(&mut *writer, &[delta("one")]).await, Seq::new(1));
+    tail_is(&reader, id, 1).await;
+    (reader, id, writer)
+}
 
+async fn tail_is(log: &Redis, id: GenerationId, tail: u64) {
+    insist(async || read(log, id, Seq::START).await.ok().filter(|page| page.tail == Seq::new(tail))).await;
+}
+
+#[tokio::test]
+async fn what_is_executed_after_its_writer_gave_up_waiting_is_not_repeated() {
+    let server = Server::start(AppendOnly::No).await;
+    let (log, id, mut writer) = unanswered(&server).await;
+    assert_eq!(append(&mut *writer, &[delta("one")]).await, Seq::new(1));
     server.pause();
     unavailable(writer.seal(&finished()).await);
     server.resume();
-    insist(async || read(&reader, id, Seq::START).await.ok().filter(|page| page.tail == Seq::new(2))).await;
-    insist(async || writer.seal(&finished()).await.ok().filter(|&last| last == Seq::new(2))).await;
+    tail_is(&log, id, 2).await;
+    assert_eq!(insist(async || writer.seal(&finished()).await.ok()).await, Seq::new(2));
     assert!(matches!(writer.seal(&finished()).await, Err(LogError::Sealed)));
-    assert_eq!(texts(&reader, id).await, ["one"]);
+    assert_eq!(texts(&log, id).await, ["one"]);
+}
+
+#[tokio::test]
+async fn a_seal_comes_after_the_append_that_nobody_waited_for() {
+    let server = Server::start(AppendOnly::No).await;
+    let (log, id, mut writer) = unanswered(&server).await;
+    assert_eq!(insist(async || writer.seal(&finished()).await.ok()).await, Seq::new(2));
+    assert_eq!(read(&log, id, Seq::new(1)).await.unwrap().entries[0].event, finished());
+    assert_eq!(texts(&log, id).await, ["one"]);
 }
 
 #[tokio::test]

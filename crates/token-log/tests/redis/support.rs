@@ -14,9 +14,10 @@ use tokenwire_core::{
 /// Longer than anything here takes on a busy machine. Nothing waits for it to pass.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A prefix that no other test uses.
+/// A prefix that no other test uses, and no time-out that a busy machine could reach.
 pub(crate) fn config(url: String) -> Config {
-    Config { url, prefix: format!("test-{}", GenerationId::fresh()), ..Config::default() }
+    let prefix = format!("test-{}", GenerationId::fresh());
+    Config { url, prefix, response_timeout: PATIENCE, ..Config::default() }
 }
 
 pub(crate) fn open(config: &Config) -> Redis {

@@ -1,7 +1,9 @@
 //! Who listens hears everything, and nobody listens longer than they want to.
 
+use std::num::NonZeroUsize;
+
 use futures::future::join_all;
-use tokenwire_core::{CancelCause, Event, Seq, TokenLog, token_log::Hint};
+use tokenwire_core::{CancelCause, Event, GenerationId, Seq, TokenLog, token_log::Hint};
 
 use crate::support::{
     PATIENCE, admin, ask, created, delta, finished, follow_by_hints, insist, next, open, shared,
@@ -29,7 +31,7 @@ async fn readers_that_join_under_load_miss_nothing() {
             // Spread over the whole life of the stream.
             let after = Seq::new((join * BATCHES / JOINS) as u64);
             insist(async || {
-                let page = crate::support::read(&readers, id, Seq::START).await.unwrap();
+                let page = readers.read(id, Seq::START, NonZeroUsize::MIN).await.unwrap();
                 (page.tail >= after).then_some(())
             })
             .await;
@@ -79,6 +81,18 @@ async fn a_process_subscribes_once_and_leaves_with_its_last_listener() {
     let mut again = log.tail(id).await.unwrap();
     writer.append(&[delta("two")]).await.unwrap();
     assert!(matches!(next(&mut again).await, Hint::Appended(_)));
+}
+
+#[tokio::test]
+async fn a_crowd_comes_and_goes() {
+    let (config, log) = shared().await;
+    let mut admin = admin(&config.url).await;
+    let pattern = format!("PUBSUB CHANNELS {}:*", config.prefix);
+    let mut channels = async || ask::<Vec<String>>(&mut admin, &pattern).await.len();
+    let crowd = join_all((0..600).map(async |_| log.tail(GenerationId::fresh()).await.unwrap())).await;
+    assert_eq!(channels().await, 600);
+    drop(crowd);
+    insist(async || (channels().await == 0).then_some(())).await;
 }
 
 #[tokio::test]
