@@ -133,7 +133,7 @@ need() {
     node=$(node --version)
     node=${node#v}
     ((${node%%.*} >= 20)) ||
-        fail "this is node $node, and at least 20 is needed: get it from https://nodejs.org (or deb.nodesource.com), and run this again"
+        fail "this is node $node, and at least 20 is needed: get it from https://nodejs.org, and run this again"
     need_toolchain
     if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
         { has rustup && rustup component add rustfmt clippy; } ||
@@ -150,7 +150,8 @@ without_services() {
     fi
     # However this ends, the policy goes.
     trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
-    printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin "$policy"
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
     "$@"
     as_root rm -f "$policy"
     trap - EXIT
