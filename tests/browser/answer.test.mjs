@@ -70,9 +70,9 @@ test('a prompt that no worker takes in time expires', async (t) => {
   const server = await serve(t, [...ENDLESS, '--slots', '1', '--queue-time', '1s', '--timeout', '3']);
   const person = await Person.arrive(t, browser);
   const first = await person.open(server.url);
+  const second = await person.open(server.url);
   await first.ask('Take the only worker for three seconds');
   await first.grown(0);
-  const second = await person.open(server.url);
   await second.ask('Wait in vain');
   await second.state('Queued');
   await second.state('Expired');

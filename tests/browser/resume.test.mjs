@@ -36,15 +36,17 @@ test('a reload in mid-answer goes on where it was, the backlog in one step', asy
 });
 
 test('a second tab follows the same answer live', async (t) => {
-  const server = await serve(t);
+  const server = await serve(t, ENDLESS);
   const person = await Person.arrive(t, browser);
   const first = await person.open(server.url);
-  const id = await first.ask('Tell me a story');
-  await first.grown(50);
+  const id = await first.ask('Count to infinity');
+  const before = await first.grown(50);
   const second = await person.open(first.page.url());
   const early = await second.grown(0);
+  assert.ok(early.startsWith(before));
   await second.grown(early.length);
-  await Promise.all([first.state('Done'), second.state('Done')]);
+  await second.button('Stop').click();
+  await Promise.all([first.state('Cancelled'), second.state('Cancelled')]);
   assert.equal(await second.text(), await first.text());
   assert.equal(await second.text(), await server.text(id));
 });

@@ -163,7 +163,6 @@ function show() {
   const now = Date.now();
   const { state, active } = answer;
   const section = $('answer');
-  section.setAttribute('aria-busy', String(active));
   section.dataset.state = state;
   set($('chip'), answer.label);
   set($('origin'), origin(answer));
@@ -178,10 +177,11 @@ function show() {
   $('retry').hidden = state !== 'reconnecting';
   $('again').hidden = active || answer.phase === 'done' || open.prompt === null;
 
-  if (!active && document.activeElement === $('stop')) section.focus({ preventScroll: true });
   $('stop').hidden = !active;
   $('stop').setAttribute('aria-disabled', String(answer.stopping));
   $('copy').hidden = answer.pieces === 0;
+  // The focus is not lost with the button that had it.
+  if (document.activeElement?.closest('#answer [hidden]')) section.focus({ preventScroll: true });
   showStart();
   showJump();
   const title = open.prompt === null ? 'Answer' : excerpt(open.prompt, 40);
