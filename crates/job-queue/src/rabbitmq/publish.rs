@@ -12,10 +12,10 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::ShortString,
 };
-use tokenwire_core::{Clock, GenerationId, Job, QueueError, SystemClock};
+use tokenwire_core::{Clock, GenerationId, Job, QueueError, SystemClock, retry::Backoff};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,9 @@ use crate::message;
 /// Jobs that wait for the publishing task, and jobs that wait for their confirmation: each some milliseconds' worth of a
 /// fast broker. Whoever comes next waits until its time is up, so a slow broker costs little memory.
 const IN_FLIGHT: usize = 1024;
+
+/// Waits before a message that the broker refused is offered again: a queue elects a leader in some hundred milliseconds.
+const REFUSED: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// AMQP's mark for a message that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
@@ -138,29 +141,43 @@ async fn publish(
     patience: Duration,
 ) -> Result<(), Fault> {
     let Order { id, message, answer } = order;
+    let mut backoff = REFUSED;
+    let mut refused = false;
     let confirmed = async {
-        // `mandatory`: without it a message for a queue that is gone would be dropped, and confirmed.
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let exchange = ShortString::default();
-        channel.basic_publish(exchange, queue.clone(), options, &message, properties(id)).await?.await
+        loop {
+            // `mandatory`: without it a message for a queue that is gone would be dropped, and confirmed.
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let exchange = ShortString::default();
+            let sent =
+                channel.basic_publish(exchange, queue.clone(), options, &message, properties(id)).await?;
+            match sent.await? {
+                // Not stored: a new or moved queue has no leader yet.
+                Confirmation::Nack(_) => {
+                    refused = true;
+                    sleep(backoff.advance()).await;
+                }
+                confirmation => return Ok::<_, lapin::Error>(confirmation),
+            }
+        }
     };
-    match timeout(patience, confirmed).await {
+    let outcome = timeout(patience, confirmed).await;
+    // Whoever waited for the answer may be gone; the job is stored or not all the same.
+    match outcome {
         Ok(Ok(Confirmation::Ack(None))) => {
             let _ = answer.send(Ok(()));
             Ok(())
         }
         // One connection later the queue is declared again.
         Ok(Ok(Confirmation::Ack(Some(_)))) => {
-            let fault = Fault::new(format!("queue {queue} is gone from RabbitMQ"));
-            let _ = answer.send(Err(fault.clone()));
-            Err(fault)
+            let gone = Fault::new(format!("queue {queue} is gone from RabbitMQ"));
+            let _ = answer.send(Err(gone.clone()));
+            Err(gone)
         }
-        Ok(Ok(Confirmation::Nack(_))) => {
-            let _ =
-                answer.send(Err(Fault::new(format!("RabbitMQ could not store a message in queue {queue}"))));
+        Err(_) if refused => {
+            let _ = answer.send(Err(Fault::new(format!("queue {queue} on RabbitMQ stores nothing now"))));
             Ok(())
         }
-        Ok(Ok(Confirmation::NotRequested)) => Err(Fault::new("it confirms nothing")),
+        Ok(Ok(_)) => Err(Fault::new("it confirms nothing")),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(Fault::new(format!("no confirmation within {patience:?}"))),
     }
