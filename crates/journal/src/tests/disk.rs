@@ -5,7 +5,11 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use crate::{Journal, Medium, Options, Position};
@@ -62,5 +66,29 @@ impl Medium for FaultyDisk {
         } else {
             file.set_len(length)
         }
+    }
+}
+
+/// A disk that flushes when it is let, and counts.
+#[derive(Debug)]
+pub(super) struct SlowDisk {
+    pub(super) flushes: AtomicUsize,
+    let_go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl SlowDisk {
+    /// The disk, and what lets it flush once for each message.
+    pub(super) fn new() -> (Self, mpsc::Sender<()>) {
+        let (sender, let_go) = mpsc::channel();
+        (Self { flushes: AtomicUsize::new(0), let_go: Mutex::new(let_go) }, sender)
+    }
+}
+
+impl Medium for SlowDisk {
+    fn flush(&self, _: &File) -> io::Result<()> {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        // A sender that is gone lets everything go.
+        let _ = self.let_go.lock().unwrap().recv();
+        Ok(())
     }
 }

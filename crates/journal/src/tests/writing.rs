@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{task::JoinSet, time::timeout};
 
-use super::disk::{FaultyDisk, files, open, payloads};
+use super::disk::{FaultyDisk, SlowDisk, files, open, payloads};
 use crate::{Journal, JournalError, MAX_PAYLOAD, Options, Position, ReadError, Sync};
 
 const SMALL: Options = Options { segment_bytes: 256, sync: Sync::Commit };
@@ -61,6 +61,53 @@ async fn completions_run_in_the_order_of_submission_over_many_segments() {
     for file in files(dir.path()) {
         assert!(fs::metadata(file).unwrap().len() <= 256);
     }
+}
+
+/// A journal whose first record is being flushed until the sender says so.
+async fn busy(dir: &Path) -> (Journal, Arc<SlowDisk>, std::sync::mpsc::Sender<()>) {
+    let (disk, let_go) = SlowDisk::new();
+    let disk = Arc::new(disk);
+    let_go.send(()).unwrap(); // The first segment is created with one flush.
+    let journal = Journal::open_on(Arc::clone(&disk) as _, dir, Options::default(), |_, _| {}).unwrap();
+    let room = journal.reserve(1).await.unwrap();
+    journal.submit(room, vec![0], |outcome| assert!(outcome.is_ok()));
+    let flushing = async {
+        while disk.flushes.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), flushing).await.unwrap();
+    (journal, disk, let_go)
+}
+
+#[tokio::test]
+async fn what_arrives_during_a_flush_shares_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, disk, let_go) = busy(dir.path()).await;
+    for n in 0..1000_u32 {
+        let room = journal.reserve(4).await.unwrap();
+        journal.submit(room, n.to_le_bytes().to_vec(), |outcome| assert!(outcome.is_ok()));
+    }
+    drop(let_go);
+    drop(journal);
+    assert_eq!(disk.flushes.load(Ordering::SeqCst), 3, "creation, the first record, all the others");
+    assert_eq!(payloads(dir.path()).len(), 1001);
+}
+
+#[tokio::test]
+async fn a_slow_disk_holds_writers_back_instead_of_filling_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _, let_go) = busy(dir.path()).await;
+    let mut submitted = 1;
+    while let Some(room) = poll_once(journal.reserve(MAX_PAYLOAD)).await {
+        journal.submit(room.unwrap(), vec![1; MAX_PAYLOAD], |outcome| assert!(outcome.is_ok()));
+        submitted += 1;
+        assert!(submitted < 10, "nobody was held back");
+    }
+    drop(let_go);
+    journal.append(vec![2; MAX_PAYLOAD]).await.unwrap();
+    drop(journal);
+    assert_eq!(payloads(dir.path()).len(), submitted + 1);
 }
 
 #[tokio::test]
