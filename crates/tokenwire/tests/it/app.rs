@@ -122,3 +122,13 @@ impl App {
         self.running.take().expect("it runs").wait()
     }
 }
+
+/// A test that fails shows what every process had to say.
+impl Drop for App {
+    #[expect(clippy::print_stderr, reason = "where a failed test is looked into")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {} said:\n{}", self.args.join(" "), self.output());
+        }
+    }
+}

@@ -149,7 +149,11 @@ async fn without_redis_prompts_are_refused_and_later_taken_again() {
 #[tokio::test]
 async fn a_restart_of_rabbitmq_loses_no_accepted_prompt_and_touches_no_running_one() {
     let cluster = Cluster::start_with_own_broker().await;
-    let api = cluster.api().await;
+    let (api, mut worker) = join!(cluster.api(), cluster.worker("EAST-1"));
+    // A first answer, so that the queue is not brand-new: RabbitMQ confirms messages to a quorum queue up to half a second
+    // before the existence of the queue itself survives kill -9.
+    assert_eq!(Reader::new("the first").read_to_the_end(&api).await, "done");
+    assert_eq!(worker.stop(), 0);
     // Accepted while no worker is there: it waits in the broker.
     let waiting = Reader::new("waiting");
     let body = json!({ "query": "waiting", "uuid": waiting.id.to_string() });
