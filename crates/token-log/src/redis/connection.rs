@@ -146,11 +146,17 @@ impl Connector {
         let Some(version) = info.ok().and_then(|info| info.get::<String>("redis_version")) else {
             return Ok(());
         };
-        match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
-            Some(major) if major < OLDEST => Err(Outage::TooOld { address: self.address.clone(), version }),
-            _ => Ok(()),
+        if is_too_old(&version) {
+            return Err(Outage::TooOld { address: self.address.clone(), version });
         }
+        Ok(())
     }
+}
+
+/// Whether this is known to be too old; what does not look like a version is not.
+fn is_too_old(version: &str) -> bool {
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major < OLDEST)
 }
 
 impl Link {
@@ -245,5 +251,20 @@ impl Up {
             }
             Outage::Command { address: self.address.clone(), source }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_before_seven_are_too_old() {
+        for version in ["2.8.4", "6.2.14"] {
+            assert!(is_too_old(version), "{version}");
+        }
+        for version in ["7.0.0", "7.2.4", "10.1.0", "255.255.255", "unstable", ""] {
+            assert!(!is_too_old(version), "{version}");
+        }
     }
 }
