@@ -3,7 +3,7 @@
 //! A suite is a module of cases, each an `async fn(Fixture)` named by what must hold, and a macro that makes a test of
 //! each. An adapter's crate writes a function that makes a fixture, and one line:
 //!
-//! ```ignore
+//! ```text
 //! async fn memory() -> token_log::Fixture { token_log::Fixture::new(Arc::new(Memory::new(..))) }
 //! testkit::token_log_conformance!(paused memory);
 //! ```
