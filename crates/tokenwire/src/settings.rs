@@ -27,6 +27,9 @@ use crate::cli;
 /// `consumer_timeout`).
 const BROKER_ACK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
+/// Room beside the streams: a server that is full of them still takes a stop, and still tells about its health.
+const OTHER_CONNECTIONS: usize = 2_000;
+
 /// What `serve` runs on.
 #[derive(Debug)]
 pub(crate) struct Serve {
@@ -174,6 +177,7 @@ fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {
     let front = tokenwire_http::Config {
         cors: cors?,
         max_streams: max_streams?,
+        max_connections: max_streams?.saturating_add(OTHER_CONNECTIONS),
         heartbeat: heartbeat?,
         on_disconnect: OnDisconnect::CancelAfter(grace?),
         ..tokenwire_http::Config::default()
