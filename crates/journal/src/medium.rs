@@ -1,4 +1,4 @@
-//! The four things that a journal does to a segment's file, so that a test can be a disk that is full or broken.
+//! What a journal does to its files, so that a test can be a disk that is full or broken.
 
 use std::{
     fmt,
@@ -32,6 +32,14 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
     /// What the system said. Nobody knows then what survived, and asking again may falsely succeed.
     fn flush(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    /// Makes the names in a directory survive a loss of power.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    fn flush_names(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
     }
 
     /// Cuts the file off at this length.

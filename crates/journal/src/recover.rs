@@ -16,7 +16,7 @@ use crate::{
     Position,
     format::{self, BadHeader, HEADER, Salt},
     medium::Medium,
-    segment::{Segment, Segments, flush_dir},
+    segment::{Segment, Segments},
 };
 
 /// Calls `visit` for every record in the directory, oldest first, and leaves an active segment to append to.
@@ -86,7 +86,7 @@ pub(crate) fn create(
     let file = medium.create(&path).map_err(write)?;
     medium.write_all_at(&file, &format::header(salt), 0).map_err(write)?;
     medium.flush(&file).map_err(flush)?;
-    flush_dir(segments.dir()).map_err(flush)?;
+    medium.flush_names(segments.dir()).map_err(flush)?;
     Ok(Arc::new(Segment { id, path, file, salt: Some(salt), end: AtomicU32::new(offset(HEADER)) }))
 }
 

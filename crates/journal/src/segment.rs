@@ -142,11 +142,6 @@ impl Segments {
     }
 }
 
-/// Makes the names in a directory survive a loss of power.
-pub(crate) fn flush_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 /// Why a record cannot be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

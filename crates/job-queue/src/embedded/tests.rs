@@ -5,9 +5,15 @@ mod restart;
 mod space;
 mod undecodable;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
-use journal::{Journal, Sync};
+use journal::{Journal, Medium, Sync};
 use tempfile::TempDir;
 use tokenwire_core::{
     GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Prompt, QueueError, Timestamp,
@@ -22,8 +28,22 @@ use super::{
 /// Small segments, so that every test crosses some.
 const SMALL: Config = Config { sync: Sync::Os, segment_bytes: 1024 };
 
+/// A disk that never waits: tests end processes, not the power.
+#[derive(Debug)]
+struct QuickDisk;
+
+impl Medium for QuickDisk {
+    fn flush(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush_names(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn open(dir: &Path) -> Embedded {
-    Embedded::open(dir, SMALL).unwrap()
+    Embedded::open_on(Arc::new(QuickDisk), dir, SMALL).unwrap()
 }
 
 /// A job that is told from others by its prompt.

@@ -3,9 +3,9 @@
 mod damage;
 mod keeping;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
-use journal::Sync;
+use journal::{Medium, Sync};
 use tempfile::TempDir;
 use tokenwire_core::{
     Attempt, Clock, Entry, Event, Fingerprint, FinishReason, GenerationId, LogWriter, Seq, SystemClock,
@@ -18,8 +18,22 @@ use super::{Config, Embedded};
 /// Small segments, so that every test crosses some.
 const SMALL: Config = Config { sync: Sync::Os, segment_bytes: 2048, retention: Duration::from_secs(3600) };
 
+/// A disk that never waits: tests end processes, not the power.
+#[derive(Debug)]
+struct QuickDisk;
+
+impl Medium for QuickDisk {
+    fn flush(&self, _: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush_names(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn open(dir: &Path) -> Embedded {
-    Embedded::open(dir, SMALL, Arc::new(SystemClock)).unwrap()
+    Embedded::open_on(Arc::new(QuickDisk), dir, SMALL, Arc::new(SystemClock)).unwrap()
 }
 
 fn spec() -> StreamSpec {

@@ -1,16 +1,9 @@
 //! Space that is given back, and space that is not there.
 
 use std::{
-    fs::File,
-    io,
     os::unix::fs::FileExt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
-
-use journal::Medium;
 
 use super::*;
 

@@ -1,13 +1,11 @@
 //! Retention, full disks and broken ones.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs,
     os::unix::fs::FileExt,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use journal::Medium;
 use tokenwire_core::{LogError, Timestamp};
 
 use super::*;
