@@ -33,7 +33,7 @@ pub(crate) fn recover(
         let bytes = fs::read(&path).map_err(fail)?;
         let active = Some(id) == newest;
         let salt = match format::parse_header(&bytes) {
-            Ok(salt) => Some(salt),
+            Ok(salt) => salt,
             Err(BadHeader::Newer(version)) => return Err(OpenError::Newer { file: path, version }),
             // Records are written only once the header is safe: without any, this is a creation that was cut short.
             Err(BadHeader::Damaged) if active && bytes.len() <= HEADER => {
@@ -42,29 +42,26 @@ pub(crate) fn recover(
                 segments.insert(segment);
                 continue;
             }
+            // Neither read nor written nor deleted again: what to do with it is for people to say.
             Err(BadHeader::Damaged) => {
                 tracing::error!(file = %path.display(), bytes = bytes.len(), "the header is damaged: the segment is lost");
-                None
+                continue;
             }
         };
-        let end = match salt {
-            Some(salt) => {
-                let scan = scan(salt, &bytes, &mut |offset, payload| {
-                    visit(Position::of(id, offset, payload), payload);
-                });
-                report(&path, &scan, active);
-                scan.end
-            }
-            None => offset(bytes.len()),
-        };
+        let scan = scan(salt, &bytes, &mut |offset, payload| {
+            visit(Position::of(id, offset, payload), payload);
+        });
+        report(&path, &scan, active);
         let file = File::options().read(true).write(true).open(&path).map_err(fail)?;
-        if active && salt.is_some() && (end as usize) < bytes.len() {
-            medium.cut(&file, u64::from(end)).and_then(|()| medium.flush(&file)).map_err(fail)?;
+        if active && scan.torn > 0 {
+            medium.cut(&file, u64::from(scan.end)).map_err(fail)?;
         }
-        segments.insert(Arc::new(Segment { id, path, file, salt, end: AtomicU32::new(end) }));
+        // A process that was killed may have written more than it flushed, and all of it counts as durable from here on.
+        medium.flush(&file).map_err(fail)?;
+        let end = AtomicU32::new(scan.end);
+        segments.insert(Arc::new(Segment { id, path, file, salt, end }));
     }
-    // Nothing can be appended to a segment whose salt is lost.
-    if segments.last().is_none_or(|last| last.salt.is_none()) {
+    if segments.last().map(|last| last.id) != newest || newest.is_none() {
         let id = newest.map_or(1, |newest| newest + 1);
         let created = create(segments, medium, id);
         segments.insert(created.map_err(|(_, source)| OpenError::at(&segments.path(id), source))?);
@@ -87,7 +84,7 @@ pub(crate) fn create(
     medium.write_all_at(&file, &format::header(salt), 0).map_err(write)?;
     medium.flush(&file).map_err(flush)?;
     medium.flush_names(segments.dir()).map_err(flush)?;
-    Ok(Arc::new(Segment { id, path, file, salt: Some(salt), end: AtomicU32::new(offset(HEADER)) }))
+    Ok(Arc::new(Segment { id, path, file, salt, end: AtomicU32::new(offset(HEADER)) }))
 }
 
 /// What was under way when something failed.

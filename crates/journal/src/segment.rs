@@ -23,8 +23,7 @@ pub(crate) struct Segment {
     pub(crate) id: u64,
     pub(crate) path: PathBuf,
     pub(crate) file: File,
-    /// `None` when the header is lost, and with it everything in the file.
-    pub(crate) salt: Option<Salt>,
+    pub(crate) salt: Salt,
     /// Up to where it holds committed records.
     pub(crate) end: AtomicU32,
 }
@@ -123,8 +122,7 @@ impl Segments {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),
             Err(source) => return Err(ReadError::Io { file: segment.path.clone(), source }),
         }
-        let salt = segment.salt.ok_or_else(damaged)?;
-        match format::parse_record(salt, offset, &record) {
+        match format::parse_record(segment.salt, offset, &record) {
             Some(payload) if payload.len() == length as usize => {}
             Some(_) | None => return Err(damaged()),
         }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     JournalError, MAX_PAYLOAD, Options, Position, Sync,
-    format::{self, HEADER, Salt},
+    format::{self, HEADER},
     medium::Medium,
     recover::{self, Step},
     segment::{Segment, Segments},
@@ -255,13 +255,13 @@ impl Committer {
 
     fn commit(&mut self, group: &[Pending]) -> Result<Vec<Position>, CommitError> {
         let first = group.first().map_or(0, |record| format::record_size(&record.payload));
-        let (active, salt) = self.segment_for(first)?;
+        let active = self.segment_for(first)?;
         let begin = active.end.load(Ordering::Relaxed);
         self.buffer.clear();
         let mut at = begin;
         let mut positions = Vec::with_capacity(group.len());
         for record in group {
-            format::write_record(&mut self.buffer, salt, at, &record.payload);
+            format::write_record(&mut self.buffer, active.salt, at, &record.payload);
             positions.push(Position::of(active.id, at, &record.payload));
             at += format::record_size(&record.payload);
         }
@@ -288,14 +288,12 @@ impl Committer {
     }
 
     /// The active segment, or a new one when this record does not fit.
-    fn segment_for(&self, size: u32) -> Result<(Arc<Segment>, Salt), CommitError> {
+    fn segment_for(&self, size: u32) -> Result<Arc<Segment>, CommitError> {
         let last = self.segments.last();
         let next = match &last {
             Some(active) => {
-                if let Some(salt) = active.salt
-                    && !self.is_full(active.end.load(Ordering::Relaxed), size)
-                {
-                    return Ok((Arc::clone(active), salt));
+                if !self.is_full(active.end.load(Ordering::Relaxed), size) {
+                    return Ok(Arc::clone(active));
                 }
                 // Older segments are whole whatever the level, so that only the newest can end in a crash.
                 self.medium.flush(&active.file).map_err(CommitError::Unknown)?;
@@ -309,10 +307,8 @@ impl Committer {
                 Step::Write => CommitError::Undone(error),
                 Step::Flush => CommitError::Unknown(error),
             })?;
-        let salt =
-            created.salt.ok_or_else(|| CommitError::Undone(io::Error::other("a new segment has no salt")))?;
         self.segments.insert(Arc::clone(&created));
-        Ok((created, salt))
+        Ok(created)
     }
 }
 

@@ -81,7 +81,7 @@ fn a_flipped_bit_anywhere_costs_the_record_it_hits_and_no_other() {
 }
 
 #[test]
-fn a_damaged_header_costs_its_segment_alone_and_is_never_written_to() {
+fn a_damaged_header_costs_its_segment_alone_and_the_file_is_left_to_people() {
     let dir = tempfile::tempdir().unwrap();
     let records: Vec<_> = (0..20_u8).map(|n| vec![n; 50]).collect();
     write(dir.path(), SMALL, &records);
