@@ -2,7 +2,7 @@
 //!
 //! A quorum queue of persistent messages; a job counts as stored once the broker has confirmed it, and it stays with the
 //! broker until its lease is settled. Publishing and each kind of consuming have a connection of their own, kept for
-//! ever by [`link`]; what moves on them is in [`publish`] and [`consume`], and where it goes in [`topology`].
+//! ever by `link`; what moves on them is in `publish` and `consume`, and where it goes in `topology`.
 //!
 //! There is no counter of attempts here (I4): the broker's delivery limit is a second net, and what it catches arrives at
 //! [`JobQueue::dead_letter`].

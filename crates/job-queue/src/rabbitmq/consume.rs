@@ -8,7 +8,7 @@
 //! The broker sends jobs ahead, up to the prefetch, and only while somebody wants some. A process that stops leasing (a
 //! worker that drains, with free slots) gives back what it was sent, so that the job does not wait behind it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -102,7 +102,8 @@ struct Sent {
     /// Nobody has them yet; since when.
     unclaimed: VecDeque<Lease>,
     since: Option<Instant>,
-    /// One future for each message that is not settled: at most the prefetch, and once more after a pause.
+    /// One future for each message that is not settled. The prefetch bounds them; what is still leased when a pause
+    /// ends comes on top, because the broker counts for the new consumer alone.
     unsettled: FuturesUnordered<BoxFuture<'static, Result<(), lapin::Error>>>,
 }
 
@@ -134,12 +135,13 @@ impl Session for Dealing {
     }
 
     async fn run(&mut self, channel: &Channel, _: watch::Receiver<State>) -> Fault {
-        self.deal(channel).await.unwrap_or_else(|fault| fault)
+        let Err(fault) = self.deal(channel).await;
+        fault
     }
 }
 
 impl Dealing {
-    async fn deal(&mut self, channel: &Channel) -> Result<Fault, Fault> {
+    async fn deal(&mut self, channel: &Channel) -> Result<Infallible, Fault> {
         let mut sent = Sent::default();
         let mut consumer = None;
         loop {

@@ -35,7 +35,7 @@ const HANDSHAKE: Duration = Duration::from_secs(300);
 
 /// Waits between connections. The first is short, because a closed connection is more frequent than a dead broker; the
 /// last is what a whole fleet may do to a broker that is starting.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
 /// A connection that has lived this long was a good one: the next begins with the first wait.
 const STABLE: Duration = Duration::from_secs(10);
