@@ -163,6 +163,7 @@ function show() {
   const now = Date.now();
   const { state, active } = answer;
   const section = $('answer');
+  const hadFocus = section.contains(document.activeElement);
   section.dataset.state = state;
   set($('chip'), answer.label);
   set($('origin'), origin(answer));
@@ -180,10 +181,11 @@ function show() {
   $('stop').hidden = !active;
   $('stop').setAttribute('aria-disabled', String(answer.stopping));
   $('copy').hidden = answer.pieces === 0;
-  // The focus is not lost with the button that had it.
-  if (document.activeElement?.closest('#answer [hidden]')) section.focus({ preventScroll: true });
   showStart();
   showJump();
+  // The focus is not lost with the button that had it. Some browsers take it away at once, others a frame later.
+  const focused = document.activeElement;
+  if (hadFocus && (!section.contains(focused) || focused.closest('[hidden]'))) section.focus({ preventScroll: true });
   const title = open.prompt === null ? 'Answer' : excerpt(open.prompt, 40);
   set(document.querySelector('title'), `${answer.label} · ${title}`);
 }
