@@ -136,9 +136,10 @@ impl Fixture {
         loop {
             let after = entries.last().map_or(Seq::START, |last: &Entry| last.seq);
             let page = self.page(id, after, 100).await;
-            if page.entries.is_empty() {
+            let Some(first) = page.entries.first() else {
                 return entries;
-            }
+            };
+            assert_eq!(first.seq, after.next(), "a page begins right after its cursor");
             entries.extend(page.entries);
         }
     }

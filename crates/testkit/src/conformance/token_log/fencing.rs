@@ -69,8 +69,11 @@ pub async fn writers_that_race_never_interleave(fixture: Fixture) {
         // The next one opens once this one has begun. It yields and does not sleep: paused time stands still while writers
         // are busy.
         let opened_at = fixture.page(id, Seq::START, 1).await.tail;
+        let mut looks = 0;
         while number < WRITERS && fixture.page(id, Seq::START, 1).await.tail < opened_at.plus(6) {
             tokio::task::yield_now().await;
+            looks += 1;
+            assert!(looks < 100_000, "attempt {number} appends nothing");
         }
     }
     let told: std::collections::BTreeMap<_, _> = writers.join_all().await.into_iter().collect();
