@@ -17,7 +17,7 @@ use crate::{
     settings::{self, Store, simulated_name},
 };
 
-/// How often the embedded store looks for streams that it may forget.
+/// How often the embedded store looks for streams that it may forget, and for space that it may give back.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// The adapters behind the ports.
@@ -90,10 +90,11 @@ async fn embedded(
             _ = poisoned => bail!("the data directory can no longer be written; what was stored is kept"),
         }
     });
-    let (soft, kept) = (lifecycle.soft.clone(), Arc::clone(&log));
-    lifecycle.spawn("forgetting old streams", async move {
+    let (soft, streams, jobs) = (lifecycle.soft.clone(), Arc::clone(&log), Arc::clone(&queue));
+    lifecycle.spawn("sweeping the data directory", async move {
         while tokio::time::timeout(SWEEP_EVERY, soft.cancelled()).await.is_err() {
-            kept.sweep().await;
+            streams.sweep().await;
+            jobs.sweep().await;
         }
         Ok(())
     });
