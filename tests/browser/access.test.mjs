@@ -71,11 +71,11 @@ test('an empty prompt is not sent', async (t) => {
 });
 
 test('every control has a name, at home and in an answer', async (t) => {
-  const server = await serve(t);
+  const server = await serve(t, ENDLESS);
   const reader = await (await Person.arrive(t, browser)).open(server.url);
   const home = await controls(reader.page);
-  await reader.ask('Tell me a story');
-  await reader.grown(0);
+  await reader.ask('Count to infinity');
+  await reader.button('Copy the answer').waitFor();
   const answer = await controls(reader.page);
   for (const { role, name } of [...home, ...answer]) assert.notEqual(name.trim(), '', `a ${role} without a name`);
   const has = (list, role, name) => assert.ok(list.some((one) => one.role === role && one.name === name), `${role} "${name}"`);

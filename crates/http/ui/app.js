@@ -106,7 +106,7 @@ function learn(event) {
       text.append(event.text);
       if (!answer.catchingUp) wire.piece(now);
       if (answer.firstAt === now) recents.update(id, { firstAt: now });
-      if (answer.state === before) return; // the common case: the next tick shows the figures
+      if (answer.pieces > 1 && answer.state === before) return; // the common case: the next tick shows the figures
       break;
     case 'rewind':
       text.clear();
