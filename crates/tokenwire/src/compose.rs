@@ -43,7 +43,7 @@ impl Ports {
                 Ok(Self { log, queue: Arc::new(MemoryQueue::default()), clock, _lock: None })
             }
             Store::Embedded { dir, sync } => embedded(dir, sync, generations, lifecycle).await,
-            Store::Cluster(cluster) => Self::cluster(cluster),
+            Store::Cluster(cluster) => Self::cluster(*cluster),
         }
     }
 

@@ -46,7 +46,7 @@ fn run() -> anyhow::Result<ExitCode> {
             &cli.cluster,
         )?)),
         Command::Ask(cli) => block_on(commands::ask::run(cli)),
-        Command::Config(cli::Config::Check(cli)) => commands::config::check(*cli),
+        Command::Config(cli::Config::Check(cli)) => commands::config::check(&cli),
         Command::Config(cli::Config::Docs) => commands::config::docs(),
     }
 }

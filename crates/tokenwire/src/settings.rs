@@ -81,7 +81,7 @@ pub(crate) struct Worker {
 pub(crate) enum Store {
     Memory,
     Embedded { dir: PathBuf, sync: journal::Sync },
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// Redis and RabbitMQ, as given; the rest of their configuration follows from the role.
@@ -273,7 +273,7 @@ fn store(
             named.join(", ")
         ));
     }
-    cluster(&cli.cluster, generations, worker, problems).map(Store::Cluster)
+    cluster(&cli.cluster, generations, worker, problems).map(|cluster| Store::Cluster(Box::new(cluster)))
 }
 
 /// The Redis and RabbitMQ settings that are given; any of them chooses both.

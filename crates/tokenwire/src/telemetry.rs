@@ -1,7 +1,11 @@
 //! Logs: one line per event on standard error, as text or JSON. Prompts, completions and keys are never logged.
 
+use std::io::{self, IsTerminal};
+
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use crate::cli::{LogFormat, Logs};
 
@@ -10,11 +14,14 @@ pub(crate) fn init(logs: &Logs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&logs.log).with_context(|| {
         format!("the log filter {:?} cannot be read: write info, or info,tokenwire_core=debug", logs.log)
     })?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let installed = match logs.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    // lapin logs messages that a broker returns with their bodies, which are prompts. Whatever is wrong with the broker, the
+    // queue's adapter logs itself.
+    let no_prompts = filter_fn(|event| event.target().split("::").next() != Some("lapin"));
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = match logs.log_format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    installed.map_err(|error| anyhow::anyhow!(error)).context("installing the log")
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines.with_filter(no_prompts));
+    subscriber.try_init().context("installing the log")
 }

@@ -1,9 +1,5 @@
 //! The two loops and the door, on the memory adapters, under paused time.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that is surprised should stop there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that is surprised should stop there")]
 
 mod following;
 mod house;

@@ -84,11 +84,10 @@ async fn stop(client: &Client) {
 fn report(end: &End) {
     match end {
         End::Done | End::NobodyReads => {}
-        End::Refused(message) | End::Failed(message) => say(message),
+        End::Refused(message) | End::Failed(message) | End::Unreachable(message) => say(message),
         End::TimedOut => say("the generation took too long and was ended"),
         End::Expired => say("no worker began in time: try again, or start more workers"),
         End::Cancelled => say("the generation was stopped"),
-        End::Unreachable(message) => say(message),
         End::Interrupted => say("stopped"),
     }
 }

@@ -85,9 +85,8 @@ impl App {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        if timeout(PATIENCE, ready).await.is_err() {
-            panic!("tokenwire is not ready: {}", self.output());
-        }
+        let in_time = timeout(PATIENCE, ready).await.is_ok();
+        assert!(in_time, "tokenwire is not ready: {}", self.output());
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

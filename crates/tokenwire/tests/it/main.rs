@@ -1,11 +1,7 @@
 //! The real binary, used as its users do: over HTTP and from the command line, killed, restarted and cut.
 //!
 //! One test binary, so that what is expensive to start is started once.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that is surprised should stop there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that is surprised should stop there")]
 
 mod app;
 mod cli;
