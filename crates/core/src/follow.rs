@@ -176,7 +176,9 @@ impl Follower {
                 return Ok(());
             }
             Phase::Queued { start_by, .. } if now > start_by.after(CLOCK_SKEW) => Failure::Expired,
-            Phase::Running { end_by } if now > end_by.after(CLOCK_SKEW) => Failure::Lost,
+            Phase::Running { end_by, .. } if now > end_by.after(CLOCK_SKEW) && !page.phase.has_owner() => {
+                Failure::Lost
+            }
             Phase::Queued { .. } | Phase::Running { .. } => return Ok(()),
         };
         tracing::warn!(generation.id = %self.id, ?lost, "ending a generation that no worker will end");

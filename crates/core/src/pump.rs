@@ -15,11 +15,13 @@ use crate::{
     event::{CancelCause, Event, FinishReason, Usage},
     model::{ModelError, Output},
     retry::Backoff,
-    token_log::{LogError, LogWriter},
+    token_log::{LogError, LogWriter, OWNERSHIP},
 };
 
-/// How often a silent generation asks the log whether it still owns its stream and whether anybody wants it.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often a silent generation asks the log whether it still owns its stream and whether anybody wants it, and so says
+/// that it lives.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+const _: () = assert!(CHECK_EVERY.as_millis() * 3 <= OWNERSHIP.as_millis(), "a late check is not a death");
 
 /// What a model says, from the moment it is asked: the asking itself may be its first step.
 type Outputs<'a> = BoxStream<'a, Result<Output, ModelError>>;
@@ -31,6 +33,8 @@ pub struct Bounds {
     pub pending_bytes: usize,
     /// When the generation has run long enough.
     pub deadline: Instant,
+    /// How long the model may say nothing before it counts as broken.
+    pub stall_time: Duration,
 }
 
 /// Why the model will say no more.
@@ -80,6 +84,10 @@ pub async fn pump(
                 }
             }
         }
+        if !batch.is_empty() {
+            // A model that was held back was not silent.
+            tap.heard();
+        }
         while tap.pending.is_empty() {
             if let Some(ending) = tap.ending.take() {
                 return Ok(ending);
@@ -87,7 +95,10 @@ pub async fn pump(
             tokio::select! {
                 () = tap.step() => {}
                 // An empty append asks for fence and audience.
-                _ = check.tick() => break,
+                _ = check.tick() => {
+                    tap.look_for_stall(bounds.stall_time);
+                    break;
+                }
             }
         }
     }
@@ -121,6 +132,7 @@ struct Tap<'a> {
     pending_bytes: usize,
     bound: usize,
     ending: Option<Ending>,
+    heard_at: Instant,
     // Kept over all steps, so that a piece costs no timer and no registration.
     cancelled: BoxFuture<'static, CancelCause>,
     deadline: Pin<Box<Sleep>>,
@@ -135,6 +147,7 @@ impl<'a> Tap<'a> {
             pending_bytes: 0,
             bound: bounds.pending_bytes,
             ending: None,
+            heard_at: Instant::now(),
             cancelled: async move { cancellation.cancelled().await }.boxed(),
             deadline: Box::pin(sleep_until(bounds.deadline)),
         }
@@ -160,6 +173,7 @@ impl<'a> Tap<'a> {
             () = &mut self.deadline => Ending::TimedOut,
             output = next(&mut self.outputs), if room => match output {
                 Some(Ok(Output::Text { text, tokens })) => {
+                    self.heard();
                     let delta = Event::Delta { text, tokens };
                     self.pending_bytes += delta.size();
                     self.pending.push(delta);
@@ -170,6 +184,22 @@ impl<'a> Tap<'a> {
                 None => Ending::Failed(ModelError::Unavailable("it stopped before the end of its answer".into())),
             },
         };
+        self.end(ending);
+    }
+
+    /// The model is as good as its last sign of life.
+    fn heard(&mut self) {
+        self.heard_at = Instant::now();
+    }
+
+    fn look_for_stall(&mut self, stall_time: Duration) {
+        if self.is_open() && self.heard_at.elapsed() >= stall_time {
+            let cause = format!("it said nothing for {stall_time:?}");
+            self.end(Ending::Failed(ModelError::Unavailable(cause.into())));
+        }
+    }
+
+    fn end(&mut self, ending: Ending) {
         self.outputs = None;
         self.ending = Some(ending);
     }

@@ -29,6 +29,10 @@ use crate::{
 /// How often a follower says that it is still there; see [`TokenLog::attend`].
 pub const ATTEND_EVERY: Duration = Duration::from_secs(5);
 
+/// How long a writer may be silent before it counts as gone: three times as long as [`crate::pump`] ever is. A worker that
+/// was killed is replaced after this time; one that lives is left alone, whoever else was given its job.
+pub const OWNERSHIP: Duration = Duration::from_millis(1500);
+
 /// A durable log of streams. Implementations pass `testkit::conformance::token_log`.
 ///
 /// Every method may fail with [`LogError::Unavailable`]: nothing is known about the outcome, and trying again later is
@@ -42,7 +46,8 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError>;
 
     /// Opens the write side as the next attempt, and fences every earlier writer: from the moment this succeeds their
-    /// appends fail (I3). The number of the attempt is durable.
+    /// appends fail (I3). The number of the attempt is durable. Whether it is right to depose an owner that may be alive
+    /// ([`Phase::has_owner`]) is the caller's question.
     ///
     /// # Errors
     /// [`LogError::NotFound`], or [`LogError::Sealed`] when there is nothing left to write.
@@ -180,9 +185,19 @@ pub enum Phase {
     Running {
         /// From [`StreamSpec::end_by`].
         end_by: Timestamp,
+        /// How long ago the owner was last heard of: its opening or any append, an empty one too. By the log's own clock.
+        /// A writer that was given up counts as silent for ever, where the log can know.
+        silent_for: Duration,
     },
     /// Its last entry is terminal.
     Sealed,
+}
+
+impl Phase {
+    /// Whether somebody writes to the stream now.
+    pub fn has_owner(&self) -> bool {
+        matches!(self, Self::Running { silent_for, .. } if *silent_for < OWNERSHIP)
+    }
 }
 
 /// What earlier attempts committed to a stream: where a new one goes on.

@@ -3,7 +3,7 @@
 //! A worker has slots; it leases a job only when a slot is free, so the queue's backlog stays with the queue. It decides
 //! what an ending means (try again, or seal with which failure) and nothing else: text moves in [`crate::pump`].
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
 use tokio::{
@@ -18,7 +18,7 @@ use crate::{
     catalogue::Catalogue,
     clock::Clock,
     error::explain,
-    event::{Attempt, Event, Failure, TextSoFar},
+    event::{Attempt, Event, Failure, Seq, TextSoFar},
     follow::bury,
     id::GenerationId,
     job::Job,
@@ -26,7 +26,7 @@ use crate::{
     model::{Continuation, Model, ModelError},
     pump::{Bounds, Ending, pump},
     retry::Backoff,
-    token_log::{LogError, LogWriter, Prefix, TokenLog},
+    token_log::{LogError, LogWriter, OWNERSHIP, Phase, Prefix, TokenLog},
 };
 
 /// How long a worker tries to seal a stream while the log is away, before it gives the job back.
@@ -41,6 +41,8 @@ pub struct Config {
     pub attempts: u32,
     /// How long a generation may run, over all attempts.
     pub run_time: Duration,
+    /// How long a model may say nothing before the attempt counts as failed, and the next one begins.
+    pub stall_time: Duration,
     /// How many bytes of text a generation may hold while the log is behind, before the model is held back.
     pub pending_bytes: usize,
     /// Where this worker stands, for logs and for the `started` event.
@@ -53,6 +55,8 @@ impl Default for Config {
             slots: 8,
             attempts: 5,
             run_time: Duration::from_secs(300),
+            // Longer than a slow machine takes over a long prompt.
+            stall_time: Duration::from_secs(120),
             // Some minutes of what the fastest models say to one reader; times the slots, still a small process.
             pending_bytes: 256 * 1024,
             region: None,
@@ -152,7 +156,11 @@ impl Worker {
                 attempts: self.config.attempts,
                 message: "the job was given back too often; its workers may have crashed".into(),
             };
-            let settled = match bury(&*self.log, id, failure).await {
+            let buried = match self.wait_while_owned(id).await {
+                Ok(()) => bury(&*self.log, id, failure).await,
+                Err(error) => Err(error),
+            };
+            let settled = match buried {
                 Ok(()) | Err(LogError::NotFound(_)) => lease.ack().await,
                 Err(error) => {
                     tracing::warn!(generation.id = %id, error = %explain(&error), "could not fail a dead generation");
@@ -175,6 +183,7 @@ impl Worker {
     }
 
     async fn run_job(&self, job: &Job) -> Result<Verdict, LogError> {
+        self.wait_while_owned(job.id).await?;
         let mut writer = self.log.open_writer(job.id).await?;
         let began = Instant::now();
         let attempt = writer.attempt();
@@ -187,6 +196,25 @@ impl Worker {
                 Ok(Verdict::Done)
             }
         }
+    }
+
+    /// Waits until nobody writes to the stream. The job was delivered twice, or taken from a worker that the broker does not
+    /// see any more but that lives: it is left alone for as long as it does. Giving the lease back instead would use up the
+    /// deliveries that a broker allows; acknowledging it would lose the job should the owner die.
+    async fn wait_while_owned(&self, id: GenerationId) -> Result<(), LogError> {
+        let mut told = false;
+        while let Phase::Running { silent_for, .. } =
+            self.log.read(id, Seq::START, NonZeroUsize::MIN).await?.phase
+            && let Some(left) = OWNERSHIP.checked_sub(silent_for)
+            && !left.is_zero()
+        {
+            if !told {
+                tracing::info!(generation.id = %id, "another worker may be alive; waiting until it is silent");
+                told = true;
+            }
+            sleep(left).await;
+        }
+        Ok(())
     }
 
     /// One attempt, from an open writer to what should become of the stream.
@@ -221,7 +249,11 @@ impl Worker {
         };
         let started = Event::Started { attempt, text, region: self.config.region.clone() };
         tracing::info!(%attempt, model = %job.request.model, kept_bytes = so_far.text.len(), "generation started");
-        let bounds = Bounds { pending_bytes: self.config.pending_bytes, deadline: Instant::now() + left };
+        let bounds = Bounds {
+            pending_bytes: self.config.pending_bytes,
+            deadline: Instant::now() + left,
+            stall_time: self.config.stall_time,
+        };
         let ending = self.generate(job, &**model, &so_far, writer, started, bounds).await?;
         Ok(self.outcome(attempt, ending))
     }

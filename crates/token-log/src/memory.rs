@@ -158,6 +158,8 @@ struct Stream {
     cancellation: Cancellation,
     /// When the audience counts as gone. None: its absence means nothing.
     attended_until: Option<Instant>,
+    /// When the owner was last heard of. None once it was given up.
+    heard_at: Option<Instant>,
     forget_at: Instant,
 }
 
@@ -170,6 +172,7 @@ impl Stream {
             attempts: 0,
             cancellation: Cancellation::default(),
             attended_until: None,
+            heard_at: None,
             forget_at,
         };
         stream.attend();
@@ -181,6 +184,7 @@ impl Stream {
             return Err(LogError::Sealed);
         }
         self.attempts += 1;
+        self.heard_at = Some(Instant::now());
         self.look_for_audience();
         Ok((Attempt::new(self.attempts), self.so_far.clone(), self.cancellation.clone()))
     }
@@ -193,6 +197,7 @@ impl Stream {
         if attempt.get() != self.attempts {
             return Err(LogError::Fenced);
         }
+        self.heard_at = Some(Instant::now());
         self.look_for_audience();
         Ok(())
     }
@@ -233,7 +238,10 @@ impl Stream {
         match self.attempts {
             _ if self.is_sealed() => Phase::Sealed,
             0 => Phase::Queued { created_at, start_by },
-            _ => Phase::Running { end_by },
+            _ => {
+                let silent_for = self.heard_at.map_or(Duration::MAX, |at| at.elapsed());
+                Phase::Running { end_by, silent_for }
+            }
         }
     }
 }
@@ -293,6 +301,18 @@ impl LogWriter for MemoryWriter {
         let seq = self.write(std::slice::from_ref(last))?;
         self.log.forget_later(self.id);
         Ok(seq)
+    }
+}
+
+impl Drop for MemoryWriter {
+    /// Nobody has to wait for a writer that is not there any more.
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.upgrade() {
+            let mut stream = lock(&stream);
+            if stream.attempts == self.attempt.get() {
+                stream.heard_at = None;
+            }
+        }
     }
 }
 

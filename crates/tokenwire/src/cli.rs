@@ -154,6 +154,9 @@ pub(crate) struct Worker {
     /// How many attempts a generation has before it fails.
     #[arg(long, env = "TOKENWIRE_ATTEMPTS", value_name = "COUNT", default_value = "5")]
     pub(crate) attempts: String,
+    /// How long a model may say nothing before the attempt counts as failed and the next one begins.
+    #[arg(long, env = "TOKENWIRE_STALL_TIME", value_name = "DURATION", default_value = "2m")]
+    pub(crate) stall_time: String,
     /// Where this worker stands; shown in its logs and in the `started` event.
     #[arg(long, env = "REGION", value_name = "NAME")]
     pub(crate) region: Option<String>,

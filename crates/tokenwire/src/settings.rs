@@ -207,6 +207,8 @@ fn worker(
 ) -> Option<Worker> {
     let slots = problems.parse("TOKENWIRE_SLOTS (--slots)", &cli.slots, parse::slots);
     let attempts = problems.parse("TOKENWIRE_ATTEMPTS (--attempts)", &cli.attempts, parse::count);
+    let stall_time =
+        problems.parse("TOKENWIRE_STALL_TIME (--stall-time)", &cli.stall_time, parse::positive_duration);
     let delay = problems.parse(
         "TOKENWIRE_SIMULATED_DELAY (--simulated-delay)",
         &simulated.simulated_delay,
@@ -232,6 +234,7 @@ fn worker(
         slots: usize::from(slots.get()),
         attempts: attempts?,
         run_time: generations?.limits.run_time,
+        stall_time: stall_time?,
         region: given(cli.region.as_deref()).map(str::to_owned),
         ..worker::Config::default()
     };

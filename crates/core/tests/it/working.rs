@@ -230,6 +230,57 @@ async fn a_job_delivered_twice_is_answered_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_delivered_twice_does_not_depose_a_worker_that_lives() {
+    let mut house = House::new();
+    let steps = (0..20).flat_map(|_| [Step::Say("+"), Step::Wait(SECOND * 3)]).chain([Step::Finish]);
+    let script = Script::new([steps.collect()]);
+    house.worker(script.clone());
+    let id = house.ask().await;
+    sleep(SECOND).await;
+    let expires_at = house.clock.now().after(QUEUE_TIME);
+    house.queue.enqueue(&Job { id, request: request("Hello"), expires_at }).await.unwrap();
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)), "+".repeat(20));
+    assert_eq!(script.asked(), 1);
+    house.soft.cancel();
+    house.drained().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_falls_silent_is_asked_again_and_in_the_end_given_up() {
+    let mut house = House::new();
+    let script = Script::new([
+        vec![Step::Say("a"), Step::Wait(2 * SECOND), Step::Say("b"), Step::Hang],
+        vec![Step::Say("c"), Step::Hang],
+    ]);
+    let config = Config { attempts: 2, stall_time: 5 * SECOND, run_time: RUN_TIME, ..Config::default() };
+    house.worker_with(script.clone(), config);
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)), "abc");
+    let message = "the model failed: it said nothing for 5s".to_owned();
+    assert_eq!(entries.last().unwrap().event, failed(Failure::Exhausted { attempts: 2, message }));
+    assert_eq!(script.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_was_held_back_did_not_fall_silent() {
+    let plain = House::new();
+    let log = Outage::new(std::sync::Arc::clone(&plain.log));
+    let mut house = House::with_log(std::sync::Arc::new(log.clone()), std::sync::Arc::clone(&plain.clock));
+    let script = Script::new([vec![Step::Say("a"), Step::Wait(SECOND), Step::Say("b"), Step::Finish]]);
+    let config = Config { stall_time: 5 * SECOND, pending_bytes: 1, run_time: RUN_TIME, ..Config::default() };
+    house.worker_with(script.clone(), config);
+    let id = house.ask().await;
+    sleep(SECOND / 2).await;
+    log.down();
+    sleep(20 * SECOND).await;
+    log.up();
+    assert_eq!(text(events(&house.follow(id).await)), "ab");
+    assert_eq!(script.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_without_a_stream_is_dropped() {
     let mut house = House::new();
     let id = house.ask().await;

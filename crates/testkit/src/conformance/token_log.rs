@@ -44,6 +44,7 @@ macro_rules! token_log_conformance {
             two_streams_never_see_each_other
             attempts_count_up
             the_newest_writer_fences_the_older_ones
+            an_owner_is_heard_of_until_it_falls_silent
             writers_that_race_never_interleave
             a_new_attempt_starts_with_what_readers_saw
             a_dropped_append_is_there_wholly_or_not_at_all

@@ -4,7 +4,10 @@
 //! log runs or is being opened. Fencing is decided there (I3): what an older writer had on the way when a newer one opened
 //! comes after the opening in the journal, is refused when it is committed, and refused again whenever the log is opened.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use journal::Position;
 use tokenwire_core::{
@@ -38,6 +41,9 @@ struct State {
     sealed_at: Option<Timestamp>,
     cancel_requested: bool,
     attended: Instant,
+    /// When the owner was last heard of. None while there is none: before the first opening, after a writer was given up,
+    /// and when the log is opened.
+    heard_at: Option<Instant>,
     /// Of the newest attempt.
     cancellation: Cancellation,
     /// Where its records lie, oldest first.
@@ -100,6 +106,7 @@ impl Stream {
             sealed_at: None,
             cancel_requested: false,
             attended: Instant::now(),
+            heard_at: None,
             cancellation: Cancellation::default(),
             segments: Vec::new(),
         };
@@ -179,11 +186,12 @@ impl Stream {
 
     /// Whether this attempt may append now; and tells it to stop, should it have to. Returns the tail.
     pub(super) fn check(&self, attempt: Attempt) -> Result<Seq, LogError> {
-        let state = self.lock();
+        let mut state = self.lock();
         state.writable().map_err(|refused| self.error(refused))?;
         if attempt < state.attempt {
             return Err(LogError::Fenced);
         }
+        state.heard_at = Some(Instant::now());
         self.check_audience(&state);
         Ok(state.tail)
     }
@@ -203,6 +211,22 @@ impl Stream {
             batches.extend(wanted.iter().take_while(|batch| batch.first <= end));
         }
         Ok(View { batches, tail: state.tail, phase: self.phase_of(&state) })
+    }
+
+    /// This attempt has a writer that lives.
+    pub(super) fn heard_of(&self, attempt: Attempt) {
+        let mut state = self.lock();
+        if state.attempt == attempt {
+            state.heard_at = Some(Instant::now());
+        }
+    }
+
+    /// Nobody has to wait for this attempt any more.
+    pub(super) fn given_up(&self, attempt: Attempt) {
+        let mut state = self.lock();
+        if state.attempt == attempt {
+            state.heard_at = None;
+        }
     }
 
     pub(super) fn attend(&self) {
@@ -256,7 +280,10 @@ impl Stream {
         match (state.sealed_at, state.attempt.get()) {
             (Some(_), _) => Phase::Sealed,
             (None, 0) => Phase::Queued { created_at, start_by },
-            (None, _) => Phase::Running { end_by },
+            (None, _) => {
+                let silent_for = state.heard_at.map_or(Duration::MAX, |at| at.elapsed());
+                Phase::Running { end_by, silent_for }
+            }
         }
     }
 

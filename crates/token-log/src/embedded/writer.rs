@@ -43,6 +43,7 @@ impl Writer {
         so_far: Prefix,
         tail: Seq,
     ) -> Self {
+        stream.heard_of(attempt);
         Self { shared, stream, attempt, cancellation, so_far, tail, unsettled: None }
     }
 
@@ -137,6 +138,12 @@ impl LogWriter for Writer {
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
         debug_assert!(last.is_terminal(), "a seal is the end");
         self.append_once(std::slice::from_ref(last)).await
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stream.given_up(self.attempt);
     }
 }
 

@@ -55,6 +55,10 @@ if first <= last and not repeated then
   redis.call('PUBLISH', channel, batch)
 end
 
+-- The owner lives: whoever else was given its job leaves it alone.
+local time = redis.call('TIME')
+redis.call('HSET', meta, 'heard', time[1] * 1000 + math.floor(time[2] / 1000))
+
 local stop = ''
 if cancelled then
   stop = 'requested'

@@ -20,7 +20,7 @@ local attempt = redis.call('HINCRBY', meta, 'attempt', 1)
 -- The number alone would not fence: a server that restarts from an older state issues it again. Its clock tells them apart.
 local time = redis.call('TIME')
 local writer = attempt .. '@' .. time[1] .. '.' .. time[2]
-redis.call('HSET', meta, 'writer', writer)
+redis.call('HSET', meta, 'writer', writer, 'heard', time[1] * 1000 + math.floor(time[2] / 1000))
 
 local stop = ''
 if cancelled then

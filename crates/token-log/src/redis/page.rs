@@ -1,6 +1,6 @@
 //! Reading a stream: one transaction, so that entries, tail and phase are of one moment.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 use ::redis::Pipeline;
 use tokenwire_core::{
@@ -17,8 +17,12 @@ const FORMAT: u32 = 1;
 /// How many entries of earlier attempts are read at once: a few round trips for a long answer.
 const PREFIX_PAGE: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 
-/// `v`, `attempt`, `tail`, `sealed`, `created_at`, `start_by`, `end_by`.
-type Meta = (Option<u32>, Option<u32>, Option<u64>, Option<u8>, Option<u64>, Option<u64>, Option<u64>);
+/// `v`, `attempt`, `tail`, `sealed`, `created_at`, `start_by`, `end_by`, `heard`.
+type Meta =
+    (Option<u32>, Option<u32>, Option<u64>, Option<u8>, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+
+/// The server's clock: seconds, and microseconds of the second.
+type Time = (u64, u64);
 
 /// Batches as they are stored: their id, and the one field.
 type Batches = Vec<(String, (String, Vec<u8>))>;
@@ -51,7 +55,8 @@ pub(super) async fn read(
         .atomic()
         .cmd("HMGET")
         .arg(&keys.meta)
-        .arg(&["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by"])
+        .arg(&["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by", "heard"])
+        .cmd("TIME")
         .cmd("XRANGE")
         .arg(&keys.entries)
         .arg(first)
@@ -61,9 +66,9 @@ pub(super) async fn read(
         .arg(last.saturating_add(1))
         .arg("+")
         .arg(&["COUNT", "1"]);
-    let (meta, within, over): (Meta, Batches, Batches) =
+    let (meta, now, within, over): (Meta, Time, Batches, Batches) =
         link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
-    let (tail, phase) = standing(meta).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
+    let (tail, phase) = standing(meta, now).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
     let entries =
         entries(within.into_iter().chain(over), after, tail, limit).map_err(LogError::unavailable)?;
     Ok(Page { entries, tail, phase })
@@ -87,8 +92,10 @@ pub(super) async fn prefix(
     Ok(prefix)
 }
 
-fn standing(meta: Meta) -> Result<Option<(Seq, Phase)>, Damage> {
-    let (Some(format), attempt, tail, sealed, created_at, start_by, end_by) = meta else { return Ok(None) };
+fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<(Seq, Phase)>, Damage> {
+    let (Some(format), attempt, tail, sealed, created_at, start_by, end_by, heard) = meta else {
+        return Ok(None);
+    };
     if format != FORMAT {
         return Err(Damage::Format(format));
     }
@@ -103,7 +110,12 @@ fn standing(meta: Meta) -> Result<Option<(Seq, Phase)>, Damage> {
             created_at: Timestamp::from_millis(created_at),
             start_by: Timestamp::from_millis(start_by),
         },
-        (None, _) => Phase::Running { end_by: Timestamp::from_millis(end_by) },
+        (None, _) => Phase::Running {
+            end_by: Timestamp::from_millis(end_by),
+            silent_for: heard.map_or(Duration::MAX, |heard| {
+                Duration::from_millis((seconds * 1000 + micros / 1000).saturating_sub(heard))
+            }),
+        },
     };
     Ok(Some((Seq::new(tail), phase)))
 }
@@ -172,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_a_later_version_is_refused_and_not_guessed_at() {
-        let later = (Some(FORMAT + 1), Some(1), Some(1), None, Some(1), Some(1), Some(1));
-        assert!(matches!(standing(later), Err(Damage::Format(2))));
+        let later = (Some(FORMAT + 1), Some(1), Some(1), None, Some(1), Some(1), Some(1), None);
+        assert!(matches!(standing(later, (1, 0)), Err(Damage::Format(2))));
     }
 }

@@ -89,7 +89,8 @@ async fn a_stream_that_version_1_stored_goes_on() {
     ask::<String>(&mut admin, &format!("XADD {family}:entries 2-0 b {batch}")).await;
 
     let page = read(&log, id, Seq::START).await.unwrap();
-    assert_eq!(page.phase, Phase::Running { end_by: Timestamp::from_millis(1_763_800_600_000) });
+    let end_by = Timestamp::from_millis(1_763_800_600_000);
+    assert_eq!(page.phase, Phase::Running { end_by, silent_for: Duration::MAX });
     assert_eq!((page.tail, page.entries.len()), (Seq::new(2), 2));
     assert_eq!(
         log.create(id, &spec(OnDisconnect::Detached)).await.unwrap(),

@@ -1,7 +1,7 @@
 //! One stream, one writer: the newest (I3, I4).
 
-use tokenwire_core::token_log::Prefix;
-use tokio::task::JoinSet;
+use tokenwire_core::token_log::{OWNERSHIP, Prefix};
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     Arc, Attempt, Event, Fixture, LogError, Seq, TextSoFar, TokenId, assert_fenced, assert_numbered, delta,
@@ -39,6 +39,28 @@ pub async fn the_newest_writer_fences_the_older_ones(fixture: Fixture) {
     // Fenced and sealed are both true now, and both mean: stop.
     let late = first.append(&[delta("late")]).await;
     assert!(matches!(late, Err(LogError::Fenced | LogError::Sealed)), "{late:?}");
+}
+
+/// Whoever is given the job of a stream can tell whether its owner lives: it is heard of with its opening and with every
+/// append, empty ones too, and then falls silent. One that is fenced is not heard of any more.
+pub async fn an_owner_is_heard_of_until_it_falls_silent(fixture: Fixture) {
+    let id = fixture.stream().await;
+    assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner(), "nobody has opened it");
+    let mut owner = fixture.log.open_writer(id).await.unwrap();
+    assert!(fixture.page(id, Seq::START, 1).await.phase.has_owner());
+    for batch in [&[delta("text")][..], &[]] {
+        sleep(OWNERSHIP * 3 / 5).await;
+        owner.append(batch).await.unwrap();
+    }
+    assert!(fixture.page(id, Seq::START, 1).await.phase.has_owner());
+    sleep(OWNERSHIP).await;
+    assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner());
+
+    let next = fixture.elsewhere.open_writer(id).await.unwrap();
+    sleep(OWNERSHIP).await;
+    assert_fenced(owner.append(&[]).await);
+    assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner());
+    drop(next);
 }
 
 /// I3 under a race: each writer appends as fast as it can until it is fenced, while the next ones open. In the stream the
