@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{config::Address, topology::Topology};
 
-/// Either side notices a silent connection after at most two of these, in seconds.
-const HEARTBEAT: u16 = 10;
+/// Either side notices a silent connection after two to three of these, in seconds: a worker whose host is gone or that is
+/// frozen loses its jobs to another one within 12 s.
+const HEARTBEAT: u16 = 4;
 
 /// How long a broker may take to answer before it counts as down, and then to declare the queues. One that restarts
 /// accepts connections some seconds before it can answer for its queues.

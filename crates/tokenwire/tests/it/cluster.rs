@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use job_queue::rabbitmq::{self, Address};
+use nix::sys::signal::Signal;
 use reqwest::StatusCode;
 use serde_json::json;
 use testkit::services::{AppendOnly, RabbitMq, Redis, free_port};
-use tokio::{join, time::sleep};
+use tokenwire_core::{Clock, GenerateRequest, Job, JobQueue, ModelName, Prompt, SystemClock};
+use tokio::{
+    join,
+    time::{sleep, timeout},
+};
 
 use super::{
-    app::{App, http},
+    app::{App, PATIENCE, http},
     embedded::undisturbed,
     reader::Reader,
 };
@@ -59,6 +65,22 @@ impl Cluster {
         ]
     }
 
+    /// The job of a generation a second time, as a broker that lost a confirmation makes it.
+    async fn publish_again(&self, uuid: &str, query: &str) {
+        let address = Address::new("127.0.0.1", self.rabbitmq().port(), "guest", "guest");
+        let model = ModelName::new("simulated").unwrap();
+        let config = rabbitmq::Config {
+            queue: self.queue.parse().unwrap(),
+            ..rabbitmq::Config::new(address, model.clone())
+        };
+        let request = GenerateRequest { model, prompt: Prompt::new(query).unwrap() };
+        let expires_at = SystemClock.now().after(Duration::from_secs(60));
+        let job = Job { id: uuid.parse().unwrap(), request, expires_at };
+        let queue = rabbitmq::RabbitMq::new(config);
+        queue.enqueue(&job).await.unwrap();
+        queue.close().await;
+    }
+
     async fn api(&self) -> App {
         App::role("api", &[], &self.env("")).await
     }
@@ -93,6 +115,45 @@ async fn kill_9_of_the_worker_hands_the_answer_to_the_other_one() {
     assert_eq!(reader.text, undisturbed("a story", 200).await);
     let regions: Vec<_> = reader.attempts().iter().map(|started| started["region"].clone()).collect();
     assert_eq!(regions, ["EAST-1", "WEST-1"]);
+}
+
+#[tokio::test]
+async fn a_frozen_worker_is_replaced_and_stops_when_it_wakes_up() {
+    let cluster = Cluster::start().await;
+    let (api, east) = join!(cluster.api(), cluster.worker("EAST-1"));
+    let mut reader = Reader::asking(&api, "a story", 30).await;
+    let west = cluster.worker("WEST-1").await;
+    east.signal(Signal::SIGSTOP);
+    assert_eq!(reader.read_to_the_end(&api).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+    let regions: Vec<_> = reader.attempts().iter().map(|started| started["region"].clone()).collect();
+    assert_eq!(regions, ["EAST-1", "WEST-1"]);
+    east.signal(Signal::SIGCONT);
+    timeout(PATIENCE, async {
+        while !east.output().contains("another worker took over")
+            && !east.output().contains("could not settle")
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("it notices, and stops its model");
+    // Both are whole: they answer the next prompts.
+    let mut next = Reader::new("another story");
+    assert_eq!(next.read_to_the_end(&api).await, "done");
+    assert_eq!(next.text, undisturbed("another story", 200).await);
+    drop(west);
+}
+
+#[tokio::test]
+async fn a_prompt_queued_twice_does_not_depose_the_worker_that_runs_it() {
+    let cluster = Cluster::start().await;
+    let (api, _east, _west) = join!(cluster.api(), cluster.worker("EAST-1"), cluster.worker("WEST-1"));
+    let mut reader = Reader::asking(&api, "a story", 20).await;
+    cluster.publish_again(&reader.id.to_string(), "a story").await;
+    assert_eq!(reader.read_to_the_end(&api).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+    assert_eq!(reader.attempts().len(), 1);
 }
 
 #[tokio::test]
