@@ -1,24 +1,11 @@
-//! The surface: which path and method is answered by what, and what all answers share.
+//! What the handlers of all front ends share.
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    http::{Method, header},
-    routing::{get, post},
-};
 use tokenwire_core::Generations;
 use tokio_util::sync::CancellationToken;
-use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
-use crate::{
-    ask,
-    config::{Config, Cors},
-    error::Error,
-    health,
-    limits::Limits,
-    paths, ui,
-};
+use crate::{config::Config, limits::Limits};
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -28,41 +15,4 @@ pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     /// Fires when streams are to be cut, so that their readers go elsewhere.
     pub(crate) drain: CancellationToken,
-}
-
-/// The front ends as a service, for [`crate::serve`] and for tests that need no socket. `drain` aborts every stream and
-/// turns `/ready` to 503.
-pub fn router(generations: Generations, config: &Config, drain: CancellationToken) -> Router {
-    let app = App { generations, limits: Limits::new(config), config: Arc::new(config.clone()), drain };
-    let routes = Router::new()
-        .route(paths::ASK, post(ask::submit))
-        .route(paths::GENERATION, get(ask::follow).delete(ask::cancel))
-        .route(paths::HEALTH, get(health::health))
-        .route(paths::READY, get(health::ready))
-        .merge(ui::routes())
-        .fallback(async || Error::NoSuchPath)
-        .method_not_allowed_fallback(async || Error::WrongMethod)
-        .with_state(app);
-    match allowed_origins(&config.cors) {
-        Some(origins) => routes.layer(cors_layer(origins)),
-        None => routes,
-    }
-}
-
-fn allowed_origins(cors: &Cors) -> Option<AllowOrigin> {
-    match cors {
-        Cors::Any => Some(cors::Any.into()),
-        Cors::Origins(origins) => Some(AllowOrigin::list(origins.iter().cloned())),
-        Cors::Off => None,
-    }
-}
-
-/// What a page of another origin needs: to send JSON and a cursor, and to read where its generation lives and when to
-/// come back. No credentials: there are none here.
-fn cors_layer(origins: AllowOrigin) -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::HeaderName::from_static("last-event-id")])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER])
 }

@@ -10,7 +10,7 @@
 //! environment variable or a flag: the caller owns the socket, the configuration and the tokens that stop it.
 //!
 //! ```text
-//! server ── hyper ── app (routes, CORS) ── ask ── limits ── Generations ── sse::body ── frames
+//! server ── hyper ── routes (CORS) ── ask ── limits ── Generations ── sse::body ── frames
 //!                                        └ health, ui
 //! ```
 
@@ -21,10 +21,11 @@ mod error;
 mod health;
 mod limits;
 mod paths;
+mod routes;
 mod server;
 mod sse;
 mod ui;
 
-pub use app::router;
 pub use config::{Config, Cors};
+pub use routes::router;
 pub use server::serve;

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use self::patient::Patient;
-use crate::{app::router, config::Config};
+use crate::{config::Config, routes::router};
 
 /// How long to leave the listener alone when the process is out of something, most likely file descriptors: others have
 /// to give theirs back first.

@@ -9,6 +9,7 @@
 
 mod config;
 mod consume;
+mod fault;
 mod link;
 mod publish;
 mod topology;
@@ -25,7 +26,8 @@ use tokio_util::{
 
 pub use config::{Address, Config, InvalidAddress, InvalidQueueName, QueueName};
 use consume::{Source, Subscription};
-use link::{Broker, Fault};
+use fault::Fault;
+use link::Broker;
 use publish::Publisher;
 use topology::Topology;
 

@@ -28,7 +28,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Broker, Fault, Link, Session, State};
+use super::{
+    fault::Fault,
+    link::{Broker, Link, Session, State},
+};
 use crate::message;
 
 /// How many callers may leave a place for a job while the broker is away; the next one waits to leave its own.

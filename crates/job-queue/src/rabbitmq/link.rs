@@ -12,7 +12,7 @@
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
+use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokenwire_core::retry::Backoff;
 use tokio::{
     sync::watch,
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{config::Address, topology::Topology};
+use super::{config::Address, fault::Fault, topology::Topology};
 
 /// Either side notices a silent connection after two to three of these, in seconds: a worker whose host is gone or that is
 /// frozen loses its jobs to another one within 12 s.
@@ -43,32 +43,6 @@ const STABLE: Duration = Duration::from_secs(10);
 
 /// How long a polite goodbye may take. A broker that is gone notices without it.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Why a link is not usable, in words for people: nothing is decided by it.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Fault(Arc<str>);
-
-impl Fault {
-    pub(super) fn new(reason: impl Into<Arc<str>>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl From<lapin::Error> for Fault {
-    fn from(error: lapin::Error) -> Self {
-        Self::new(words(&error))
-    }
-}
-
-/// What lapin means, without its own classification in front.
-pub(super) fn words(error: &lapin::Error) -> String {
-    match error.kind() {
-        ErrorKind::IOError(error) => error.to_string(),
-        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
-        _ => error.to_string(),
-    }
-}
 
 /// How a link stands.
 #[derive(Clone, Debug)]

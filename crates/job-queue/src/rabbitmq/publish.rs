@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Broker, Fault, Link, Session, State};
+use super::{
+    fault::Fault,
+    link::{Broker, Link, Session, State},
+};
 use crate::message;
 
 /// Jobs that wait for the publishing task, and jobs that wait for their confirmation: each some milliseconds' worth of a

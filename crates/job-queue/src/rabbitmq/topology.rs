@@ -17,7 +17,7 @@ use lapin::{
 
 use super::{
     config::{Config, QueueName},
-    link::{Fault, words},
+    fault::{Fault, words},
 };
 
 /// Undecodable messages are kept for people to look at. This many show what is wrong with a producer; a producer that

@@ -1,0 +1,31 @@
+//! What is wrong with the broker, in words for people.
+
+use std::sync::Arc;
+
+use lapin::ErrorKind;
+
+/// Why a link is not usable, in words for people: nothing is decided by it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Fault(Arc<str>);
+
+impl Fault {
+    pub(super) fn new(reason: impl Into<Arc<str>>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl From<lapin::Error> for Fault {
+    fn from(error: lapin::Error) -> Self {
+        Self::new(words(&error))
+    }
+}
+
+/// What lapin means, without its own classification in front.
+pub(super) fn words(error: &lapin::Error) -> String {
+    match error.kind() {
+        ErrorKind::IOError(error) => error.to_string(),
+        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        _ => error.to_string(),
+    }
+}
