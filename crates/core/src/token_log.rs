@@ -209,14 +209,17 @@ pub struct Prefix {
     pub tokens: Vec<TokenId>,
     /// When the first attempt began; `None` before it.
     pub started_at: Option<Timestamp>,
+    /// The region of the last attempt that began, where it had one.
+    pub last_region: Option<String>,
 }
 
 impl Prefix {
     /// Folds one more entry in. Every adapter builds its prefix with this, so that they agree.
     pub fn push(&mut self, entry: &Entry) {
         match &entry.event {
-            Event::Started { text, .. } => {
+            Event::Started { text, region, .. } => {
                 self.started_at.get_or_insert(entry.at);
+                self.last_region.clone_from(region);
                 if *text == TextSoFar::Superseded {
                     self.text.clear();
                     self.tokens.clear();

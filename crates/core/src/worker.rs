@@ -248,7 +248,18 @@ impl Worker {
             }
         };
         let started = Event::Started { attempt, text, region: self.config.region.clone() };
-        tracing::info!(%attempt, model = %job.request.model, kept_bytes = so_far.text.len(), "generation started");
+        if started_at.is_none() {
+            tracing::info!(%attempt, model = %job.request.model, "generation started");
+        } else {
+            // Whoever had it before was killed, has failed, gave it back, or has not been heard of for a while.
+            tracing::info!(
+                %attempt,
+                model = %job.request.model,
+                from_region = writer.so_far().last_region,
+                kept_bytes = so_far.text.len(),
+                "taking a generation over"
+            );
+        }
         let bounds = Bounds {
             pending_bytes: self.config.pending_bytes,
             deadline: Instant::now() + left,

@@ -1,10 +1,16 @@
 //! What a worker makes of jobs.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use job_queue::memory::MemoryQueue;
 
 use tokenwire_core::{
-    Attempt, CancelCause, Event, Failure, FinishReason, Generations, Job, TextSoFar, Usage,
-    model::Continuation, token_log::OnDisconnect, worker::Config,
+    Attempt, CancelCause, Event, Failure, FinishReason, Generations, Job, JobQueue, Lease, QueueError,
+    TextSoFar, Usage, model::Continuation, token_log::OnDisconnect, worker::Config,
 };
 use tokio::time::{Instant, sleep};
 
@@ -266,8 +272,8 @@ async fn a_model_that_falls_silent_is_asked_again_and_in_the_end_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_model_that_was_held_back_did_not_fall_silent() {
     let plain = House::new();
-    let log = Outage::new(std::sync::Arc::clone(&plain.log));
-    let mut house = House::with_log(std::sync::Arc::new(log.clone()), std::sync::Arc::clone(&plain.clock));
+    let log = Outage::new(Arc::clone(&plain.log));
+    let mut house = House::with_log(Arc::new(log.clone()), Arc::clone(&plain.clock));
     let script = Script::new([vec![Step::Say("a"), Step::Wait(SECOND), Step::Say("b"), Step::Finish]]);
     let config = Config { stall_time: 5 * SECOND, pending_bytes: 1, run_time: RUN_TIME, ..Config::default() };
     house.worker_with(script.clone(), config);
@@ -278,6 +284,42 @@ async fn a_model_that_was_held_back_did_not_fall_silent() {
     log.up();
     assert_eq!(text(events(&house.follow(id).await)), "ab");
     assert_eq!(script.asked(), 1);
+}
+
+/// A queue that has given up on whatever it is given.
+#[derive(Debug, Default)]
+struct GivenUp(MemoryQueue);
+
+#[async_trait]
+impl JobQueue for GivenUp {
+    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
+        self.0.enqueue(job).await
+    }
+
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        self.0.lease().await
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_the_queue_gave_up_on_fails_its_generation() {
+    let plain = House::new();
+    let queue = Arc::new(GivenUp::default());
+    let mut house = House::with(Arc::clone(&plain.log), queue, Arc::clone(&plain.clock));
+    let script = Script::new([vec![Step::Finish]]);
+    house.worker(script.clone());
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    assert!(matches!(&entries[0].event, Event::Failed { failure: Failure::Exhausted { .. } }));
+    assert_eq!(script.asked(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,8 +337,8 @@ async fn a_job_without_a_stream_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_the_log_holds_the_answer_back_and_loses_nothing() {
     let plain = House::new();
-    let log = Outage::new(std::sync::Arc::clone(&plain.log));
-    let mut house = House::with_log(std::sync::Arc::new(log.clone()), std::sync::Arc::clone(&plain.clock));
+    let log = Outage::new(Arc::clone(&plain.log));
+    let mut house = House::with_log(Arc::new(log.clone()), Arc::clone(&plain.clock));
     let mut steps = vec![Step::Say("begin")];
     steps.extend((0..300).flat_map(|_| [Step::Wait(SECOND / 10), Step::Say("+")]));
     steps.push(Step::Finish);
@@ -321,8 +363,8 @@ async fn an_outage_of_the_log_holds_the_answer_back_and_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_model_is_held_back_while_too_much_waits_for_the_log() {
     let plain = House::new();
-    let log = Outage::new(std::sync::Arc::clone(&plain.log));
-    let mut house = House::with_log(std::sync::Arc::new(log.clone()), std::sync::Arc::clone(&plain.clock));
+    let log = Outage::new(Arc::clone(&plain.log));
+    let mut house = House::with_log(Arc::new(log.clone()), Arc::clone(&plain.clock));
     let mut steps = vec![Step::Say("begin"), Step::Wait(SECOND)];
     steps.extend(std::iter::repeat_n(Step::Say("0123456789"), 10_000));
     steps.push(Step::Finish);

@@ -60,7 +60,7 @@ impl Fixture {
             match stream.next().await.expect("an answer ends with its finish").unwrap() {
                 Output::Text { text, tokens } => {
                     assert!(!text.is_empty(), "a piece of text is never empty");
-                    let piece = Prefix { text, tokens, started_at: None };
+                    let piece = Prefix { text, tokens, ..Prefix::default() };
                     pieces.push(piece);
                 }
                 Output::Finished { reason, usage } => {

@@ -179,6 +179,33 @@ async fn stop_reaches_the_worker_through_any_replica() {
 }
 
 #[tokio::test]
+async fn a_reader_at_any_replica_keeps_a_generation_alive_and_none_stops_it() {
+    let cluster = Cluster::start().await;
+    let mut env = cluster.env("");
+    env.push(("TOKENWIRE_DISCONNECT_GRACE", "0s".into()));
+    let endless = ["--simulated-words", "1000000", "--simulated-delay", "5ms"];
+    let (one, other, worker) = join!(
+        App::role("api", &[], &env),
+        App::role("api", &[], &env),
+        App::role("worker", &endless, &cluster.env("EAST-1")),
+    );
+    let mut reader = Reader::asking(&one, "for ever", 5).await;
+    let mut elsewhere = reader.another();
+    // Longer than an audience is remembered: 7 s at the model's pace.
+    elsewhere.read_pieces(&other, 1400).await;
+    assert!(!worker.output().contains("cancelled"));
+    timeout(PATIENCE, async {
+        while !worker.output().contains("cancelled") {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("a generation that nobody reads is stopped");
+    assert_eq!(reader.read_to_the_end(&other).await, "cancelled");
+    assert_eq!(reader.ending().unwrap().1["cause"], "abandoned");
+}
+
+#[tokio::test]
 async fn a_restart_of_redis_in_mid_answer_leaves_no_reader_hanging() {
     let cluster = Cluster::start().await;
     let (api, _worker) = join!(cluster.api(), cluster.worker("EAST-1"));
