@@ -184,10 +184,11 @@ async fn a_reader_at_any_replica_keeps_a_generation_alive_and_none_stops_it() {
     let mut env = cluster.env("");
     env.push(("TOKENWIRE_DISCONNECT_GRACE", "0s".into()));
     let endless = ["--simulated-words", "1000000", "--simulated-delay", "5ms"];
+    let east = cluster.env("EAST-1");
     let (one, other, worker) = join!(
         App::role("api", &[], &env),
         App::role("api", &[], &env),
-        App::role("worker", &endless, &cluster.env("EAST-1")),
+        App::role("worker", &endless, &east),
     );
     let mut reader = Reader::asking(&one, "for ever", 5).await;
     let mut elsewhere = reader.another();
