@@ -122,7 +122,10 @@ impl Follower {
                     };
                 }
                 // Both futures may be dropped: a hint that is lost with one is made up for by the recheck.
+                // The recheck first: hints that are always ready must not keep the audience from being attended.
                 State::Wait => tokio::select! {
+                    biased;
+                    _ = self.recheck.tick() => self.recheck().await?,
                     hint = self.tail.next() => match hint {
                         Hint::Look => self.state = State::Look,
                         Hint::Appended(entries) => match entries.first() {
@@ -133,7 +136,6 @@ impl Follower {
                             _ => self.state = State::Look,
                         },
                     },
-                    _ = self.recheck.tick() => self.recheck().await?,
                 },
             }
         }

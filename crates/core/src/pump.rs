@@ -93,6 +93,7 @@ pub async fn pump(
                 return Ok(ending);
             }
             tokio::select! {
+                biased;
                 () = tap.step() => {}
                 // An empty append asks for fence and audience.
                 _ = check.tick() => {

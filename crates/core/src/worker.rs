@@ -147,6 +147,7 @@ impl Worker {
     async fn bury_dead_letters(&self, soft: &CancellationToken) {
         loop {
             let lease = tokio::select! {
+                biased;
                 () = soft.cancelled() => return,
                 lease = patiently("look for dead letters", || self.queue.dead_letter()) => lease,
             };
