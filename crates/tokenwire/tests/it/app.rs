@@ -14,6 +14,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct App {
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// How large a file may grow.
+    disk: Option<u64>,
     port: Option<u16>,
     running: Option<Guarded>,
     dir: PathBuf,
@@ -27,6 +29,14 @@ pub(crate) fn tokenwire(env: &[(String, String)], args: &[String]) -> Command {
     command.args(env.iter().map(|(name, value)| format!("{name}={value}")));
     command.arg(env!("CARGO_BIN_EXE_tokenwire")).args(args);
     command
+}
+
+/// The same command, with a limit on the size of its files. What would exceed it fails with an error instead of a signal.
+fn limited(bytes: u64, command: &Command) -> Command {
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--fsize={bytes}:unlimited")).args(["sh", "-c", r#"trap '' XFSZ; exec "$@""#, "sh"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited
 }
 
 /// An HTTP client with no connections yet.
@@ -45,6 +55,23 @@ impl App {
         Self::start(all, Vec::new(), Some(port)).await
     }
 
+    /// As [`Self::serve`], on a disk that is full once a file of the journal has this many bytes.
+    pub(crate) async fn serve_on_a_small_disk(bytes: u64, args: &[&str]) -> Self {
+        let mut app = Self::serve(args).await;
+        app.kill();
+        app.disk = Some(bytes);
+        app.start_again().await;
+        app
+    }
+
+    /// Makes room on the disk of [`Self::serve_on_a_small_disk`].
+    pub(crate) fn make_room(&mut self) {
+        self.disk = None;
+        let pid = self.running.as_ref().expect("it runs").pid().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
+        assert!(status.success());
+    }
+
     /// `tokenwire api` or `tokenwire worker` with these settings in its environment.
     pub(crate) async fn role(role: &str, args: &[&str], env: &[(&str, String)]) -> Self {
         let port = (role == "api").then(free_port);
@@ -60,7 +87,7 @@ impl App {
     async fn start(args: Vec<String>, env: Vec<(String, String)>, port: Option<u16>) -> Self {
         let owned = tempfile::tempdir().unwrap();
         let dir = owned.path().to_owned();
-        let mut app = Self { args, env, port, running: None, dir, _owned: Some(owned) };
+        let mut app = Self { args, env, disk: None, port, running: None, dir, _owned: Some(owned) };
         app.start_again().await;
         app
     }
@@ -69,6 +96,9 @@ impl App {
     pub(crate) async fn start_again(&mut self) {
         assert!(self.running.is_none(), "kill it first");
         let mut command = tokenwire(&self.env, &self.args);
+        if let Some(bytes) = self.disk {
+            command = limited(bytes, &command);
+        }
         command.current_dir(&self.dir);
         self.running = Some(Guarded::spawn(&command, &self.dir));
         if self.port.is_some() {

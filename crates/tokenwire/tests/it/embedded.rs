@@ -185,6 +185,36 @@ async fn a_prompt_that_waits_too_long_expires() {
 }
 
 #[tokio::test]
+async fn a_full_disk_refuses_prompts_holds_running_answers_and_loses_nothing() {
+    let mut app =
+        App::serve_on_a_small_disk(64 * 1024, &["--simulated-words", "1000", "--simulated-delay", "2ms"])
+            .await;
+    let mut reader = Reader::asking(&app, "a long story", 20).await;
+    timeout(PATIENCE, async {
+        while !app.output().contains("could not write to the journal") {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the disk is full at some time");
+    let refused = http().post(app.url("/ask")).json(&json!({ "query": "another" })).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    let ready = http().get(app.url("/ready")).send().await.unwrap();
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(ready.text().await.unwrap().contains("no space"), "it says why");
+    app.make_room();
+    assert_eq!(reader.read_to_the_end(&app).await, "done");
+    assert_eq!(reader.text, undisturbed("a long story", 1000).await);
+    assert_eq!(reader.attempts().len(), 1);
+    app.kill();
+    app.start_again().await;
+    let mut late = reader.another();
+    late.read_to_the_end(&app).await;
+    assert_eq!(late.text, reader.text);
+}
+
+#[tokio::test]
 async fn an_id_names_one_request() {
     let app = App::serve(&["--simulated-delay", "1ms"]).await;
     let mut reader = Reader::new("Hello");
