@@ -13,6 +13,8 @@ pub(super) struct Keys {
     pub(super) entries: String,
     /// String with a time to live: somebody reads.
     pub(super) audience: String,
+    /// String with a time to live: when the stream was created that was removed here after an attempt had opened it.
+    pub(super) removed: String,
     /// Channel: every batch, as it is stored.
     pub(super) appended: String,
     /// Channel: an empty message when the writer should look whether to stop.
@@ -26,8 +28,13 @@ impl Keys {
             meta: format!("{family}:meta"),
             entries: format!("{family}:entries"),
             audience: format!("{family}:audience"),
+            removed: format!("{family}:removed"),
             stop: format!("{family}:stop"),
             appended: family,
         }
+    }
+    /// Stream with a short time to live: the batches that the writer with this token brings back.
+    pub(super) fn restoring(&self, writer: &str) -> String {
+        format!("{}:restoring:{writer}", self.appended)
     }
 }

@@ -5,7 +5,8 @@
 //! Every key has a time to live, from the first command on.
 //!
 //! An append is as durable as the server makes it: `appendfsync always` keeps what was answered over a loss of power,
-//! `everysec` may lose the last second, and then the writer is told that the server lost data, instead of leaving a gap (I1).
+//! `everysec` may lose the last second, and a server without files loses everything. A writer that lives notices at its next
+//! append or check and writes the stream again (`restore.rs`), so that there is never a gap (I1).
 //!
 //! Not here: a bound on the length of a stream (the model's own limit is one), and redirections of a Redis Cluster: the keys
 //! are laid out for it, the client speaks to one server or to a proxy in front of many.
@@ -14,6 +15,7 @@ mod connection;
 mod keys;
 mod outage;
 mod page;
+mod restore;
 mod scripts;
 mod subscriptions;
 mod writer;
@@ -201,7 +203,7 @@ impl TokenLog for Redis {
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
         let keys = self.shared.keys(id);
         let mut script = self.shared.scripts.remove.prepare_invoke();
-        script.key(&keys.meta).key(&keys.entries).key(&keys.audience);
+        script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed);
         self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
     }
 

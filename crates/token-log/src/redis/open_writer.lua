@@ -1,11 +1,14 @@
 #!lua
 -- Opens the write side as the next attempt. From here on every earlier writer is fenced.
 -- KEYS: meta, audience
--- Answers: attempt, token of the writer, tail, reason to stop ('' for none)
+-- Answers: attempt, token of the writer, tail, reason to stop ('' for none), and what is fixed about the stream, for a
+--          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace ('' for none)
 local meta, audience = KEYS[1], KEYS[2]
 
 local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace')
 local version, sealed, tail, cancelled, grace = unpack(state)
+local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by')
+local fingerprint, created_at, start_by, end_by = unpack(fixed)
 if not version then
   return redis.error_reply('NOTFOUND no such stream')
 end
@@ -28,4 +31,4 @@ if cancelled then
 elseif grace and redis.call('EXISTS', audience) == 0 then
   stop = 'abandoned'
 end
-return { attempt, writer, tonumber(tail), stop }
+return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '' }

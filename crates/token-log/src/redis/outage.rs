@@ -24,6 +24,8 @@ pub(super) enum Outage {
         #[source]
         source: RedisError,
     },
+    #[error("redis has lost a stream again as soon as it was put back")]
+    LostAgain(#[source] Box<Self>),
     #[error("the connection to redis was lost while subscribing")]
     SubscriptionLost,
 }
@@ -35,6 +37,11 @@ impl Outage {
             Self::Command { source, .. } => source.code(),
             _ => None,
         }
+    }
+
+    /// Whether the server has forgotten what it had answered.
+    pub(super) fn is_loss(&self) -> bool {
+        matches!(self.code(), Some("NOTFOUND" | "LOST"))
     }
 
     /// What a caller of the port hears.

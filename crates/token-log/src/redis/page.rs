@@ -14,8 +14,8 @@ use crate::record::{Batch, DecodeError};
 /// The format of streams that this version reads and writes: the field `v` of their meta.
 const FORMAT: u32 = 1;
 
-/// How many entries of earlier attempts are read at once: a few round trips for a long answer.
-const PREFIX_PAGE: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+/// How many batches of earlier attempts are read at once: a few round trips for a long answer.
+const PREFIX_PAGE: usize = 512;
 
 /// `v`, `attempt`, `tail`, `sealed`, `created_at`, `start_by`, `end_by`, `heard`.
 type Meta =
@@ -26,6 +26,14 @@ type Time = (u64, u64);
 
 /// Batches as they are stored: their id, and the one field.
 type Batches = Vec<(String, (String, Vec<u8>))>;
+
+/// One batch as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    /// Its last entry, under whose seq it lies.
+    pub(super) last: Seq,
+    pub(super) record: Vec<u8>,
+}
 
 #[derive(Debug, thiserror::Error)]
 enum Damage {
@@ -74,22 +82,37 @@ pub(super) async fn read(
     Ok(Page { entries, tail, phase })
 }
 
-/// What the stream holds up to its tail, for a writer that has just become its only one.
+/// What the stream holds up to its tail, for a writer that has just become its only one: what it says, and as it is stored.
 pub(super) async fn prefix(
     link: &Link,
     keys: &Keys,
     id: GenerationId,
     tail: Seq,
-) -> Result<Prefix, LogError> {
+) -> Result<(Prefix, Vec<Stored>), LogError> {
     let mut prefix = Prefix::default();
+    let mut stored = Vec::new();
     let mut cursor = Seq::START;
     while cursor < tail {
-        let page = read(link, keys, id, cursor, PREFIX_PAGE).await?;
-        page.entries.iter().for_each(|entry| prefix.push(entry));
-        // Never empty before the tail: `read` refuses gaps.
-        cursor = page.entries.last().map_or(tail, |entry| entry.seq);
+        let mut ask = Pipeline::new();
+        // A batch lies where its last entry does: none reaches over the tail.
+        ask.cmd("XRANGE").arg(&keys.entries).arg(cursor.next().get()).arg(tail.get());
+        ask.arg("COUNT").arg(PREFIX_PAGE);
+        let (page,): (Batches,) = link.pipeline(&ask).await.map_err(|outage| outage.about(id))?;
+        if page.is_empty() {
+            return Err(LogError::unavailable(Damage::Missing(cursor.next())));
+        }
+        for (_, (_, record)) in page {
+            for entry in Batch::decode(&record).map_err(LogError::unavailable)?.into_entries() {
+                if entry.seq != cursor.next() {
+                    return Err(LogError::unavailable(Damage::Missing(cursor.next())));
+                }
+                cursor = entry.seq;
+                prefix.push(&entry);
+            }
+            stored.push(Stored { last: cursor, record });
+        }
     }
-    Ok(prefix)
+    Ok((prefix, stored))
 }
 
 fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<(Seq, Phase)>, Damage> {

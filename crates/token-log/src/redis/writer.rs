@@ -10,7 +10,14 @@ use tokenwire_core::{
 };
 use tokio::task::JoinSet;
 
-use super::{Shared, keys::Keys, millis, outage::Outage, page};
+use super::{
+    Shared,
+    keys::Keys,
+    millis,
+    outage::Outage,
+    page::{self, Stored},
+    restore::{Fixed, Memory, Owner},
+};
 use crate::record::Batch;
 
 #[derive(Debug)]
@@ -22,25 +29,39 @@ pub(super) struct Writer {
     /// What the server knows this writer by.
     token: String,
     so_far: Prefix,
-    tail: Seq,
+    /// What is in the stream, should the server forget it.
+    memory: Memory,
+    /// The batch that was sent last, until its fate is known: readers may have it.
+    unsettled: Option<Unsettled>,
     sealed: bool,
     cancellation: Cancellation,
     /// Looks out for a stop between two appends; ends with the writer.
     _lookout: JoinSet<()>,
 }
 
+/// A batch on its way.
+#[derive(Debug)]
+struct Unsettled {
+    stored: Stored,
+    events: Vec<Event>,
+}
+
+/// What `open_writer.lua` answers.
+type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String);
+
 impl Writer {
     pub(super) async fn open(shared: Arc<Shared>, id: GenerationId) -> Result<Self, LogError> {
         let keys = shared.keys(id);
         let script = &shared.scripts.open_writer;
-        let (attempt, token, tail, stop): (u32, String, u64, String) = shared
+        let opened: Opened = shared
             .link
             .script(script.key(&keys.meta).key(&keys.audience))
             .await
             .map_err(|outage| outage.about(id))?;
-        let tail = Seq::new(tail);
+        let (attempt, token, tail, stop, fingerprint, created_at, start_by, end_by, grace) = opened;
         // Earlier writers are fenced: nothing can be added to this any more.
-        let so_far = page::prefix(&shared.link, &keys, id, tail).await?;
+        let (so_far, batches) = page::prefix(&shared.link, &keys, id, Seq::new(tail)).await?;
+        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace };
         let cancellation = Cancellation::default();
         obey(&stop, &cancellation);
         let mut lookout = JoinSet::new();
@@ -52,22 +73,51 @@ impl Writer {
             attempt: Attempt::new(attempt),
             token,
             so_far,
-            tail,
+            memory: Memory { fixed, batches },
+            unsettled: None,
             sealed: false,
             cancellation,
             _lookout: lookout,
         })
     }
 
-    /// Appends `events` right after what this writer knows of, and seals when the stream is to be kept for a time from now.
-    /// Answers the tail of the stream.
-    async fn write(&self, events: &[Event], keep: Option<Duration>) -> Result<Seq, Outage> {
-        let first = self.tail.next();
-        let last = self.tail.plus(events.len());
-        let batch = match events {
-            [] => Vec::new(),
-            events => Batch { first, at: self.shared.clock.now(), events: events.to_vec() }.encode(),
-        };
+    /// A batch right after what is in the stream.
+    fn batch(&self, events: &[Event]) -> Stored {
+        let first = self.memory.tail().next();
+        let batch = Batch { first, at: self.shared.clock.now(), events: events.to_vec() };
+        Stored { last: self.memory.tail().plus(events.len()), record: batch.encode() }
+    }
+
+    /// Sends the batch of unknown fate, for the first time or again: it is in the stream once. Remembered if this is dropped.
+    async fn settle(&mut self) -> Result<Seq, Outage> {
+        let tail = self.write(self.unsettled.as_ref().map(|unsettled| &unsettled.stored), None).await?;
+        if let Some(Unsettled { stored, .. }) = self.unsettled.take() {
+            self.memory.batches.push(stored);
+        }
+        Ok(tail)
+    }
+
+    /// Appends a batch, or only asks, and seals when the stream is to be kept for a time from now. When the server has lost
+    /// the stream it is written again first. Answers the tail.
+    async fn write(&self, batch: Option<&Stored>, keep: Option<Duration>) -> Result<Seq, Outage> {
+        match self.send(batch, keep).await {
+            Err(lost) if lost.is_loss() => {
+                tracing::warn!(
+                    generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.tail(),
+                    cause = &lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
+                );
+                self.restore().await?;
+                let again = self.send(batch, keep).await;
+                again.map_err(
+                    |outage| if outage.is_loss() { Outage::LostAgain(Box::new(outage)) } else { outage },
+                )
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn send(&self, batch: Option<&Stored>, keep: Option<Duration>) -> Result<Seq, Outage> {
+        let tail = self.memory.tail();
         let scripts = &self.shared.scripts;
         let mut script = if keep.is_some() { &scripts.seal } else { &scripts.append }.prepare_invoke();
         script
@@ -76,14 +126,27 @@ impl Writer {
             .key(&self.keys.audience)
             .arg(&self.token)
             .arg(self.attempt.get())
-            .arg(first.get())
-            .arg(last.get())
-            .arg(batch)
+            .arg(tail.next().get())
+            .arg(batch.map_or(tail, |batch| batch.last).get())
+            .arg(batch.map_or(&[][..], |batch| &batch.record))
             .arg(&self.keys.appended)
             .arg(keep.map_or(String::new(), |keep| millis(keep).to_string()));
         let (tail, stop): (u64, String) = self.shared.link.script(&script).await?;
         obey(&stop, &self.cancellation);
         Ok(Seq::new(tail))
+    }
+
+    async fn restore(&self) -> Result<(), Outage> {
+        let owner =
+            Owner { token: &self.token, attempt: self.attempt, told_to_stop: self.cancellation.cause() };
+        let unsettled = self.unsettled.as_ref().map(|unsettled| &unsettled.stored);
+        self.memory.restore(&self.shared, &self.keys, owner, unsettled).await?;
+        tracing::info!(generation.id = %self.id, attempt = %self.attempt, "the stream is in redis again");
+        Ok(())
+    }
+
+    fn error(&self, outage: Outage) -> LogError {
+        outage.about(self.id)
     }
 }
 
@@ -106,12 +169,17 @@ impl LogWriter for Writer {
         if self.sealed {
             return Err(LogError::Sealed);
         }
-        let tail = self.write(batch, None).await.map_err(|outage| outage.about(self.id))?;
-        // Asking moves nothing: a batch of unknown outcome is repeated from where it began.
-        if !batch.is_empty() {
-            self.tail = tail;
+        if batch.is_empty() {
+            // Asking moves nothing: a batch of unknown fate is sent again when its writer says so.
+            return self.write(None, None).await.map_err(|outage| self.error(outage));
         }
-        Ok(tail)
+        if self.unsettled.as_ref().is_some_and(|unsettled| unsettled.events != batch) {
+            self.settle().await.map_err(|outage| self.error(outage))?;
+        }
+        if self.unsettled.is_none() {
+            self.unsettled = Some(Unsettled { stored: self.batch(batch), events: batch.to_vec() });
+        }
+        self.settle().await.map_err(|outage| self.error(outage))
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
@@ -120,16 +188,17 @@ impl LogWriter for Writer {
             return Err(LogError::Sealed);
         }
         loop {
-            match self.write(std::slice::from_ref(last), Some(self.shared.retention)).await {
+            let batch = self.batch(std::slice::from_ref(last));
+            match self.write(Some(&batch), Some(self.shared.retention)).await {
                 Ok(tail) => {
                     self.sealed = true;
                     return Ok(tail);
                 }
                 // An append that was dropped has arrived after all. There is one at most, so this happens once.
-                Err(outage) if outage.code() == Some("UNEXPECTED") => {
-                    self.tail = self.write(&[], None).await.map_err(|outage| outage.about(self.id))?;
+                Err(outage) if outage.code() == Some("UNEXPECTED") && self.unsettled.is_some() => {
+                    self.settle().await.map_err(|outage| self.error(outage))?;
                 }
-                Err(outage) => return Err(outage.about(self.id)),
+                Err(outage) => return Err(self.error(outage)),
             }
         }
     }

@@ -35,26 +35,6 @@ async fn an_old_writer_stays_fenced_when_the_server_issues_its_number_again() {
 }
 
 #[tokio::test]
-async fn a_writer_is_told_when_the_server_lost_what_it_had_taken() {
-    let (config, log) = shared().await;
-    let id = created(&log).await;
-    let mut writer = log.open_writer(id).await.unwrap();
-    writer.append(&[delta("one")]).await.unwrap();
-    writer.append(&[delta("two")]).await.unwrap();
-    let mut admin = admin(&config.url).await;
-    let family = format!("{}:{{{id}}}", config.prefix);
-    ask::<u32>(&mut admin, &format!("XDEL {family}:entries 2-0")).await;
-    ask::<u32>(&mut admin, &format!("HSET {family}:meta tail 1")).await;
-    let error = writer.append(&[delta("three")]).await.unwrap_err();
-    assert!(matches!(error, LogError::Unavailable(_)), "{error:?}");
-    assert!(explain(&error).contains("lost data"), "{}", explain(&error));
-    assert_eq!(texts(&log, id).await, ["one"], "a gap would be worse (I1)");
-
-    ask::<u32>(&mut admin, &format!("DEL {family}:meta {family}:entries")).await;
-    assert!(matches!(writer.append(&[delta("three")]).await, Err(LogError::NotFound(gone)) if gone == id));
-}
-
-#[tokio::test]
 async fn a_reader_is_told_when_the_server_evicted_entries() {
     let (config, log) = shared().await;
     let id = created(&log).await;

@@ -11,5 +11,6 @@ mod support;
 mod conformance;
 mod fences;
 mod keys;
+mod losses;
 mod outages;
 mod wake_ups;

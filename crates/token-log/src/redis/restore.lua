@@ -1,0 +1,62 @@
+#!lua
+-- Puts a stream back that the server has lost, wholly or from some entry on, as the writer that owned it remembers it. The
+-- batches have been staged under a key of their own before: this shows all of them at once, or nothing.
+-- KEYS: meta, entries, audience, removed, staged
+-- ARGV: token of the writer, attempt, tail, how many batches are staged, fingerprint, created_at, start_by, end_by,
+--       grace (ms, or '' when detached), cancelled ('1', or ''), keep (ms), how often a reader attends (ms),
+--       channel of the entries
+local meta, entries, audience, removed, staged = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local writer, attempt, tail, batches, fingerprint, created_at, start_by, end_by, grace, cancelled, keep, every, channel =
+  unpack(ARGV)
+
+if redis.call('GET', removed) == created_at then
+  return redis.error_reply('NOTFOUND the stream was removed')
+end
+local state = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'attempt', 'writer', 'sealed')
+local of, since, newest, owner, sealed = unpack(state)
+if of then
+  if of ~= fingerprint or since ~= created_at then
+    return redis.error_reply('NOTFOUND another stream has this id now')
+  end
+  if owner ~= writer and tonumber(newest) >= tonumber(attempt) then
+    return redis.error_reply('FENCED a newer attempt owns the stream')
+  end
+  if sealed then
+    return redis.error_reply('SEALED the stream is sealed')
+  end
+  -- Rolled back: what is left has to be the beginning of what the writer remembers. If somebody went on from it, the stream
+  -- is theirs, whatever the number of their attempt: readers have seen it.
+  local last = redis.call('XREVRANGE', entries, '+', '-', 'COUNT', 1)[1]
+  if last then
+    local same = redis.call('XRANGE', staged, last[1], last[1])[1]
+    if not same or same[2][2] ~= last[2][2] then
+      return redis.error_reply('FENCED another attempt went on with what the server had left')
+    end
+  end
+end
+if redis.call('XLEN', staged) ~= tonumber(batches) then
+  return redis.error_reply('UNSTAGED not all of the stream has arrived')
+end
+
+redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', created_at, 'start_by', start_by,
+  'end_by', end_by, 'attempt', attempt, 'writer', writer, 'tail', tail)
+redis.call('PEXPIRE', meta, keep)
+if tonumber(batches) > 0 then
+  redis.call('RENAME', staged, entries)
+  redis.call('PEXPIRE', entries, keep)
+else
+  redis.call('UNLINK', entries)
+end
+if cancelled ~= '' then
+  redis.call('HSET', meta, 'cancelled', 1)
+end
+if grace ~= '' then
+  -- Readers have as long to come back as when the stream was created.
+  redis.call('HSET', meta, 'grace', grace)
+  redis.call('SET', audience, 1, 'PX', tonumber(every) + tonumber(grace))
+end
+local time = redis.call('TIME')
+redis.call('HSET', meta, 'heard', time[1] * 1000 + math.floor(time[2] / 1000))
+-- Nothing is announced that readers could miss: it tells them to look.
+redis.call('PUBLISH', channel, '')
+return redis.status_reply('OK')
