@@ -25,6 +25,10 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 /// person's patience with a reader that could resume elsewhere.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a follower holds on after the log has lost the stream, or entries that were given out. A worker that lives
+/// notices at its next check, which takes half a second once it has reached the log again, and writes the stream anew.
+const LOSS_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long after a stream's own deadlines it counts as lost: more than the clocks of two machines differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
@@ -100,8 +104,9 @@ impl Follower {
     /// minute.
     ///
     /// # Errors
-    /// [`FollowError::NotFound`] when the stream has been forgotten, [`FollowError::Unavailable`] when patience has run
-    /// out. The reader may resume from its cursor, here or on another replica.
+    /// [`FollowError::Unavailable`] when patience has run out: the reader may resume from its cursor, here or on another
+    /// replica. [`FollowError::Lost`] when the log has no longer what was given out, and nobody has put it back for ten
+    /// seconds: nothing will follow.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, FollowError> {
         loop {
             match &mut self.state {
@@ -194,15 +199,29 @@ impl Follower {
 
     async fn read(&self) -> Result<Page, FollowError> {
         let began = Instant::now();
+        let mut missing_since = None;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             match self.log.read(self.id, self.cursor, PAGE).await {
-                Ok(page) => return Ok(page),
-                Err(LogError::Unavailable(_)) if began.elapsed() < PATIENCE => {
-                    tokio::time::sleep(backoff.advance()).await;
+                Ok(page) if self.cursor <= page.tail => return Ok(page),
+                Ok(_) | Err(LogError::NotFound(_)) => {
+                    let since: Instant = *missing_since.get_or_insert_with(|| {
+                        tracing::warn!(
+                            generation.id = %self.id, seq = %self.cursor,
+                            "the log has lost what a reader has seen; waiting for a worker to write it again"
+                        );
+                        backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+                        Instant::now()
+                    });
+                    if since.elapsed() >= LOSS_PATIENCE {
+                        return Err(FollowError::Lost(self.id));
+                    }
                 }
+                // Whatever the log lacks when it is back, its workers have to reach it first.
+                Err(LogError::Unavailable(_)) if began.elapsed() < PATIENCE => missing_since = None,
                 Err(error) => return Err(error.into()),
             }
+            tokio::time::sleep(backoff.advance()).await;
         }
     }
 }
@@ -236,6 +255,9 @@ pub enum FollowError {
         /// The last entry of the stream.
         tail: Seq,
     },
+    /// The log has lost the stream while it was read, and no worker has put it back. It is over.
+    #[error("the token log has lost generation {0}, and no worker has written it again")]
+    Lost(GenerationId),
     /// The log cannot be reached. Try again later.
     #[error("the token log is unavailable")]
     Unavailable(#[source] LogError),

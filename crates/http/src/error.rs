@@ -175,7 +175,7 @@ impl From<SubmitError> for Error {
 impl From<FollowError> for Error {
     fn from(error: FollowError) -> Self {
         match error {
-            FollowError::NotFound(_) => Self::NoGeneration(error.to_string()),
+            FollowError::NotFound(_) | FollowError::Lost(_) => Self::NoGeneration(error.to_string()),
             FollowError::BeyondTail { .. } => Self::Cursor(error.to_string()),
             FollowError::Unavailable(cause) => Self::Unavailable(cause.into()),
         }

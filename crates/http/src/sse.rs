@@ -19,4 +19,7 @@ pub(crate) trait Encoder: Send + 'static {
 
     /// What an entry becomes: any number of frames.
     fn encode(&mut self, entry: &Entry, frames: &mut Frames);
+
+    /// What a reader is told when the log has lost the stream, terminal entry and all: an end that is no entry.
+    fn lost(&mut self, frames: &mut Frames);
 }

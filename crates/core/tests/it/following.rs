@@ -1,14 +1,24 @@
 //! What a reader can rely on.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use testkit::clock::TokioClock;
+use token_log::memory::MemoryLog;
 use tokenwire_core::{Event, Failure, Seq, follow::FollowError};
 use tokio::time::{Instant, sleep};
 
 use super::{
     house::{House, QUEUE_TIME, RUN_TIME, events, text},
+    outage::Outage,
     script::{Script, Step},
 };
+
+/// A house whose log the test can take away.
+fn house_on_sand() -> (House, Outage) {
+    let clock = Arc::new(TokioClock::default());
+    let log = Outage::new(Arc::new(MemoryLog::new(clock.clone(), Duration::from_secs(3600))));
+    (House::with_log(Arc::new(log.clone()), clock), log)
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_may_resume_after_every_entry() {
@@ -81,4 +91,59 @@ async fn a_stream_whose_worker_and_job_are_gone_ends_with_lost() {
     assert_eq!(text(events(&entries)), "half");
     assert_eq!(entries.last().unwrap().event, Event::Failed { failure: Failure::Lost });
     assert!(asked.elapsed() < QUEUE_TIME + 3 * RUN_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_lost_and_written_again_costs_a_reader_nothing() {
+    let (mut house, log) = house_on_sand();
+    let steps = (0..100).flat_map(|_| [Step::Say("x"), Step::Wait(Duration::from_millis(100))]);
+    house.worker(Script::new([steps.chain([Step::Finish]).collect()]));
+    let id = house.ask().await;
+    let lose = async {
+        // Wholly; up to some entry that readers have seen; and on top of an outage.
+        for (wait, lost_for, left) in [(2, 8, 0), (1, 8, 3), (0, 8, 0)] {
+            sleep(Duration::from_secs(wait)).await;
+            log.lose(left);
+            sleep(Duration::from_secs(lost_for)).await;
+            log.down();
+            sleep(Duration::from_secs(20)).await;
+            log.up();
+            sleep(Duration::from_secs(lost_for)).await;
+            log.find();
+        }
+    };
+    let (entries, ()) = futures::join!(house.follow(id), lose);
+    assert_eq!(text(events(&entries)), "x".repeat(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_stays_lost_ends_its_readers_and_never_hangs_them() {
+    for left in [0, 1] {
+        let (mut house, log) = house_on_sand();
+        house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
+        let id = house.ask().await;
+        let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
+        while follower.cursor() < Seq::new(2) {
+            follower.next().await.unwrap();
+        }
+        log.lose(left);
+        let lost_at = Instant::now();
+        let end = follower.next().await;
+        assert!(matches!(end, Err(FollowError::Lost(lost)) if lost == id), "{end:?}");
+        assert!(
+            lost_at.elapsed() >= Duration::from_secs(10),
+            "a worker that lives has time to write it again"
+        );
+        assert!(lost_at.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_comes_when_the_stream_is_lost_is_told_at_once() {
+    let (house, log) = house_on_sand();
+    let id = house.ask().await;
+    log.lose(0);
+    let asked = Instant::now();
+    assert!(matches!(house.generations.follow(id, Seq::START).await, Err(FollowError::NotFound(_))));
+    assert_eq!(asked.elapsed(), Duration::ZERO);
 }

@@ -1,10 +1,10 @@
-//! A log that is away when the test says so.
+//! A log that is away, or has lost its streams for its readers, when the test says so.
 
 use std::{
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -20,14 +20,27 @@ pub(crate) struct Outage {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     down: AtomicBool,
+    /// How many entries of every stream are left to be read.
+    left: AtomicU64,
 }
 
 impl Outage {
     pub(crate) fn new(log: Arc<dyn TokenLog>) -> Self {
-        Self { log, state: Arc::default() }
+        let state = State { down: AtomicBool::new(false), left: AtomicU64::new(u64::MAX) };
+        Self { log, state: Arc::new(state) }
+    }
+
+    /// From now on readers find this many entries of every stream; of none at all, they find no stream.
+    pub(crate) fn lose(&self, all_but: u64) {
+        self.state.left.store(all_but, Ordering::SeqCst);
+    }
+
+    /// Everything is there again.
+    pub(crate) fn find(&self) {
+        self.lose(u64::MAX);
     }
 
     pub(crate) fn down(&self) {
@@ -67,7 +80,14 @@ impl TokenLog for Outage {
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
         self.check()?;
-        self.log.read(id, after, limit).await
+        let mut page = self.log.read(id, after, limit).await?;
+        let left = Seq::new(self.state.left.load(Ordering::SeqCst));
+        if left == Seq::START {
+            return Err(LogError::NotFound(id));
+        }
+        page.entries.retain(|entry| entry.seq <= left);
+        page.tail = page.tail.min(left);
+        Ok(page)
     }
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {

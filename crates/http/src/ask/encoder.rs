@@ -9,7 +9,8 @@
 //! | the end | `event: done`, data `{"finish_reason", "usage": {"input_tokens", "output_tokens"}}` |
 //! | a failure | `event: expired`, `timeout`, `cancelled` or `error`, data `{"type", "message"}`, for `cancelled` also `"cause"` |
 //!
-//! Every frame that stems from an entry has its `id:`, so a reader may be cut after any of them.
+//! Every frame that stems from an entry has its `id:`, so a reader may be cut after any of them. One end stems from none:
+//! `event: error` without an id, when the log itself has lost the stream.
 
 use std::time::Duration;
 
@@ -85,6 +86,11 @@ impl Encoder for AskEncoder {
                 frames.named(name, id, &ended);
             }
         }
+    }
+
+    fn lost(&mut self, frames: &mut Frames) {
+        let message = "the server lost this answer before its end: ask again";
+        frames.named("error", None, &Ended { r#type: "lost", message, cause: None });
     }
 }
 

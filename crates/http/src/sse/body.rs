@@ -1,8 +1,9 @@
 //! The body of a streaming answer: pulled by the connection, one step at a time.
 //!
 //! It holds no more than one page of entries: when the reader does not read, nobody asks for the next step. It ends
-//! politely after the terminal entry and only then. Whatever else stops it (a drain, a log that is gone) ends it with
-//! an error, upon which the connection is dropped without the final chunk: the reader sees a cut and resumes.
+//! politely after the terminal entry, or once the reader was told that the log has lost the stream and there will be none.
+//! Whatever else stops it (a drain, a log that is away) ends it with an error, upon which the connection is dropped without
+//! the final chunk: the reader sees a cut and resumes.
 
 use std::{error::Error, time::Duration};
 
@@ -73,8 +74,15 @@ impl<E: Encoder> Reading<E> {
                     return Ok(true);
                 }
             };
-            let Some(entries) = entries.transpose().inspect_err(|error| self.report(error))? else {
-                return Ok(false);
+            let entries = match entries.transpose().inspect_err(|error| self.report(error)) {
+                Ok(Some(entries)) => entries,
+                Ok(None) => return Ok(false),
+                Err(FollowError::Lost(_)) => {
+                    // Resuming would find nothing: a cut would send the reader round and round. No entries follow.
+                    self.encoder.lost(frames);
+                    return Ok(true);
+                }
+                Err(error) => return Err(error.into()),
             };
             for entry in &entries {
                 self.encoder.encode(entry, frames);
@@ -85,7 +93,7 @@ impl<E: Encoder> Reading<E> {
     }
 
     fn report(&self, error: &FollowError) {
-        tracing::warn!(generation.id = %self.id, seq = %self.cursor, error = error as &dyn Error, "cut a reader off");
+        tracing::warn!(generation.id = %self.id, seq = %self.cursor, error = error as &dyn Error, "a reader cannot go on");
     }
 }
 
@@ -95,5 +103,5 @@ enum Cut {
     #[error("the server is draining")]
     Drained,
     #[error("the stream cannot be read here any more")]
-    Lost(#[from] FollowError),
+    Unreadable(#[from] FollowError),
 }

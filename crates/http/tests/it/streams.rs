@@ -52,14 +52,29 @@ async fn a_reader_who_comes_while_draining_is_cut_rather_than_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_forgotten_while_it_is_read_is_aborted() {
-    let stage = Stage::with(Config { heartbeat: Duration::from_secs(3600), ..Config::default() });
-    let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
-    let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
+async fn a_reader_whose_stream_is_lost_learns_of_an_end() {
+    let stage = Stage::new();
+    let id = stage.written(&[started(1, TextSoFar::Kept), delta("half")]).await;
+    let path = format!("/ask/{id}");
+    let mut body = stage.get(&path, &[]).await.into_body();
     piece(&mut body).await.unwrap().unwrap();
-    piece(&mut body).await.unwrap().unwrap();
+    assert!(piece(&mut body).await.unwrap().unwrap().ends_with("id: 2\ndata: half\n\n"));
     stage.log.remove(id).await.unwrap();
-    piece(&mut body).await.unwrap().unwrap_err();
+    let lost_at = Instant::now();
+    let end = loop {
+        let piece = piece(&mut body).await.unwrap().unwrap();
+        if piece != ":\n\n" {
+            break piece;
+        }
+    };
+    assert_eq!(
+        end,
+        "event: error\n\
+         data:{\"type\":\"lost\",\"message\":\"the server lost this answer before its end: ask again\"}\n\n"
+    );
+    assert!(piece(&mut body).await.is_none(), "a polite end: there is nothing to resume");
+    assert!(lost_at.elapsed() < Duration::from_secs(25), "within what a reader bears (I10)");
+    assert_eq!(stage.get(&path, &[]).await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test(start_paused = true)]
