@@ -198,6 +198,20 @@ pub enum Failure {
     Lost,
 }
 
+impl Failure {
+    /// One word for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Rejected { .. } => "rejected",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// Who told a generation to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     event::{Entry, Event, Failure, Seq},
     id::GenerationId,
+    metrics,
     retry::Backoff,
     token_log::{ATTEND_EVERY, Hint, LogError, Page, Phase, Tail, TokenLog},
 };
@@ -188,6 +189,7 @@ impl Follower {
             }
             Phase::Queued { .. } | Phase::Running { .. } => return Ok(()),
         };
+        metrics::buried(&lost);
         tracing::warn!(generation.id = %self.id, ?lost, "ending a generation that no worker will end");
         match bury(&*self.log, self.id, lost).await {
             Ok(()) => self.state = State::Look,

@@ -11,6 +11,7 @@ use crate::{
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, QueueError},
+    metrics,
     request::GenerateRequest,
     token_log::{Created, LogError, OnDisconnect, Phase, StreamSpec, TokenLog},
 };
@@ -105,6 +106,7 @@ impl Generations {
                     self.forget(id).await;
                     return Err(error.into());
                 }
+                metrics::accepted(&job.request.model);
                 tracing::info!(generation.id = %id, model = %job.request.model, "generation accepted");
                 Ok(Submitted::New)
             }

@@ -42,6 +42,7 @@ pub mod token_log;
 
 pub mod follow;
 pub mod generations;
+pub mod metrics;
 pub mod pump;
 pub mod retry;
 pub mod worker;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sle
 
 use crate::{
     event::{CancelCause, Event, FinishReason, Usage},
+    metrics,
     model::{ModelError, Output},
     retry::Backoff,
     token_log::{LogError, LogWriter, OWNERSHIP},
@@ -85,6 +86,7 @@ pub async fn pump(
             }
         }
         if !batch.is_empty() {
+            metrics::deltas(&batch);
             // A model that was held back was not silent.
             tap.heard();
         }
@@ -134,6 +136,8 @@ struct Tap<'a> {
     bound: usize,
     ending: Option<Ending>,
     heard_at: Instant,
+    /// None once there was a piece.
+    waiting_since: Option<Instant>,
     // Kept over all steps, so that a piece costs no timer and no registration.
     cancelled: BoxFuture<'static, CancelCause>,
     deadline: Pin<Box<Sleep>>,
@@ -149,6 +153,7 @@ impl<'a> Tap<'a> {
             bound: bounds.pending_bytes,
             ending: None,
             heard_at: Instant::now(),
+            waiting_since: Some(Instant::now()),
             cancelled: async move { cancellation.cancelled().await }.boxed(),
             deadline: Box::pin(sleep_until(bounds.deadline)),
         }
@@ -174,6 +179,9 @@ impl<'a> Tap<'a> {
             () = &mut self.deadline => Ending::TimedOut,
             output = next(&mut self.outputs), if room => match output {
                 Some(Ok(Output::Text { text, tokens })) => {
+                    if let Some(began) = self.waiting_since.take() {
+                        metrics::first_delta(began);
+                    }
                     self.heard();
                     let delta = Event::Delta { text, tokens };
                     self.pending_bytes += delta.size();

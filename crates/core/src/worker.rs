@@ -23,6 +23,7 @@ use crate::{
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, Lease, QueueError},
+    metrics,
     model::{Continuation, Model, ModelError},
     pump::{Bounds, Ending, pump},
     retry::Backoff,
@@ -152,6 +153,7 @@ impl Worker {
                 lease = patiently("look for dead letters", || self.queue.dead_letter()) => lease,
             };
             let id = lease.job().id;
+            metrics::dead_lettered();
             tracing::error!(generation.id = %id, "the queue gave up on a job; failing its generation");
             let failure = Failure::Exhausted {
                 attempts: self.config.attempts,
@@ -186,12 +188,14 @@ impl Worker {
     async fn run_job(&self, job: &Job) -> Result<Verdict, LogError> {
         self.wait_while_owned(job.id).await?;
         let mut writer = self.log.open_writer(job.id).await?;
+        let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
         match self.attempt(job, &mut *writer).await? {
             Outcome::Again(after) => Ok(Verdict::Again(after)),
             Outcome::Seal(last) => {
                 seal(&mut *writer, &last).await?;
+                metrics::ended(&last);
                 let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(%attempt, duration_ms, outcome = outcome_name(&last), "generation ended");
                 Ok(Verdict::Done)
@@ -249,6 +253,7 @@ impl Worker {
             }
         };
         let started = Event::Started { attempt, text, region: self.config.region.clone() };
+        metrics::began(attempt);
         if started_at.is_none() {
             tracing::info!(%attempt, model = %job.request.model, "generation started");
         } else {
@@ -313,12 +318,14 @@ fn verdict_on(id: GenerationId, error: &LogError) -> Verdict {
     match error {
         LogError::Sealed => Verdict::Done,
         LogError::NotFound(_) => {
+            metrics::orphaned();
             tracing::warn!(generation.id = %id, "dropping a job without a stream");
             Verdict::Done
         }
         // The newer attempt holds a lease of its own: either this job was delivered twice, or our lease is void and
         // this acknowledgement goes nowhere. Giving the job back instead would depose a healthy owner.
         LogError::Fenced => {
+            metrics::fenced();
             tracing::warn!(generation.id = %id, "another worker took over; stopping");
             Verdict::Done
         }
@@ -339,17 +346,10 @@ fn failed(failure: Failure) -> Outcome {
     Outcome::Seal(Event::Failed { failure })
 }
 
-fn outcome_name(last: &Event) -> &'static str {
+pub(crate) fn outcome_name(last: &Event) -> &'static str {
     match last {
         Event::Finished { .. } => "finished",
-        Event::Failed { failure } => match failure {
-            Failure::Expired => "expired",
-            Failure::TimedOut => "timed out",
-            Failure::Cancelled { .. } => "cancelled",
-            Failure::Rejected { .. } => "rejected",
-            Failure::Exhausted { .. } => "exhausted",
-            Failure::Lost => "lost",
-        },
+        Event::Failed { failure } => failure.name(),
         Event::Started { .. } | Event::Delta { .. } => "unsealed",
     }
 }

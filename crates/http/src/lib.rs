@@ -20,6 +20,8 @@ mod config;
 mod error;
 mod health;
 mod limits;
+pub mod metrics;
+mod operators;
 mod paths;
 mod routes;
 mod server;
@@ -27,5 +29,6 @@ mod sse;
 mod ui;
 
 pub use config::{Config, Cors};
+pub use operators::serve_operators;
 pub use routes::router;
 pub use server::serve;

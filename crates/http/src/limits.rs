@@ -11,10 +11,14 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{config::Config, error::Error};
+use crate::{config::Config, error::Error, metrics};
 
 /// The right to hold one stream open. Given back when dropped.
-pub(crate) type StreamPermit = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(crate) struct StreamPermit {
+    _permit: OwnedSemaphorePermit,
+    _counted: metrics::OpenStream,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -35,7 +39,8 @@ impl Limits {
 
     /// A permit, now or not at all: a client that waits in line for a stream would rather ask another replica.
     pub(crate) fn open_stream(&self) -> Result<StreamPermit, Error> {
-        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Error::TooManyStreams)
+        let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Error::TooManyStreams)?;
+        Ok(StreamPermit { _permit: permit, _counted: metrics::OpenStream::begin() })
     }
 
     /// The whole body, if it is small enough and comes soon enough.

@@ -13,6 +13,9 @@ pub(crate) const HEALTH: &str = "/health";
 /// Whether a prompt would be accepted: `GET`.
 pub(crate) const READY: &str = "/ready";
 
+/// What this process has counted, for operators: `GET`. Not on the public listener.
+pub(crate) const METRICS: &str = "/metrics";
+
 /// The path of one generation.
 pub(crate) fn generation(id: tokenwire_core::GenerationId) -> String {
     format!("{ASK}/{id}")

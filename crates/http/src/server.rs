@@ -57,6 +57,17 @@ pub async fn serve(
     hard: CancellationToken,
 ) {
     let router = router(generations, &config, soft.clone());
+    accept_until_stopped(listener, router, config, soft, hard).await;
+}
+
+/// Serves a router as [`serve`] does.
+pub(crate) async fn accept_until_stopped(
+    listener: TcpListener,
+    router: Router,
+    config: Config,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) {
     let protocol = protocol(&config);
     let slots = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();

@@ -37,7 +37,7 @@ use self::{
     pending::{Lane, Pending},
     records::{Change, DecodeError, Record, Ticket},
 };
-use crate::message;
+use crate::{message, metrics};
 
 /// How long a job rests that could not be read from the disk.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -107,6 +107,7 @@ impl Embedded {
                     Err(error @ DecodeError::Malformed) => {
                         tracing::error!(?at, %error, "skipping a record of the job queue");
                         skipped += 1;
+                        metrics::undecodable();
                     }
                 },
             )?;
@@ -141,6 +142,7 @@ impl Embedded {
 
     fn skip(&self, held: Held, why: &dyn std::error::Error) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
+        metrics::undecodable();
         tracing::error!(error = %tokenwire_core::explain(why), "skipping a job that cannot be read");
         held.forget();
     }

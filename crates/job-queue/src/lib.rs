@@ -3,4 +3,5 @@
 pub mod embedded;
 pub mod memory;
 pub mod message;
+pub mod metrics;
 pub mod rabbitmq;

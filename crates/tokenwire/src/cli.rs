@@ -57,6 +57,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) embedded: Embedded,
     #[command(flatten)]
+    pub(crate) metrics: Metrics,
+    #[command(flatten)]
     pub(crate) cluster: Cluster,
 }
 
@@ -66,6 +68,8 @@ pub(crate) struct Api {
     pub(crate) http: Http,
     #[command(flatten)]
     pub(crate) generations: Generations,
+    #[command(flatten)]
+    pub(crate) metrics: Metrics,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
 }
@@ -78,6 +82,8 @@ pub(crate) struct Work {
     pub(crate) worker: Worker,
     #[command(flatten)]
     pub(crate) simulated: Simulated,
+    #[command(flatten)]
+    pub(crate) metrics: Metrics,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
 }
@@ -241,6 +247,16 @@ pub(crate) struct Logs {
     /// How log lines look: `text` or `json`.
     #[arg(long, env = "TOKENWIRE_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
     pub(crate) log_format: LogFormat,
+}
+
+/// What operators see.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Metrics")]
+pub(crate) struct Metrics {
+    /// The address and port on which to serve `GET /metrics` in Prometheus's text format. Not for the public.
+    /// [default: not served]
+    #[arg(long, env = "TOKENWIRE_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_listen: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,10 +1,11 @@
 //! The product, assembled: which adapters stand behind the ports, and what each role runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use job_queue::{memory::MemoryQueue, rabbitmq::RabbitMq};
 use journal::DirLock;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use model::Simulated;
 use token_log::{memory::MemoryLog, redis::Redis};
 use tokenwire_core::{
@@ -19,6 +20,9 @@ use crate::{
 
 /// How often the embedded store looks for streams that it may forget, and for space that it may give back.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the recorder folds the samples of its histograms; between two folds it keeps every one.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The adapters behind the ports.
 pub(crate) struct Ports {
@@ -122,6 +126,32 @@ pub(crate) async fn run_http(
     let (soft, hard) = (lifecycle.soft.clone(), lifecycle.hard.clone());
     lifecycle.spawn("the HTTP server", async move {
         tokenwire_http::serve(listener, front, http.front, soft, hard).await;
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Serves what this process counts, where it was told to.
+pub(crate) async fn run_metrics(listen: Option<SocketAddr>, lifecycle: &mut Lifecycle) -> anyhow::Result<()> {
+    let Some(listen) = listen else { return Ok(()) };
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("installing the metrics recorder")?;
+    tokenwire_core::metrics::describe();
+    tokenwire_http::metrics::describe();
+    job_queue::metrics::describe();
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("listening on {listen} for metrics"))?;
+    let (soft, hard, upkeep) = (lifecycle.soft.clone(), lifecycle.hard.clone(), handle.clone());
+    lifecycle.spawn("the metrics server", async move {
+        tokenwire_http::serve_operators(listener, move || handle.render(), soft, hard).await;
+        Ok(())
+    });
+    let soft = lifecycle.soft.clone();
+    lifecycle.spawn("the upkeep of the metrics", async move {
+        while tokio::time::timeout(UPKEEP_EVERY, soft.cancelled()).await.is_err() {
+            upkeep.run_upkeep();
+        }
         Ok(())
     });
     Ok(())

@@ -36,13 +36,17 @@ fn run() -> anyhow::Result<ExitCode> {
     telemetry::init(&logs)?;
     match command {
         Command::Serve(cli) => block_on(commands::serve::run(settings::serve(&cli)?)),
-        Command::Api(cli) => {
-            block_on(commands::api::run(settings::api(&cli.http, &cli.generations, &cli.cluster)?))
-        }
+        Command::Api(cli) => block_on(commands::api::run(settings::api(
+            &cli.http,
+            &cli.generations,
+            &cli.metrics,
+            &cli.cluster,
+        )?)),
         Command::Worker(cli) => block_on(commands::worker::run(settings::work(
             &cli.generations,
             &cli.worker,
             &cli.simulated,
+            &cli.metrics,
             &cli.cluster,
         )?)),
         Command::Ask(cli) => block_on(commands::ask::run(cli)),

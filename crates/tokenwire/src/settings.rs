@@ -33,6 +33,8 @@ const OTHER_CONNECTIONS: usize = 2_000;
 /// What `serve` runs on.
 #[derive(Debug)]
 pub(crate) struct Serve {
+    /// Where to serve the metrics, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) http: Http,
     pub(crate) generations: Generations,
     pub(crate) worker: Worker,
@@ -42,6 +44,8 @@ pub(crate) struct Serve {
 /// What `api` runs on.
 #[derive(Debug)]
 pub(crate) struct Api {
+    /// Where to serve the metrics, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) http: Http,
     pub(crate) generations: Generations,
     pub(crate) cluster: Cluster,
@@ -50,6 +54,8 @@ pub(crate) struct Api {
 /// What `worker` runs on.
 #[derive(Debug)]
 pub(crate) struct Work {
+    /// Where to serve the metrics, if anywhere.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) generations: Generations,
     pub(crate) worker: Worker,
     pub(crate) cluster: Cluster,
@@ -121,20 +127,32 @@ pub(crate) fn serve(cli: &cli::Serve) -> Result<Serve, Problems> {
     let generations = generations(&cli.generations, DRAIN_SERVE, &mut problems);
     let worker = worker(&cli.worker, &cli.simulated, generations.as_ref(), &mut problems);
     let store = store(cli, generations.as_ref(), worker.as_ref(), &mut problems);
-    problems.finish(|| Some(Serve { http: http?, generations: generations?, worker: worker?, store: store? }))
+    let metrics = metrics(&cli.metrics, &mut problems);
+    problems.finish(|| {
+        Some(Serve {
+            metrics: metrics?,
+            http: http?,
+            generations: generations?,
+            worker: worker?,
+            store: store?,
+        })
+    })
 }
 
 /// Reads the settings of `api`.
 pub(crate) fn api(
     http_cli: &cli::Http,
     generations_cli: &cli::Generations,
+    metrics_cli: &cli::Metrics,
     cluster_cli: &cli::Cluster,
 ) -> Result<Api, Problems> {
     let mut problems = Problems::default();
     let http = http(http_cli, &mut problems);
     let generations = generations(generations_cli, DRAIN_CLUSTER, &mut problems);
     let cluster = cluster(cluster_cli, generations.as_ref(), None, &mut problems);
-    problems.finish(|| Some(Api { http: http?, generations: generations?, cluster: cluster? }))
+    let metrics = metrics(metrics_cli, &mut problems);
+    problems
+        .finish(|| Some(Api { metrics: metrics?, http: http?, generations: generations?, cluster: cluster? }))
 }
 
 /// Reads the settings of `worker`.
@@ -142,13 +160,23 @@ pub(crate) fn work(
     generations_cli: &cli::Generations,
     worker_cli: &cli::Worker,
     simulated_cli: &cli::Simulated,
+    metrics_cli: &cli::Metrics,
     cluster_cli: &cli::Cluster,
 ) -> Result<Work, Problems> {
     let mut problems = Problems::default();
     let generations = generations(generations_cli, DRAIN_CLUSTER, &mut problems);
     let worker = worker(worker_cli, simulated_cli, generations.as_ref(), &mut problems);
     let cluster = cluster(cluster_cli, generations.as_ref(), worker.as_ref(), &mut problems);
-    problems.finish(|| Some(Work { generations: generations?, worker: worker?, cluster: cluster? }))
+    let metrics = metrics(metrics_cli, &mut problems);
+    problems.finish(|| {
+        Some(Work { metrics: metrics?, generations: generations?, worker: worker?, cluster: cluster? })
+    })
+}
+
+#[expect(clippy::option_option, reason = "the outer level is a problem, the inner one is a setting left out")]
+fn metrics(cli: &cli::Metrics, problems: &mut Problems) -> Option<Option<SocketAddr>> {
+    let listen = given(cli.metrics_listen.as_deref());
+    problems.parse_given("TOKENWIRE_METRICS_LISTEN (--metrics-listen)", listen, parse::address)
 }
 
 fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {

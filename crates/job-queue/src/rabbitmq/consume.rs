@@ -32,7 +32,7 @@ use super::{
     fault::Fault,
     link::{Broker, Link, Session, State},
 };
-use crate::message;
+use crate::{message, metrics};
 
 /// How many callers may leave a place for a job while the broker is away; the next one waits to leave its own.
 const WAITING: usize = 64;
@@ -195,6 +195,7 @@ impl Dealing {
             }
             Err(error) => {
                 // Its stream, if it has one, expires by itself (I6).
+                metrics::undecodable();
                 let id = error.id.map(|id| id.to_string());
                 tracing::error!(
                     generation.id = id, queue = %self.queue, %error, "a message is no job; putting it aside"

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use crate::{
-    compose::{Ports, run_http},
+    compose::{Ports, run_http, run_metrics},
     lifecycle::Lifecycle,
     settings::Api,
 };
 
 pub(crate) async fn run(settings: Api) -> anyhow::Result<ExitCode> {
     let mut lifecycle = Lifecycle::new()?;
+    run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::cluster(settings.cluster)?;
     run_http(settings.http, &settings.generations, &ports, &mut lifecycle).await?;
     Ok(lifecycle.run(settings.generations.drain).await)

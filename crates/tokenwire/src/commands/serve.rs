@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use crate::{
-    compose::{Ports, run_http, run_worker},
+    compose::{Ports, run_http, run_metrics, run_worker},
     lifecycle::Lifecycle,
     settings::Serve,
 };
 
 pub(crate) async fn run(settings: Serve) -> anyhow::Result<ExitCode> {
     let mut lifecycle = Lifecycle::new()?;
+    run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::open(settings.store, &settings.generations, &mut lifecycle).await?;
     run_worker(settings.worker, &ports, &mut lifecycle);
     run_http(settings.http, &settings.generations, &ports, &mut lifecycle).await?;

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use crate::{
-    compose::{Ports, run_worker},
+    compose::{Ports, run_metrics, run_worker},
     lifecycle::Lifecycle,
     settings::Work,
 };
 
 pub(crate) async fn run(settings: Work) -> anyhow::Result<ExitCode> {
     let mut lifecycle = Lifecycle::new()?;
+    run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::cluster(settings.cluster)?;
     run_worker(settings.worker, &ports, &mut lifecycle);
     Ok(lifecycle.run(settings.generations.drain).await)

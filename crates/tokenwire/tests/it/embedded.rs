@@ -7,6 +7,7 @@ use model::{Simulated, simulated};
 use nix::sys::signal::Signal;
 use reqwest::StatusCode;
 use serde_json::json;
+use testkit::services::free_port;
 use tokenwire_core::{
     GenerateRequest, GenerationId, Model, ModelName, Prompt, model::Output, token_log::Prefix,
 };
@@ -247,4 +248,26 @@ async fn everything_works_in_memory_too() {
     assert_eq!(reader.read_to_the_end(&app).await, "done");
     assert_eq!(reader.text, undisturbed("Hello", 50).await);
     assert!(!app.dir().join("data").exists());
+}
+
+#[tokio::test]
+async fn operators_see_what_a_process_has_counted() {
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let app = App::serve(&["--simulated-delay", "1ms", "--metrics-listen", &listen]).await;
+    assert_eq!(Reader::new("Hello").read_to_the_end(&app).await, "done");
+    let metrics = http().get(format!("http://{listen}/metrics")).send().await.unwrap();
+    assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = metrics.text().await.unwrap();
+    for line in [
+        r#"tokenwire_generations_accepted_total{model="simulated"} 1"#,
+        r#"tokenwire_generations_ended_total{outcome="finished"} 1"#,
+        "tokenwire_generations_running 0",
+        "tokenwire_streams_opened_total 1",
+        "# HELP tokenwire_time_to_first_delta_seconds",
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+    let public = http().get(app.url("/metrics")).send().await.unwrap();
+    assert_eq!(public.status(), StatusCode::NOT_FOUND, "not for everybody");
 }

@@ -1,0 +1,102 @@
+//! What this crate counts: name, unit and meaning side by side. No id is ever a label.
+
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tokio::time::Instant;
+
+use crate::{
+    event::{Attempt, Event, Failure},
+    request::ModelName,
+    worker::outcome_name,
+};
+
+const ACCEPTED: &str = "tokenwire_generations_accepted_total";
+const ENDED: &str = "tokenwire_generations_ended_total";
+const RUNNING: &str = "tokenwire_generations_running";
+const ATTEMPTS: &str = "tokenwire_attempts_total";
+const FIRST_DELTA: &str = "tokenwire_time_to_first_delta_seconds";
+const DELTAS: &str = "tokenwire_deltas_total";
+const FENCED: &str = "tokenwire_attempts_fenced_total";
+const ORPHANED: &str = "tokenwire_jobs_without_stream_total";
+const DEAD: &str = "tokenwire_jobs_dead_lettered_total";
+const BURIED: &str = "tokenwire_generations_buried_total";
+
+/// Tells the recorder of this process what they mean.
+pub fn describe() {
+    describe_counter!(ACCEPTED, Unit::Count, "Generations that were accepted here, by model");
+    describe_counter!(ENDED, Unit::Count, "Generations that a worker of this process ended, by outcome");
+    describe_gauge!(RUNNING, Unit::Count, "Generations that run in this process now");
+    describe_counter!(
+        ATTEMPTS,
+        Unit::Count,
+        "Attempts that began here: the first of a generation, or one that took over"
+    );
+    describe_histogram!(
+        FIRST_DELTA,
+        Unit::Seconds,
+        "From the start of an attempt to its first piece of text"
+    );
+    describe_counter!(DELTAS, Unit::Count, "Pieces of text that were appended");
+    describe_counter!(FENCED, Unit::Count, "Attempts that were stopped because a newer one owns the stream");
+    describe_counter!(ORPHANED, Unit::Count, "Jobs that were dropped because their stream is gone");
+    describe_counter!(DEAD, Unit::Count, "Jobs that the queue gave up on");
+    describe_counter!(
+        BURIED,
+        Unit::Count,
+        "Generations that a reader ended because no worker would, by failure"
+    );
+}
+
+pub(crate) fn accepted(model: &ModelName) {
+    counter!(ACCEPTED, "model" => model.to_string()).increment(1);
+}
+
+pub(crate) fn ended(last: &Event) {
+    counter!(ENDED, "outcome" => outcome_name(last)).increment(1);
+}
+
+pub(crate) fn began(attempt: Attempt) {
+    let kind = if attempt == Attempt::new(1) { "first" } else { "takeover" };
+    counter!(ATTEMPTS, "kind" => kind).increment(1);
+}
+
+pub(crate) fn first_delta(since: Instant) {
+    histogram!(FIRST_DELTA).record(since.elapsed());
+}
+
+pub(crate) fn deltas(batch: &[Event]) {
+    let count = batch.iter().filter(|event| matches!(event, Event::Delta { .. })).count();
+    counter!(DELTAS).increment(count as u64);
+}
+
+pub(crate) fn fenced() {
+    counter!(FENCED).increment(1);
+}
+
+pub(crate) fn orphaned() {
+    counter!(ORPHANED).increment(1);
+}
+
+pub(crate) fn dead_lettered() {
+    counter!(DEAD).increment(1);
+}
+
+pub(crate) fn buried(failure: &Failure) {
+    counter!(BURIED, "failure" => failure.name()).increment(1);
+}
+
+/// Counts a generation as running for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Running(());
+
+impl Running {
+    pub(crate) fn begin() -> Self {
+        gauge!(RUNNING).increment(1);
+        Self(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        gauge!(RUNNING).decrement(1);
+    }
+}
