@@ -19,6 +19,7 @@ mod format;
 mod lock;
 mod medium;
 mod recover;
+mod scan;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use format::MAX_PAYLOAD;
 pub use lock::{DirLock, LockError};
 pub use medium::{Disk, Medium};
 pub use recover::OpenError;
+pub use scan::scan;
 pub use segment::{ReadError, SegmentInfo};
 
 use segment::Segments;

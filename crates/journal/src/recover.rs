@@ -120,6 +120,11 @@ fn scan(salt: Salt, file: &[u8], visit: &mut dyn FnMut(u32, &[u8])) -> Scan {
     scan
 }
 
+/// Calls `visit` for every valid record of a segment.
+pub(crate) fn records(salt: Salt, file: &[u8], visit: &mut dyn FnMut(u32, &[u8])) {
+    scan(salt, file, visit);
+}
+
 fn report(path: &Path, scan: &Scan, active: bool) {
     let file = path.display();
     for range in &scan.damaged {

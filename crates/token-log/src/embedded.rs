@@ -8,6 +8,7 @@
 //! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
 
 mod index;
+mod inspect;
 mod records;
 mod replay;
 mod stream;
@@ -25,6 +26,7 @@ use tokenwire_core::{
 };
 use tokio::{sync::oneshot, task::spawn_blocking};
 
+pub use self::inspect::inspect;
 use self::{
     index::{Claim, Index},
     records::{Change, DecodeError, Record, StreamNumber},

@@ -7,5 +7,8 @@ pub mod embedded;
 pub mod memory;
 pub mod redis;
 
+mod inspection;
 mod record;
 mod tails;
+
+pub use inspection::Inspection;

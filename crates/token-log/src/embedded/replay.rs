@@ -103,7 +103,7 @@ impl Replay {
     }
 }
 
-fn placed(appended: &Appended<'_>) -> Result<Batch, record::DecodeError> {
+pub(super) fn placed(appended: &Appended<'_>) -> Result<Batch, record::DecodeError> {
     let Appended { attempt, first, count, ends, entries } = *appended;
     let sealed_at = if ends {
         Some(record::Batch::decode(entries)?.at)

@@ -213,6 +213,12 @@ impl Stream {
         Ok(View { batches, tail: state.tail, phase: self.phase_of(&state) })
     }
 
+    /// The newest attempt, and how the stream stands.
+    pub(super) fn standing(&self) -> (Attempt, Phase) {
+        let state = self.lock();
+        (state.attempt, self.phase_of(&state))
+    }
+
     /// This attempt has a writer that lives.
     pub(super) fn heard_of(&self, attempt: Attempt) {
         let mut state = self.lock();

@@ -2,6 +2,7 @@
 
 mod damage;
 mod keeping;
+mod looking;
 
 use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 

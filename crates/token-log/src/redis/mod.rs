@@ -12,6 +12,7 @@
 //! are laid out for it, the client speaks to one server or to a proxy in front of many.
 
 mod connection;
+mod inspect;
 mod keys;
 mod outage;
 mod page;
@@ -37,6 +38,7 @@ use self::{
     subscriptions::Subscriptions,
     writer::Writer,
 };
+use crate::Inspection;
 
 /// Where Redis is, and how it is used.
 #[derive(Clone, PartialEq, Eq)]
@@ -134,6 +136,14 @@ impl Redis {
             _tasks: tasks,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// All that is stored of a stream, for people. Changes nothing: its audience does not count it either.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`], [`LogError::Unavailable`].
+    pub async fn inspect(&self, id: GenerationId) -> Result<Inspection, LogError> {
+        inspect::inspect(&self.shared, id).await
     }
 }
 

@@ -17,12 +17,16 @@ const FORMAT: u32 = 1;
 /// How many batches of earlier attempts are read at once: a few round trips for a long answer.
 const PREFIX_PAGE: usize = 512;
 
-/// `v`, `attempt`, `tail`, `sealed`, `created_at`, `start_by`, `end_by`, `heard`.
-type Meta =
+/// The fields of [`Meta`].
+pub(super) const META: [&str; 8] =
+    ["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by", "heard"];
+
+/// How a stream stands, as its meta says it.
+pub(super) type Meta =
     (Option<u32>, Option<u32>, Option<u64>, Option<u8>, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
 
 /// The server's clock: seconds, and microseconds of the second.
-type Time = (u64, u64);
+pub(super) type Time = (u64, u64);
 
 /// Batches as they are stored: their id, and the one field.
 type Batches = Vec<(String, (String, Vec<u8>))>;
@@ -36,7 +40,7 @@ pub(super) struct Stored {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Damage {
+pub(super) enum Damage {
     #[error("the stream has format {0}, this version of tokenwire knows {FORMAT}: upgrade")]
     Format(u32),
     #[error("the stream lacks some of what is fixed about it")]
@@ -63,7 +67,7 @@ pub(super) async fn read(
         .atomic()
         .cmd("HMGET")
         .arg(&keys.meta)
-        .arg(&["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by", "heard"])
+        .arg(&META)
         .cmd("TIME")
         .cmd("XRANGE")
         .arg(&keys.entries)
@@ -115,7 +119,8 @@ pub(super) async fn prefix(
     Ok((prefix, stored))
 }
 
-fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<(Seq, Phase)>, Damage> {
+/// The tail and the phase of a stream; `None` when there is none.
+pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<(Seq, Phase)>, Damage> {
     let (Some(format), attempt, tail, sealed, created_at, start_by, end_by, heard) = meta else {
         return Ok(None);
     };

@@ -11,6 +11,7 @@ mod support;
 mod conformance;
 mod fences;
 mod keys;
+mod looking;
 mod losses;
 mod outages;
 mod wake_ups;
