@@ -5,6 +5,7 @@
 //! at once.
 
 use clap::{Args, Parser, Subcommand};
+use tokenwire_core::GenerationId;
 
 /// Streams the answers of language models to people, and never loses one.
 #[derive(Debug, Parser)]
@@ -31,6 +32,11 @@ pub(crate) enum Command {
     /// whole answer, 1 a bad request or another error, 2 bad usage, 3 the generation failed, 4 it took too long, 5 no
     /// worker began in time, 6 somebody else stopped it, 7 the server cannot be reached, 130 stopped by Ctrl-C.
     Ask(Ask),
+    /// Shows what is stored of one generation: attempts, entries, times and sizes.
+    ///
+    /// Reads the data directory of `serve`, or Redis, whether or not a server uses it now, and changes nothing. Exit codes: 0
+    /// it is there, 1 it is not, or cannot be read.
+    Inspect(Box<Inspect>),
     /// Explains and documents the settings.
     #[command(subcommand)]
     Config(Config),
@@ -279,6 +285,23 @@ pub(crate) struct Ask {
     /// How long to go on trying when the server cannot be reached.
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(crate) patience: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The id of the generation: the `uuid` of `/ask`.
+    #[arg(value_name = "ID")]
+    pub(crate) id: GenerationId,
+    /// Show the text too.
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// Print JSON, with every entry; times in milliseconds since the Unix epoch.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) embedded: Embedded,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod ask;
 pub(crate) mod config;
+pub(crate) mod inspect;
 pub(crate) mod serve;
 pub(crate) mod worker;
 

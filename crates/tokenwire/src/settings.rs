@@ -90,6 +90,14 @@ pub(crate) enum Store {
     Cluster(Box<Cluster>),
 }
 
+/// Where `inspect` looks.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// The data directory.
+    Embedded(PathBuf),
+    Redis(redis::Config),
+}
+
 /// Redis and RabbitMQ, as given; the rest of their configuration follows from the role.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -105,6 +113,15 @@ impl fmt::Display for Store {
                 write!(f, "keeps everything in {} (sync {sync:?})", dir.display())
             }
             Self::Cluster(_) => write!(f, "on RabbitMQ and Redis"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(dir) => write!(f, "the data directory {}", dir.display()),
+            Self::Redis(config) => write!(f, "Redis under the prefix {}", config.prefix),
         }
     }
 }
@@ -177,6 +194,24 @@ pub(crate) fn work(
 fn metrics(cli: &cli::Metrics, problems: &mut Problems) -> Option<Option<SocketAddr>> {
     let listen = given(cli.metrics_listen.as_deref());
     problems.parse_given("TOKENWIRE_METRICS_LISTEN (--metrics-listen)", listen, parse::address)
+}
+
+/// Reads the settings of `inspect`: as `serve` does, as far as they say where streams are.
+pub(crate) fn inspect(cli: &cli::Inspect) -> Result<Place, Problems> {
+    let mut problems = Problems::default();
+    let place = match choice(&cli.embedded, &cli.cluster, &mut problems) {
+        Some(Choice::Embedded { dir, sync: _ }) => Some(Place::Embedded(dir)),
+        Some(Choice::Cluster) => redis_place(&cli.cluster, &mut problems).map(Place::Redis),
+        Some(Choice::Memory) => {
+            problems.push(
+                "TOKENWIRE_EPHEMERAL (--ephemeral) keeps streams in the memory of one process, where nobody else can look"
+                    .to_owned(),
+            );
+            None
+        }
+        None => None,
+    };
+    problems.finish(|| place)
 }
 
 fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {
@@ -277,34 +312,50 @@ fn store(
     worker: Option<&Worker>,
     problems: &mut Problems,
 ) -> Option<Store> {
-    let named = named(&cli.cluster);
-    let data_dir = given(cli.embedded.data_dir.as_deref());
-    let sync = given(cli.embedded.sync.as_deref());
+    match choice(&cli.embedded, &cli.cluster, problems)? {
+        Choice::Memory => Some(Store::Memory),
+        Choice::Embedded { dir, sync } => Some(Store::Embedded { dir, sync }),
+        Choice::Cluster => cluster(&cli.cluster, generations, worker, problems)
+            .map(|cluster| Store::Cluster(Box::new(cluster))),
+    }
+}
+
+/// Which store the settings choose.
+enum Choice {
+    Memory,
+    Embedded { dir: PathBuf, sync: journal::Sync },
+    Cluster,
+}
+
+fn choice(embedded: &cli::Embedded, cluster: &cli::Cluster, problems: &mut Problems) -> Option<Choice> {
+    let named = named(cluster);
+    let data_dir = given(embedded.data_dir.as_deref());
+    let sync = given(embedded.sync.as_deref());
     let level = problems.parse_given("TOKENWIRE_SYNC (--sync)", sync, parse::sync);
-    let embedded_names =
+    let of_embedded =
         [data_dir.map(|_| "TOKENWIRE_DATA_DIR (--data-dir)"), sync.map(|_| "TOKENWIRE_SYNC (--sync)")];
-    let embedded = embedded_names.into_iter().flatten();
-    if cli.embedded.ephemeral {
-        for name in embedded.chain(named.iter().copied()) {
+    let of_embedded = of_embedded.into_iter().flatten();
+    if embedded.ephemeral {
+        for name in of_embedded.chain(named.iter().copied()) {
             problems.push(format!(
                 "{name} and TOKENWIRE_EPHEMERAL (--ephemeral) contradict each other: remove one"
             ));
         }
-        return Some(Store::Memory);
+        return Some(Choice::Memory);
     }
     if named.is_empty() {
-        return Some(Store::Embedded {
+        return Some(Choice::Embedded {
             dir: PathBuf::from(data_dir.unwrap_or("data")),
             sync: level?.unwrap_or(journal::Sync::Commit),
         });
     }
-    for name in embedded {
+    for name in of_embedded {
         problems.push(format!(
             "{name} is for the embedded store, and {} chooses Redis and RabbitMQ: remove one",
             named.join(", ")
         ));
     }
-    cluster(&cli.cluster, generations, worker, problems).map(|cluster| Store::Cluster(Box::new(cluster)))
+    Some(Choice::Cluster)
 }
 
 /// The Redis and RabbitMQ settings that are given; any of them chooses both.
@@ -330,10 +381,9 @@ fn cluster(
     worker: Option<&Worker>,
     problems: &mut Problems,
 ) -> Option<Cluster> {
-    let redis_url = parse::redis_url(cli, problems);
+    let redis = redis_place(cli, problems);
     let address = parse::amqp_address(cli, problems);
     let queue = problems.parse("TOKENWIRE_QUEUE (--queue)", &cli.queue, parse::queue_name);
-    let prefix = problems.parse("TOKENWIRE_REDIS_PREFIX (--redis-prefix)", &cli.redis_prefix, parse::prefix);
     if let Some(generations) = generations
         && generations.limits.run_time >= BROKER_ACK_TIMEOUT
     {
@@ -344,13 +394,20 @@ fn cluster(
         ));
     }
     let retention = generations?.retention;
-    let redis = redis::Config { url: redis_url?, prefix: prefix?, retention, ..redis::Config::default() };
+    let redis = redis::Config { retention, ..redis? };
     let mut rabbitmq =
         rabbitmq::Config { queue: queue?, ..rabbitmq::Config::new(address?, simulated_name()) };
     if let Some(worker) = worker {
         rabbitmq.prefetch = worker.slots;
     }
     Some(Cluster { redis, rabbitmq })
+}
+
+/// Where in Redis streams are.
+fn redis_place(cli: &cli::Cluster, problems: &mut Problems) -> Option<redis::Config> {
+    let url = parse::redis_url(cli, problems);
+    let prefix = problems.parse("TOKENWIRE_REDIS_PREFIX (--redis-prefix)", &cli.redis_prefix, parse::prefix);
+    Some(redis::Config { url: url?, prefix: prefix?, ..redis::Config::default() })
 }
 
 /// The one model there is so far, and so the default.

@@ -2,7 +2,9 @@
 
 use std::{
     io::{Read, Write},
+    path::Path,
     process::{Output, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,9 +13,18 @@ use nix::{
     unistd::Pid,
 };
 
+use serde_json::Value;
+use testkit::services::Redis;
+use token_log::redis;
+use tokenwire_core::{
+    Attempt, Clock, Event, Failure, Fingerprint, GenerationId, SystemClock, TextSoFar, TokenLog,
+    token_log::{OnDisconnect, StreamSpec},
+};
+
 use super::{
     app::{App, tokenwire},
     embedded::undisturbed,
+    reader::Reader,
 };
 
 fn run(args: &[&str]) -> Output {
@@ -166,4 +177,101 @@ fn settings_may_stand_in_an_environment_file() {
     let args = ["config", "check"].map(str::to_owned);
     let output = tokenwire(&[], &args).current_dir(scratch.path()).output().unwrap();
     assert!(text(&output.stdout).contains("127.0.0.1:8123"), "{}", text(&output.stderr));
+}
+
+fn inspect(dir: &Path, args: &[&str]) -> Output {
+    let args: Vec<_> = ["inspect"].iter().chain(args).map(ToString::to_string).collect();
+    tokenwire(&[], &args).current_dir(dir).output().unwrap()
+}
+
+/// What `inspect` says to a script that insists on success.
+fn inspected(output: &Output) -> Value {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn inspect_shows_a_stream_while_the_server_writes_it_and_after_kill_9() {
+    let long = ["--simulated-words", "200", "--simulated-delay", "10ms", "--region", "EAST-1"];
+    let mut app = App::serve(&long).await;
+    let mut reader = Reader::asking(&app, "a story", 20).await;
+    let id = reader.id.to_string();
+    let running = inspected(&inspect(app.dir(), &[&id, "--json", "--text"]));
+    assert_eq!(running["state"], "running");
+    assert_eq!(running["attempts"][0]["region"], "EAST-1");
+    assert!(running["text"].as_str().unwrap().starts_with(&reader.text), "I2: what was read is stored");
+
+    app.kill();
+    let cut = inspected(&inspect(app.dir(), &[&id, "--json"]));
+    assert_eq!((&cut["state"], &cut["text"]), (&"running".into(), &Value::Null));
+    assert!(cut["text_bytes"].as_u64() >= running["text_bytes"].as_u64());
+
+    app.start_again().await;
+    assert_eq!(reader.read_to_the_end(&app).await, "done");
+    let ended = inspected(&inspect(app.dir(), &[&id, "--json", "--text"]));
+    assert_eq!((&ended["state"], &ended["newest_attempt"]), (&"ended".into(), &2.into()));
+    assert_eq!(ended["text"], reader.text);
+    let seqs = ended["entries"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64());
+    assert!(seqs.eq((1..=reader.pieces as u64 + 3).map(Some)), "two beginnings, the pieces, one end (I1)");
+    let table = text(&inspect(app.dir(), &[&id]).stdout);
+    assert!(table.contains("EAST-1") && !table.contains("story"), "{table}");
+}
+
+#[tokio::test]
+async fn inspect_shows_a_stream_in_redis() {
+    let server = Redis::shared().await;
+    let id = GenerationId::fresh();
+    let prefix = format!("inspect-{id}");
+    let config = redis::Config { url: server.url(), prefix: prefix.clone(), ..redis::Config::default() };
+    let log = redis::Redis::new(&config, Arc::new(SystemClock)).unwrap();
+    let now = SystemClock.now();
+    let spec = StreamSpec {
+        fingerprint: Fingerprint::from_bytes([7; 32]),
+        on_disconnect: OnDisconnect::Detached,
+        created_at: now,
+        start_by: now.after(Duration::from_secs(60)),
+        end_by: now.after(Duration::from_secs(120)),
+    };
+    log.create(id, &spec).await.unwrap();
+    let mut writer = log.open_writer(id).await.unwrap();
+    let started = Event::Started { attempt: Attempt::new(1), text: TextSoFar::Kept, region: None };
+    let said = Event::Delta { text: "Hello".to_owned(), tokens: Vec::new() };
+    writer.append(&[started, said]).await.unwrap();
+    let env = [
+        ("REDIS_HOST", "127.0.0.1"),
+        ("REDIS_PORT", &server.port().to_string()),
+        ("TOKENWIRE_REDIS_PREFIX", &prefix),
+    ];
+    let running = inspected(&run_in(&env, &["inspect", &id.to_string(), "--json"]));
+    assert_eq!((&running["state"], &running["text_bytes"]), (&"running".into(), &5.into()));
+    assert!(running["silent_for_ms"].is_u64(), "Redis knows when its owner was heard of");
+    writer.seal(&Event::Failed { failure: Failure::TimedOut }).await.unwrap();
+    let output = run_in(&env, &["inspect", &id.to_string()]);
+    let table = text(&output.stdout);
+    assert!(table.contains("timed out, entry 3") && !table.contains("Hello"), "{table}");
+
+    let unknown = GenerationId::fresh().to_string();
+    let output = run_in(&env, &["inspect", &unknown]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("there is no generation {unknown} in Redis")), "{said}");
+}
+
+#[tokio::test]
+async fn inspect_says_what_it_could_not_find() {
+    let app = App::serve(&["--simulated-delay", "1ms"]).await;
+    let unknown = GenerationId::fresh().to_string();
+    for (args, status, reason) in [
+        (&[&*unknown][..], 1, "there is no generation"),
+        (&[&unknown, "--data-dir", "elsewhere"], 1, "there is no token log in elsewhere"),
+        (&[&unknown, "--ephemeral"], 1, "where nobody else can look"),
+        (&[&unknown, "--redis-url", "redis://127.0.0.1:1"], 1, "cannot connect to redis at 127.0.0.1:1"),
+        (&["42"], 2, "not a UUID"),
+    ] {
+        let output = inspect(app.dir(), args);
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(status), ""), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+    assert!(!app.dir().join("elsewhere").exists());
 }
