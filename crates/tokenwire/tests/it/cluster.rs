@@ -40,6 +40,12 @@ impl Cluster {
         Self { redis, rabbitmq: Broker::Shared(rabbitmq), queue: format!("q{}", free_port()) }
     }
 
+    /// With a Redis that keeps nothing over a restart.
+    async fn start_on_sand() -> Self {
+        let (redis, rabbitmq) = join!(Redis::start(AppendOnly::No), RabbitMq::shared());
+        Self { redis, rabbitmq: Broker::Shared(rabbitmq), queue: format!("q{}", free_port()) }
+    }
+
     /// On a RabbitMQ that may be hurt.
     async fn start_with_own_broker() -> Self {
         let (redis, rabbitmq) = join!(Redis::start(AppendOnly::Yes), RabbitMq::start());
@@ -216,6 +222,41 @@ async fn a_restart_of_redis_in_mid_answer_leaves_no_reader_hanging() {
     cluster.redis.restart().await;
     assert_eq!(reader.read_to_the_end(&api).await, "done");
     assert_eq!(reader.text, undisturbed("a story", 200).await);
+}
+
+#[tokio::test]
+async fn redis_back_empty_in_mid_answer_costs_readers_nothing() {
+    let cluster = Cluster::start_on_sand().await;
+    let (api, _worker) = join!(cluster.api(), cluster.worker("EAST-1"));
+    let mut reader = Reader::asking(&api, "a story", 30).await;
+    let url = api.url(&format!("/ask/{}", reader.id));
+    let open = http().get(&url).send().await.unwrap();
+    assert_eq!(open.status(), StatusCode::OK);
+    cluster.redis.kill().await;
+    cluster.redis.restart().await;
+    let seen = timeout(PATIENCE, open.text()).await.unwrap().unwrap();
+    let stored = http().get(&url).send().await.unwrap().text().await.unwrap();
+    assert_eq!(seen, stored, "one connection to the end, and what it brought is what is there");
+    assert_eq!(reader.read_to_the_end(&api).await, "done");
+    assert_eq!(reader.text, undisturbed("a story", 200).await);
+    assert_eq!(reader.attempts().len(), 1, "the generation went on");
+}
+
+#[tokio::test]
+async fn redis_back_empty_and_the_worker_gone_too_ends_with_an_error_and_never_a_hang() {
+    let cluster = Cluster::start_on_sand().await;
+    let (api, mut worker) = join!(cluster.api(), cluster.worker("EAST-1"));
+    let reader = Reader::asking(&api, "a story", 30).await;
+    let url = api.url(&format!("/ask/{}", reader.id));
+    let open = http().get(&url).send().await.unwrap();
+    assert_eq!(open.status(), StatusCode::OK);
+    worker.kill();
+    cluster.redis.kill().await;
+    cluster.redis.restart().await;
+    let seen = timeout(PATIENCE, open.text()).await.unwrap().expect("a polite end");
+    let end = seen.rsplit("\n\n").nth(1).unwrap();
+    assert!(end.starts_with("event: error\ndata:{\"type\":\"lost\""), "{seen}");
+    assert_eq!(http().get(&url).send().await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -166,12 +166,12 @@ async fn show<E: std::error::Error + 'static>(
             Ok(event) => event,
             Err(error) => return again(&error),
         };
-        // Frames without an id of ours (`queued`) are not part of the log.
-        let Ok(seq) = event.id.parse() else { continue };
-        if !answer.advance(seq) {
-            continue;
-        }
+        let is_entry = event.id.parse().is_ok_and(|seq| answer.advance(seq));
         match event.event.as_str() {
+            // The one end that is no entry: the log has lost the stream. It has no id, so the parser repeats the last one.
+            "error" => return Cut::End(End::Failed(message_of(&event.data))),
+            // `queued`, and what was shown before.
+            _ if !is_entry => {}
             "message" | "" => {
                 if answer.show(&event.data).is_err() {
                     return Cut::End(End::NobodyReads);
@@ -179,7 +179,6 @@ async fn show<E: std::error::Error + 'static>(
             }
             "rewind" => super::say("the answer starts over: what came before this line is void"),
             "done" => return Cut::End(End::Done),
-            "error" => return Cut::End(End::Failed(message_of(&event.data))),
             "timeout" => return Cut::End(End::TimedOut),
             "expired" => return Cut::End(End::Expired),
             "cancelled" => return Cut::End(End::Cancelled),
@@ -212,4 +211,31 @@ struct ErrorBody {
 #[derive(Debug, Deserialize)]
 struct Message {
     message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+
+    use super::*;
+
+    async fn shown(frames: &'static str, answer: &mut Answer) -> Cut {
+        show(stream::iter([Ok::<_, Infallible>(frames)]).eventsource(), answer).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_the_server_has_lost_ends_as_failed() {
+        let mut answer = Answer::new();
+        let started = "event: queued\ndata:{}\n\nid: 1\nevent: started\ndata:{}\n\n";
+        assert!(matches!(shown(started, &mut answer).await, Cut::Again { .. }));
+        let lost = "retry: 1000\n\nevent: error\ndata:{\"type\":\"lost\",\"message\":\"it is gone\"}\n\n";
+        let both = "id: 1\nevent: started\ndata:{}\n\nevent: error\ndata:{\"type\":\"lost\",\"message\":\"it is gone\"}\n\n";
+        for frames in [lost, both] {
+            let end = shown(frames, &mut answer).await;
+            assert!(matches!(end, Cut::End(End::Failed(message)) if message == "it is gone"));
+        }
+        assert_eq!(answer.cursor(), Some(1));
+    }
 }
