@@ -1,0 +1,49 @@
+//! The chaos run: hurts a running Tokenwire at random instants, and checks what every reader saw.
+//!
+//! `cargo run --release -p chaos -- --mode cluster --rounds 300 --seed 1` starts the real program, in cluster mode on a real
+//! Redis and a real RabbitMQ behind proxies that misbehave. Many generations run at once, each with readers that cut
+//! themselves at random bytes and resume anywhere; processes are killed, frozen and drained, servers restarted, and
+//! connections cut, delayed and swallowed. At the end everything is healed, and every promise of `docs/http.md` is held
+//! against what each reader saw. Any violation is an exit code of 1, with the seed.
+//!
+//! The seed decides what is planned ([`plan`]), not how it meets the system: that is what the simulator is for.
+
+mod args;
+mod frames;
+mod generation;
+mod plan;
+mod process;
+mod reader;
+mod report;
+mod run;
+mod system;
+mod verdict;
+mod weather;
+mod wire;
+mod world;
+
+use std::{env::current_exe, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{args::Options, run::say};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let beside = current_exe().ok().map(|chaos| chaos.with_file_name("tokenwire"));
+    let Some(binary) = options.binary.clone().or(beside).and_then(|path| path.canonicalize().ok()) else {
+        say("there is no tokenwire to hurt: build it (cargo build --release -p tokenwire), or say --binary");
+        return ExitCode::FAILURE;
+    };
+    match Box::pin(run::run(&options, &binary)).await {
+        Ok(report) => {
+            say(&format!("\n{report}"));
+            if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(why) => {
+            say(&why);
+            ExitCode::FAILURE
+        }
+    }
+}

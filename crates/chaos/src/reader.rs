@@ -1,0 +1,258 @@
+//! A reader who resumes by itself, cuts itself at random bytes, and writes down what it sees.
+//!
+//! It judges what only it can see: statuses, and how bodies end. Whether its entries are the log's is decided afterwards,
+//! in [`crate::verdict`].
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    frames::{Frame, Frames},
+    generation::Generation,
+    wire::{self, End, Request, Response},
+    world::World,
+};
+
+const TERMINAL: [&str; 5] = ["done", "error", "timeout", "expired", "cancelled"];
+
+/// A reader that was cut so often is left in peace, so that it comes to an end.
+const CUTS: u32 = 6;
+
+/// About the length of an answer, in bytes on the wire: cuts fall everywhere, the head of the response included.
+const ANSWER: usize = 9000;
+
+/// More than the head of a response, in bytes.
+const HEAD: usize = 400;
+
+/// What one reader saw.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) name: String,
+    pub(crate) joined_after: u64,
+    /// Frames with an id, in the order in which they came.
+    pub(crate) seen: Vec<Frame>,
+    pub(crate) connections: usize,
+    pub(crate) longest_stall: Duration,
+    pub(crate) longest_calm_stall: Duration,
+    pub(crate) ending: Ending,
+    /// What happened to it, for people.
+    pub(crate) trail: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It saw a terminal event.
+    Told,
+    /// It went away, as it was meant to.
+    Left,
+    /// It met something that must not be, and gave up.
+    Stopped,
+    /// It still waits.
+    Hung,
+}
+
+/// How a reader comes to a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Opening {
+    Post,
+    Get { after: u64 },
+}
+
+pub(crate) struct Reader {
+    world: Arc<World>,
+    generation: Arc<Generation>,
+    dice: StdRng,
+    knows_accepted: bool,
+    cursor: u64,
+    cuts_left: u32,
+    /// Goes away for good after so many bytes.
+    leaves_after: Option<usize>,
+    heard_at: Option<Instant>,
+    record: Record,
+}
+
+/// What to do after a connection.
+enum Next {
+    Again { within: Duration },
+    Over(Ending),
+}
+
+impl Reader {
+    pub(crate) fn new(
+        world: &Arc<World>,
+        generation: &Arc<Generation>,
+        name: impl Into<String>,
+        opening: Opening,
+        seed: u64,
+    ) -> Self {
+        let (knows_accepted, cursor) = match opening {
+            Opening::Post => (false, 0),
+            Opening::Get { after } => (true, after),
+        };
+        let record = Record {
+            name: name.into(),
+            joined_after: cursor,
+            seen: Vec::new(),
+            connections: 0,
+            longest_stall: Duration::ZERO,
+            longest_calm_stall: Duration::ZERO,
+            ending: Ending::Hung,
+            trail: Vec::new(),
+        };
+        Self {
+            world: Arc::clone(world),
+            generation: Arc::clone(generation),
+            dice: StdRng::seed_from_u64(seed),
+            knows_accepted,
+            cursor,
+            cuts_left: CUTS,
+            leaves_after: None,
+            heard_at: None,
+            record,
+        }
+    }
+
+    /// Does not cut itself.
+    pub(crate) fn undisturbed(mut self) -> Self {
+        self.cuts_left = 0;
+        self
+    }
+
+    pub(crate) fn leaving_after(mut self, bytes: Option<usize>) -> Self {
+        self.leaves_after = bytes;
+        self
+    }
+
+    /// Reads until it is told the end, or until the run is over.
+    pub(crate) async fn read(mut self) -> Record {
+        let world = Arc::clone(&self.world);
+        let ending = world.give_up.run_until_cancelled(async {
+            loop {
+                match self.connection().await {
+                    Next::Again { within } => {
+                        sleep(self.dice.random_range(Duration::ZERO..=within)).await;
+                    }
+                    Next::Over(ending) => return ending,
+                }
+            }
+        });
+        let ending = ending.await.unwrap_or(Ending::Hung);
+        self.record.ending = ending;
+        self.record
+    }
+
+    async fn connection(&mut self) -> Next {
+        let (port, budget) = (self.world.replica(&mut self.dice), self.budget());
+        let path = format!("/ask/{}", self.generation.id);
+        // Attaching by the prompt is as good as by the address, for who knows the prompt.
+        let request = if !self.knows_accepted || self.dice.random_bool(0.15) {
+            Request::post("/ask", &self.generation.body, self.cursor)
+        } else {
+            Request::get(&path, self.cursor)
+        };
+        self.record.connections += 1;
+        let mut response = match wire::send(port, &request, budget).await {
+            Ok(response) => response,
+            Err(End::Broken(what)) => return self.stop(&what),
+            Err(end) => {
+                self.note(&format!("no answer at {port}: {end:?}"));
+                self.cuts_left = self.cuts_left.saturating_sub((end == End::Ours).into());
+                return Next::Again { within: Duration::from_millis(200) };
+            }
+        };
+        match response.status {
+            200 => {
+                self.knows_accepted = true;
+                self.generation.accept();
+                self.note(&format!("200 at {port} after {}", self.cursor));
+                self.body(&mut response).await
+            }
+            503 => {
+                self.note(&format!("503 at {port}"));
+                Next::Again { within: Duration::from_millis(400) }
+            }
+            404 if !self.generation.is_accepted() => Next::Again { within: Duration::from_millis(200) },
+            status => {
+                let text = response.text().await;
+                self.stop(&format!("status {status} at {port} after entry {}: {text}", self.cursor))
+            }
+        }
+    }
+
+    async fn body(&mut self, response: &mut Response) -> Next {
+        let mut frames = Frames::default();
+        let mut told = false;
+        let end = loop {
+            let bytes = match response.next().await {
+                Ok(bytes) => bytes,
+                Err(end) => break end,
+            };
+            let read = match frames.feed(&bytes) {
+                Ok(read) => read,
+                Err(what) => return self.stop(&what),
+            };
+            for frame in read {
+                if told {
+                    return self.stop(&format!("{frame:?} after the terminal event"));
+                }
+                told = TERMINAL.contains(&frame.event.as_str());
+                self.saw(frame);
+            }
+        };
+        self.note(&format!("{end:?} after {}", self.cursor));
+        match end {
+            _ if told => Next::Over(Ending::Told),
+            End::Broken(what) => self.stop(&what),
+            End::Polite => self.stop("a polite end without a terminal event"),
+            End::Ours if self.leaves_after.is_some() => Next::Over(Ending::Left),
+            End::Ours | End::Cut(_) | End::Silence => {
+                self.cuts_left = self.cuts_left.saturating_sub((end == End::Ours).into());
+                Next::Again { within: Duration::from_millis(100) }
+            }
+        }
+    }
+
+    fn saw(&mut self, frame: Frame) {
+        let Some(id) = frame.id else {
+            if self.cursor > 0 || frame.event != "queued" {
+                self.world.violation(format!(
+                    "generation {}: reader {}: {frame:?} without an id after {}",
+                    self.generation.id, self.record.name, self.cursor
+                ));
+            }
+            return;
+        };
+        let now = Instant::now();
+        if let Some(heard_at) = self.heard_at.replace(now)
+            && now - heard_at > self.record.longest_calm_stall
+        {
+            let record = &mut self.record;
+            record.longest_stall = record.longest_stall.max(now - heard_at);
+            record.longest_calm_stall = record.longest_calm_stall.max(self.world.weather.calm(heard_at, now));
+        }
+        self.cursor = id;
+        self.generation.reached(id);
+        self.record.seen.push(frame);
+    }
+
+    fn budget(&mut self) -> Option<usize> {
+        if let Some(bytes) = self.leaves_after {
+            return Some(HEAD + bytes);
+        }
+        let cuts = self.cuts_left > 0 && self.dice.random_bool(0.6);
+        cuts.then(|| self.dice.random_range(0..ANSWER))
+    }
+
+    fn stop(&mut self, what: &str) -> Next {
+        self.note(what);
+        self.world
+            .violation(format!("generation {}: reader {}: {what}", self.generation.id, self.record.name));
+        Next::Over(Ending::Stopped)
+    }
+
+    fn note(&mut self, what: &str) {
+        self.record.trail.push(format!("{} {what}", self.world.weather.clock()));
+    }
+}

@@ -1,0 +1,132 @@
+//! The table at the end.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    time::Duration,
+};
+
+use crate::{
+    args::Options,
+    reader::{Ending, Record},
+    verdict::{Counts, Verdict, count, ids},
+};
+
+/// How many violations are shown in full.
+const SHOWN: usize = 20;
+
+/// Everything that a run adds up to.
+#[derive(Debug)]
+pub(crate) struct Report {
+    options: Options,
+    pub(crate) took: Duration,
+    /// From the moment when everything was whole again to the last reader's end.
+    pub(crate) settled_after: Duration,
+    pub(crate) faults: BTreeMap<&'static str, usize>,
+    prompts: usize,
+    accepted: usize,
+    endings: BTreeMap<String, usize>,
+    attempts: usize,
+    most_attempts: usize,
+    readers: usize,
+    connections: usize,
+    counts: Counts,
+    hung: usize,
+    longest_stall: Duration,
+    longest_calm_stall: Duration,
+    pub(crate) violations: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            options: options.clone(),
+            took: Duration::ZERO,
+            settled_after: Duration::ZERO,
+            faults: BTreeMap::new(),
+            prompts: 0,
+            accepted: 0,
+            endings: BTreeMap::new(),
+            attempts: 0,
+            most_attempts: 0,
+            readers: 0,
+            connections: 0,
+            counts: Counts::default(),
+            hung: 0,
+            longest_stall: Duration::ZERO,
+            longest_calm_stall: Duration::ZERO,
+            violations: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add_generation(&mut self, accepted: bool, verdict: &Verdict) {
+        self.prompts += 1;
+        self.accepted += usize::from(accepted);
+        *self.endings.entry(verdict.ending.clone()).or_default() += 1;
+        self.attempts += verdict.attempts;
+        self.most_attempts = self.most_attempts.max(verdict.attempts);
+    }
+
+    pub(crate) fn add_reader(&mut self, record: &Record) {
+        let counts = count(record.joined_after, ids(record));
+        self.readers += 1;
+        self.connections += record.connections;
+        self.counts.pieces += counts.pieces;
+        self.counts.lost += counts.lost;
+        self.counts.repeated += counts.repeated;
+        self.counts.reordered += counts.reordered;
+        self.hung += usize::from(record.ending == Ending::Hung);
+        self.longest_stall = self.longest_stall.max(record.longest_stall);
+        self.longest_calm_stall = self.longest_calm_stall.max(record.longest_calm_stall);
+    }
+
+    /// Whether every promise was kept.
+    pub(crate) fn is_clean(&self) -> bool {
+        let Counts { lost, repeated, reordered, .. } = self.counts;
+        self.violations.is_empty() && lost + repeated + reordered + self.hung == 0
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { mode, rounds, seed, .. } = &self.options;
+        let mut row = |what: &str, value: &dyn Display| writeln!(f, "{what:<44} {value:>10}");
+        row("mode", mode)?;
+        row("rounds", rounds)?;
+        row("seed", seed)?;
+        row("seconds", &self.took.as_secs())?;
+        row("faults injected", &self.faults.values().sum::<usize>())?;
+        for (kind, count) in &self.faults {
+            row(&format!("  {kind}"), count)?;
+        }
+        row("generations asked for", &self.prompts)?;
+        row("generations accepted", &self.accepted)?;
+        for (ending, count) in &self.endings {
+            row(&format!("  ended: {ending}"), count)?;
+        }
+        row("attempts", &self.attempts)?;
+        row("most attempts of one generation", &self.most_attempts)?;
+        row("readers", &self.readers)?;
+        row("connections", &self.connections)?;
+        row("pieces read", &self.counts.pieces)?;
+        row("pieces lost", &self.counts.lost)?;
+        row("pieces repeated", &self.counts.repeated)?;
+        row("pieces reordered", &self.counts.reordered)?;
+        row("readers hung", &self.hung)?;
+        row("longest silence between two pieces, s", &seconds(self.longest_stall))?;
+        row("  of which nobody was being hurt, s", &seconds(self.longest_calm_stall))?;
+        row("all ended after the last fault, s", &seconds(self.settled_after))?;
+        row("violations", &self.violations.len())?;
+        for violation in self.violations.iter().take(SHOWN) {
+            writeln!(f, "\nVIOLATION {violation}")?;
+        }
+        if self.violations.len() > SHOWN {
+            writeln!(f, "\n… and {} more", self.violations.len() - SHOWN)?;
+        }
+        writeln!(f, "\nagain: {}", self.options.again())
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64())
+}

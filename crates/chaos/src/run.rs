@@ -1,0 +1,212 @@
+//! A run: starts the system, plays the plan, heals everything, waits until everybody was told the end, and judges.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    args::Options,
+    generation::Generation,
+    plan::{Blow, Plan, Prompt},
+    reader::{Ending, Opening, Reader, Record},
+    report::Report,
+    system::{Suffering, System},
+    verdict::{judge, undisturbed},
+    world::World,
+};
+
+/// How long after the last fault everybody must have been told the end: a few answers at the slowest pace, one after the
+/// other, and every patience of the product in between.
+const BOUND: Duration = Duration::from_secs(90);
+
+/// How many generations may run at once. A machine that is slower than the plan gets more time, not more work.
+const AT_ONCE: usize = 40;
+
+/// How many of the last readers read at once.
+const LAST_READERS: usize = 8;
+
+/// How many rounds pass between two lines about them.
+const TOLD_EVERY: usize = 10;
+
+/// What happens at an instant of a round.
+enum Happening {
+    Ask(Prompt),
+    Hurt(Blow),
+}
+
+type Lived = JoinSet<(Arc<Generation>, Vec<Record>)>;
+
+pub(crate) async fn run(options: &Options, binary: &Path) -> Result<Report, String> {
+    let system = System::start(options, binary).await?;
+    let began = Instant::now();
+    let world = Arc::new(World::new(system.replicas()));
+    let suffering = system.suffer(&world);
+    let mut lived = play(options, &world, &suffering).await;
+    let system = suffering.heal().await;
+
+    let healed = Instant::now();
+    let mut seen = Vec::new();
+    let all = async {
+        while let Some(one) = lived.join_next().await {
+            seen.push(one.expect("no reader panics"));
+        }
+    };
+    within(BOUND, &world, all).await;
+    let mut report = Report::new(options);
+    report.settled_after = healed.elapsed();
+    judge_all(&mut report, &world, &system, seen).await;
+    for (_, kind) in world.weather.kinds() {
+        *report.faults.entry(kind).or_default() += 1;
+    }
+    report.took = began.elapsed();
+    report.violations.splice(0..0, world.violations());
+    Ok(report)
+}
+
+/// Waits for what ends when its readers do, who give up after `bound`.
+async fn within(bound: Duration, world: &World, ending: impl Future<Output = ()>) {
+    let mut ending = pin!(ending);
+    if timeout(bound, &mut ending).await.is_err() {
+        world.give_up.cancel();
+        ending.await;
+    }
+}
+
+/// Every round, each at its own length.
+async fn play(options: &Options, world: &Arc<World>, suffering: &Suffering) -> Lived {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut lived = JoinSet::new();
+    for (number, round) in (1..).zip(Plan::new(options.mode, options.seed).take(options.rounds)) {
+        let began = Instant::now();
+        let prompts = round.prompts.into_iter().map(|prompt| (prompt.at, Happening::Ask(prompt)));
+        let faults = round.faults.into_iter().map(|blow| (blow.at, Happening::Hurt(blow)));
+        let mut happenings: Vec<_> = prompts.chain(faults).collect();
+        happenings.sort_by_key(|(at, _)| *at);
+        for (at, happening) in happenings {
+            sleep_until(began + at).await;
+            match happening {
+                Happening::Hurt(blow) => suffering.hurt(blow).await,
+                Happening::Ask(prompt) => {
+                    let slot = Arc::clone(&slots).acquire_owned().await.expect("it is never closed");
+                    let (generation, world) = (Arc::new(Generation::new(prompt)), Arc::clone(world));
+                    lived.spawn(async move {
+                        let records = Arc::clone(&generation).live(world).await;
+                        drop(slot);
+                        (generation, records)
+                    });
+                }
+            }
+        }
+        sleep_until(began + round.length).await;
+        if number % TOLD_EVERY == 0 {
+            let violations = world.violations().len();
+            let running = AT_ONCE - slots.available_permits();
+            say(&format!(
+                "{} s: {number} of {} rounds, {running} generations are running, {violations} violations",
+                world.weather.clock(),
+                options.rounds
+            ));
+        }
+    }
+    lived
+}
+
+/// Reads every generation once more, and holds everything against it.
+async fn judge_all(
+    report: &mut Report,
+    world: &Arc<World>,
+    system: &System,
+    seen: Vec<(Arc<Generation>, Vec<Record>)>,
+) {
+    // A world of its own: the first one may have given up.
+    let last_world = Arc::new(World::new(system.replicas()));
+    let judging = async {
+        let mut read = stream::iter(seen)
+            .map(|(generation, records)| {
+                let last_world = Arc::clone(&last_world);
+                async move {
+                    // Whoever left before knowing whether the prompt was accepted repeats it, as the contract says.
+                    let opening =
+                        if generation.is_accepted() { Opening::Get { after: 0 } } else { Opening::Post };
+                    let last = Reader::new(&last_world, &generation, "the last", opening, 0);
+                    (generation, records, last.undisturbed().read().await)
+                }
+            })
+            .buffer_unordered(LAST_READERS);
+        while let Some((generation, records, last)) = read.next().await {
+            judge_one(report, world, system, &generation, &records, &last).await;
+        }
+    };
+    within(BOUND, &last_world, judging).await;
+    report.violations.extend(last_world.violations());
+}
+
+async fn judge_one(
+    report: &mut Report,
+    world: &World,
+    system: &System,
+    generation: &Generation,
+    records: &[Record],
+    last: &Record,
+) {
+    let verdict = judge(generation, last, records, &undisturbed(generation).await);
+    report.add_generation(generation.is_accepted(), &verdict);
+    let mut wrong = verdict.faults;
+    for record in records.iter().chain([last]) {
+        report.add_reader(record);
+        if record.ending == Ending::Hung {
+            wrong.push(format!("reader {} still waits after {} entries", record.name, record.seen.len()));
+        }
+    }
+    if !wrong.is_empty() {
+        report.violations.push(explain(generation, &wrong, world, system, records, last));
+    }
+}
+
+/// All that helps to find out why.
+fn explain(
+    generation: &Generation,
+    wrong: &[String],
+    world: &World,
+    system: &System,
+    records: &[Record],
+    last: &Record,
+) -> String {
+    const LINES: usize = 15;
+    let id = generation.id.to_string();
+    let mut lines =
+        vec![format!("generation {id}: {}", wrong.join("; ")), format!("  {:?}", generation.prompt)];
+    for record in records.iter().chain([last]) {
+        lines.push(format!("  reader {}, {:?}, {} entries:", record.name, record.ending, record.seen.len()));
+        let from = record.trail.len().saturating_sub(LINES);
+        lines.extend(record.trail.iter().skip(from).map(|line| format!("    {line}")));
+        lines.extend(record.seen.iter().rev().take(3).rev().map(|frame| format!("    saw {frame:?}")));
+    }
+    for process in system.processes() {
+        let output = process.output();
+        let about: Vec<_> = output.lines().filter(|line| line.contains(&id)).collect();
+        lines.push(format!("  {} said of it, {} lines:", process.name, about.len()));
+        let from = about.len().saturating_sub(LINES);
+        lines.extend(about.iter().skip(from).map(|line| format!("    {line}")));
+    }
+    lines.push("  the last faults of the run:".into());
+    lines.extend(world.weather.last(LINES).iter().map(|line| format!("    {line}")));
+    lines.join("\n")
+}
+
+/// To standard output, at once.
+pub(crate) fn say(what: &str) {
+    // Nobody listens: then there is nothing to say.
+    let _ = writeln!(io::stdout(), "{what}");
+}

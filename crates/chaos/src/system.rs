@@ -1,0 +1,265 @@
+//! Everything that can be hurt: the processes, the servers they need, and the network between them.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use testkit::{
+    proxy::Proxy,
+    services::{AppendOnly, RabbitMq, Redis},
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    args::{Mode, Options},
+    plan::{Blow, CLUSTER, Fault, Role, Target},
+    process::Process,
+    world::World,
+};
+
+/// How often a process that nobody hurts is looked at: it must not end by itself.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Faults that wait for a victim that still suffers from an earlier one. RabbitMQ needs the longest, and has few.
+const WAITING: usize = 64;
+
+/// All of it, whole.
+#[derive(Debug)]
+pub(crate) struct System {
+    victims: Vec<Victim>,
+}
+
+/// One thing that can be hurt, with what it is called.
+#[derive(Debug)]
+struct Victim {
+    target: Target,
+    name: String,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Process(Box<Process>),
+    Link(Proxy),
+    Redis(Redis),
+    RabbitMq(Box<RabbitMq>),
+}
+
+impl System {
+    /// Starts everything, servers first.
+    ///
+    /// # Errors
+    /// A process does not start.
+    pub(crate) async fn start(options: &Options, binary: &Path) -> Result<Self, String> {
+        let mut victims = match options.mode {
+            Mode::Embedded => vec![process(options, binary, 0, Role::Serve, Vec::new())],
+            Mode::Cluster => cluster(options, binary).await,
+        };
+        for victim in &mut victims {
+            if let What::Process(process) = &mut victim.what {
+                process.start().await?;
+            }
+        }
+        Ok(Self { victims })
+    }
+
+    /// The ports at which the API listens.
+    pub(crate) fn replicas(&self) -> Vec<u16> {
+        self.processes().filter_map(Process::port).collect()
+    }
+
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.victims.iter().filter_map(|victim| match &victim.what {
+            What::Process(process) => Some(&**process),
+            What::Link(_) | What::Redis(_) | What::RabbitMq(_) => None,
+        })
+    }
+
+    /// From now on everything suffers what it is sent, one fault after the other, until [`Suffering::heal`].
+    pub(crate) fn suffer(self, world: &Arc<World>) -> Suffering {
+        let mut victims = JoinSet::new();
+        let senders = self.victims.into_iter().map(|victim| {
+            let (sender, faults) = mpsc::channel(WAITING);
+            let target = victim.target;
+            victims.spawn(victim.live(faults, Arc::clone(world)));
+            (target, sender)
+        });
+        Suffering { senders: senders.collect(), victims }
+    }
+}
+
+/// A system while it is being hurt.
+#[derive(Debug)]
+pub(crate) struct Suffering {
+    senders: Vec<(Target, mpsc::Sender<Fault>)>,
+    victims: JoinSet<Victim>,
+}
+
+impl Suffering {
+    pub(crate) async fn hurt(&self, blow: Blow) {
+        let sender = self.senders.iter().find(|(target, _)| *target == blow.target);
+        let (_, sender) = sender.expect("the plan hurts what there is");
+        // The other side ends only once this one is dropped.
+        let _ = sender.send(blow.fault).await;
+    }
+
+    /// Waits until everything that was begun is over, and everything is whole again.
+    pub(crate) async fn heal(self) -> System {
+        drop(self.senders);
+        let mut victims = self.victims.join_all().await;
+        victims.sort_by_key(|victim| victim.target);
+        System { victims }
+    }
+}
+
+impl Victim {
+    async fn live(mut self, mut faults: mpsc::Receiver<Fault>, world: Arc<World>) -> Self {
+        loop {
+            match timeout(LOOK, faults.recv()).await {
+                Ok(None) => return self,
+                Ok(Some(fault)) => {
+                    let blowing = world.weather.blow(&self.name, fault.kind(self.target));
+                    let suffered = self.what.suffer(fault).await;
+                    drop(blowing);
+                    self.recover(suffered, &world).await;
+                }
+                Err(_) => {
+                    let looked = match &mut self.what {
+                        What::Process(process) => process.look(),
+                        What::Link(_) | What::Redis(_) | What::RabbitMq(_) => Ok(()),
+                    };
+                    self.recover(looked, &world).await;
+                }
+            }
+        }
+    }
+
+    async fn recover(&mut self, suffered: Result<(), String>, world: &World) {
+        if let (Err(violation), What::Process(process)) = (suffered, &mut self.what) {
+            world.violation(violation);
+            if let Err(violation) = process.start().await {
+                world.violation(violation);
+            }
+        }
+    }
+}
+
+impl What {
+    async fn suffer(&mut self, fault: Fault) -> Result<(), String> {
+        match self {
+            Self::Process(process) => process.suffer(fault).await,
+            Self::Link(link) => {
+                disturb(link, fault).await;
+                Ok(())
+            }
+            Self::Redis(redis) => {
+                match fault {
+                    Fault::Kill { down } => {
+                        redis.kill().await;
+                        sleep(down).await;
+                        redis.restart().await;
+                    }
+                    Fault::Freeze { lasts } => {
+                        redis.pause();
+                        sleep(lasts).await;
+                        redis.resume();
+                    }
+                    _ => {}
+                }
+                Ok(())
+            }
+            Self::RabbitMq(rabbitmq) => {
+                match fault {
+                    Fault::Kill { down } => {
+                        rabbitmq.kill().await;
+                        sleep(down).await;
+                        rabbitmq.restart().await;
+                    }
+                    Fault::Freeze { lasts } => {
+                        rabbitmq.pause();
+                        sleep(lasts).await;
+                        rabbitmq.resume();
+                    }
+                    _ => {}
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn disturb(link: &Proxy, fault: Fault) {
+    let lasts = match fault {
+        Fault::Cut => {
+            link.cut();
+            Duration::ZERO
+        }
+        Fault::HalfClose => {
+            link.half_close();
+            Duration::ZERO
+        }
+        Fault::CutAfter { bytes, lasts } => {
+            link.cut_after(bytes);
+            lasts
+        }
+        Fault::Unreachable { lasts } => {
+            link.go_down();
+            lasts
+        }
+        Fault::BlackHole { lasts } => {
+            link.black_hole();
+            lasts
+        }
+        Fault::Delay { by, lasts } => {
+            link.delay(by);
+            lasts
+        }
+        Fault::Kill { .. }
+        | Fault::KillTwice { .. }
+        | Fault::Freeze { .. }
+        | Fault::Drain
+        | Fault::DrainHastily { .. } => Duration::ZERO,
+    };
+    sleep(lasts).await;
+    link.heal();
+}
+
+async fn cluster(options: &Options, binary: &Path) -> Vec<Victim> {
+    let (redis, rabbitmq) = tokio::join!(Redis::start(AppendOnly::Yes), RabbitMq::start());
+    let mut victims = Vec::new();
+    for (index, role) in CLUSTER.into_iter().enumerate() {
+        let to_redis = Proxy::start(redis.port()).await;
+        let to_rabbitmq = Proxy::start(rabbitmq.port()).await;
+        let env = vec![
+            format!("REDIS_URL=redis://127.0.0.1:{}", to_redis.port()),
+            format!("AMQP_URL=amqp://guest:guest@127.0.0.1:{}/%2f", to_rabbitmq.port()),
+        ];
+        let process = process(options, binary, index, role, env);
+        let link = |target, server, proxy| Victim {
+            target,
+            name: format!("{} to {server}", process.name),
+            what: What::Link(proxy),
+        };
+        victims.push(link(Target::RedisLink(index), "Redis", to_redis));
+        victims.push(link(Target::RabbitMqLink(index), "RabbitMQ", to_rabbitmq));
+        victims.push(process);
+    }
+    victims.push(Victim { target: Target::Redis, name: "Redis".into(), what: What::Redis(redis) });
+    let what = What::RabbitMq(Box::new(rabbitmq));
+    victims.push(Victim { target: Target::RabbitMq, name: "RabbitMQ".into(), what });
+    victims
+}
+
+fn process(options: &Options, binary: &Path, index: usize, role: Role, mut env: Vec<String>) -> Victim {
+    let name = match role {
+        Role::Serve => "serve".to_owned(),
+        Role::Api => format!("api {index}"),
+        Role::Worker => format!("worker {index}"),
+    };
+    env.push(format!("REGION={}", name.replace(' ', "-")));
+    let seed = options.seed.wrapping_mul(31).wrapping_add(index as u64);
+    let process = Process::new(role, name.clone(), binary, env, options.keep.as_deref(), seed);
+    Victim { target: Target::Process(index), name, what: What::Process(Box::new(process)) }
+}

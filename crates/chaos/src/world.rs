@@ -1,0 +1,50 @@
+//! What every reader and every fault of a run shares.
+
+use std::{
+    fmt::Display,
+    sync::{Mutex, MutexGuard},
+};
+
+use rand::{rngs::StdRng, seq::IndexedRandom};
+use tokio_util::sync::CancellationToken;
+
+use crate::weather::Weather;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) weather: Weather,
+    /// Where the API listens.
+    replicas: Vec<u16>,
+    /// Fires when everything has been whole for so long that whoever still waits is hung.
+    pub(crate) give_up: CancellationToken,
+    violations: Mutex<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn new(replicas: Vec<u16>) -> Self {
+        Self {
+            weather: Weather::new(),
+            replicas,
+            give_up: CancellationToken::new(),
+            violations: Mutex::default(),
+        }
+    }
+
+    /// One replica, as a load balancer without memory chooses it.
+    pub(crate) fn replica(&self, dice: &mut StdRng) -> u16 {
+        *self.replicas.choose(dice).expect("there is a replica")
+    }
+
+    /// Something happened that must not.
+    pub(crate) fn violation(&self, what: impl Display) {
+        self.lock().push(format!("at {}: {what}", self.weather.clock()));
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.violations.lock().expect("nothing panics while it holds the lock")
+    }
+}
