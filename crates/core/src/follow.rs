@@ -59,7 +59,9 @@ enum State {
 }
 
 impl Follower {
-    /// Begins to read after the cursor. What can go wrong before the first byte goes wrong here.
+    /// Begins to read after the cursor. What can go wrong before the first byte goes wrong here. Whoever has a cursor has
+    /// read: when the log does not know what it counts, it may have lost it, and ten seconds are given for a worker to write it
+    /// again.
     ///
     /// # Errors
     /// [`FollowError::NotFound`], [`FollowError::BeyondTail`] for a cursor that no reader of this stream can have, and
@@ -72,10 +74,7 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         // The order matters: what is appended between the two is seen twice by us and once by the reader.
         let tail = log.tail(id).await?;
-        let Page { entries, tail: last, phase } = log.read(id, after, PAGE).await?;
-        if after > last {
-            return Err(FollowError::BeyondTail { after, tail: last });
-        }
+        let Page { entries, tail: _, phase } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
             (false, _) => State::Opened(entries),
             (true, Phase::Sealed) => State::Ended,
@@ -225,6 +224,30 @@ impl Follower {
             }
             tokio::time::sleep(backoff.advance()).await;
         }
+    }
+}
+
+async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<Page, FollowError> {
+    let began = Instant::now();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+    loop {
+        let missing = match log.read(id, after, PAGE).await {
+            Ok(page) if after <= page.tail => return Ok(page),
+            Ok(Page { tail, phase, .. }) => {
+                let beyond = FollowError::BeyondTail { after, tail };
+                // There is no worker that could write more.
+                if !matches!(phase, Phase::Running { .. }) {
+                    return Err(beyond);
+                }
+                beyond
+            }
+            Err(LogError::NotFound(id)) => FollowError::NotFound(id),
+            Err(error) => return Err(error.into()),
+        };
+        if after == Seq::START || began.elapsed() >= LOSS_PATIENCE {
+            return Err(missing);
+        }
+        tokio::time::sleep(backoff.advance()).await;
     }
 }
 

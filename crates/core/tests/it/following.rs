@@ -147,3 +147,31 @@ async fn a_reader_who_comes_when_the_stream_is_lost_is_told_at_once() {
     assert!(matches!(house.generations.follow(id, Seq::START).await, Err(FollowError::NotFound(_))));
     assert_eq!(asked.elapsed(), Duration::ZERO);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_resumes_when_the_stream_is_lost_waits_for_it_to_come_back() {
+    for left in [0, 1] {
+        let (mut house, log) = house_on_sand();
+        house.worker(Script::new([vec![
+            Step::Say("half"),
+            Step::Wait(Duration::from_secs(60)),
+            Step::Finish,
+        ]]));
+        let id = house.ask().await;
+        sleep(Duration::from_secs(1)).await;
+        log.lose(left);
+        let resume = house.generations.follow(id, Seq::new(2));
+        let (resumed, ()) = futures::join!(resume, async {
+            sleep(Duration::from_secs(8)).await;
+            log.find();
+        });
+        let rest = resumed.unwrap().next().await.unwrap().unwrap();
+        assert_eq!(rest[0].seq, Seq::new(3));
+
+        log.lose(0);
+        let asked = Instant::now();
+        let gone = house.generations.follow(id, Seq::new(2)).await;
+        assert!(matches!(gone, Err(FollowError::NotFound(_))));
+        assert!(asked.elapsed() < Duration::from_secs(12));
+    }
+}

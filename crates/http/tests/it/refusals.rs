@@ -104,7 +104,7 @@ async fn a_body_that_does_not_come_is_refused_in_time() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cursor_that_is_not_ours_is_refused() {
     let stage = Stage::new();
     let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
