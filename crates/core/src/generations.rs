@@ -1,6 +1,8 @@
 //! The door for front ends: submit a generation, follow it, cancel it.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep};
 
 use crate::{
     catalogue::ModelNames,
@@ -16,9 +18,18 @@ use crate::{
     token_log::{Created, LogError, OnDisconnect, Phase, StreamSpec, TokenLog},
 };
 
-/// A submission that finds its own stream without an attempt after this time stores the job again: the first one may have
-/// died between the stream and the job (I6). Long enough that a prompt posted twice in a row is queued once.
+/// How long a submission that finds its own stream waits for somebody to begin with it. Then it stores the job again: the
+/// first one may have died between the stream and the job (I6). Long enough that a prompt posted twice in a row is mostly
+/// queued once; a job that is stored twice does no harm.
 const RESUBMIT_AFTER: Duration = Duration::from_secs(2);
+
+/// How often it looks meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How soon a job must have been refused for its stream to be taken back. Later, somebody who has sent the same submission
+/// again may have been told that it is accepted; what they rely on must not be removed, and expires or is healed by itself.
+const UNDO_WITHIN: Duration = Duration::from_secs(1);
+const _: () = assert!(UNDO_WITHIN.as_millis() * 2 <= RESUBMIT_AFTER.as_millis(), "with time to spare");
 
 /// A margin on top of the running time: to notice that time is up, and to seal.
 const TIME_TO_SEAL: Duration = Duration::from_secs(60);
@@ -102,8 +113,11 @@ impl Generations {
         let job = Job { id, request, expires_at: start_by };
         match self.log.create(id, &spec).await? {
             Created::New => {
+                let created = Instant::now();
                 if let Err(error) = self.queue.enqueue(&job).await {
-                    self.forget(id).await;
+                    if created.elapsed() < UNDO_WITHIN {
+                        self.forget(id).await;
+                    }
                     return Err(error.into());
                 }
                 metrics::accepted(&job.request.model);
@@ -152,23 +166,26 @@ impl Generations {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// Undoes a stream whose job could not be stored. Should the job have been stored after all, a worker finds no stream
-    /// and drops it; should this fail too, the stream expires by itself (I6).
+    /// Takes a stream back whose job could not be stored. Should the job have been stored after all, a worker finds no
+    /// stream and drops it; should this fail too, the stream expires by itself (I6).
     async fn forget(&self, id: GenerationId) {
         if let Err(error) = self.log.remove(id).await {
             tracing::warn!(generation.id = %id, %error, "could not undo a stream without a job; it will expire");
         }
     }
 
+    /// An existing stream is not an accepted one yet. It is once somebody began with it, or once we have stored its job.
     async fn queue_again_if_orphaned(&self, job: Job) -> Result<(), SubmitError> {
-        let page = self.log.read(job.id, Seq::START, std::num::NonZeroUsize::MIN).await?;
-        if let Phase::Queued { created_at, start_by } = page.phase
-            && self.clock.now() > created_at.after(RESUBMIT_AFTER)
-        {
-            tracing::info!(generation.id = %job.id, "storing the job of a waiting generation again");
-            self.queue.enqueue(&Job { expires_at: start_by, ..job }).await?;
+        let asked = Instant::now();
+        loop {
+            let page = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await?;
+            let Phase::Queued { start_by, .. } = page.phase else { return Ok(()) };
+            if asked.elapsed() >= RESUBMIT_AFTER {
+                tracing::info!(generation.id = %job.id, "storing the job of a waiting generation again");
+                return Ok(self.queue.enqueue(&Job { expires_at: start_by, ..job }).await?);
+            }
+            sleep(LOOK_AGAIN).await;
         }
-        Ok(())
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Worker {
 /// What becomes of a lease.
 #[derive(Debug)]
 enum Verdict {
-    /// The job is over for us: its stream is sealed, gone, or another's.
+    /// The job is over: its stream is sealed, or gone.
     Done,
     /// The job is to be tried again after this time.
     Again(Duration),
@@ -177,12 +177,37 @@ impl Worker {
     /// Runs one job, and gives up its lease in the way that follows from what happened. The slot is held to the end.
     async fn settle(&self, lease: Lease, _slot: OwnedSemaphorePermit) {
         let id = lease.job().id;
-        let verdict = self.run_job(lease.job()).await.unwrap_or_else(|error| verdict_on(id, &error));
-        let settled = match verdict {
+        let settled = match self.run_to_a_verdict(lease.job()).await {
             Verdict::Done => lease.ack().await,
             Verdict::Again(after) => lease.retry(after).await,
         };
         report_unsettled(id, settled);
+    }
+
+    /// Runs a job until it is known what becomes of it.
+    async fn run_to_a_verdict(&self, job: &Job) -> Verdict {
+        loop {
+            match self.run_job(job).await {
+                Ok(verdict) => return verdict,
+                Err(LogError::Sealed) => return Verdict::Done,
+                Err(LogError::NotFound(id)) => {
+                    metrics::orphaned();
+                    tracing::warn!(generation.id = %id, "dropping a job without a stream");
+                    return Verdict::Done;
+                }
+                // Not the end of the job: the newer attempt may be one whose lease is void, and die without another. Go round
+                // again: wait while it lives, then find its seal or take over. Where our own lease is void, settling it
+                // goes nowhere.
+                Err(LogError::Fenced) => {
+                    metrics::fenced();
+                    tracing::warn!(generation.id = %job.id, "another worker took over; stopping");
+                }
+                Err(LogError::Unavailable(cause)) => {
+                    tracing::warn!(generation.id = %job.id, %cause, "the token log stayed away; giving the job back");
+                    return Verdict::Again(Duration::from_secs(2));
+                }
+            }
+        }
     }
 
     async fn run_job(&self, job: &Job) -> Result<Verdict, LogError> {
@@ -309,29 +334,6 @@ impl Worker {
                 tracing::warn!(%attempt, ?after, error = %explain(&error), "the attempt failed; trying again");
                 Outcome::Again(after)
             }
-        }
-    }
-}
-
-/// What an error of the log means for the job.
-fn verdict_on(id: GenerationId, error: &LogError) -> Verdict {
-    match error {
-        LogError::Sealed => Verdict::Done,
-        LogError::NotFound(_) => {
-            metrics::orphaned();
-            tracing::warn!(generation.id = %id, "dropping a job without a stream");
-            Verdict::Done
-        }
-        // The newer attempt holds a lease of its own: either this job was delivered twice, or our lease is void and
-        // this acknowledgement goes nowhere. Giving the job back instead would depose a healthy owner.
-        LogError::Fenced => {
-            metrics::fenced();
-            tracing::warn!(generation.id = %id, "another worker took over; stopping");
-            Verdict::Done
-        }
-        LogError::Unavailable(cause) => {
-            tracing::warn!(generation.id = %id, %cause, "the token log stayed away; giving the job back");
-            Verdict::Again(Duration::from_secs(2))
         }
     }
 }

@@ -253,6 +253,23 @@ async fn a_job_delivered_twice_does_not_depose_a_worker_that_lives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_does_not_die_with_a_frozen_worker_that_woke_up_and_took_it() {
+    let mut house = House::new();
+    house.worker(Script::new([
+        vec![Step::Say("one"), Step::Wait(10 * SECOND), Step::Say(" late"), Step::Finish],
+        vec![Step::Say(" two"), Step::Finish],
+    ]));
+    let id = house.ask().await;
+    sleep(SECOND).await;
+    // Its lease is void: nobody gets the job back when it dies.
+    let zombie = house.log.open_writer(id).await.unwrap();
+    sleep(3 * SECOND).await;
+    drop(zombie);
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)), "one two");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_model_that_falls_silent_is_asked_again_and_in_the_end_given_up() {
     let mut house = House::new();
     let script = Script::new([
