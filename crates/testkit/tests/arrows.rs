@@ -17,7 +17,7 @@ use std::{
 use serde_json::Value;
 
 /// Our crates, and which of ours each may depend on. Adapters do not see each other, the front ends see core alone, and
-/// nothing that ships sees `testkit`, `chaos` or `bench`.
+/// nothing that ships sees `testkit`, `chaos`, `sim` or `bench`.
 const OURS: &[(&str, &[&str])] = &[
     ("tokenwire-core", &[]),
     ("journal", &[]),
@@ -28,11 +28,12 @@ const OURS: &[(&str, &[&str])] = &[
     ("tokenwire", &["tokenwire-core", "journal", "job-queue", "token-log", "model", "tokenwire-http"]),
     ("testkit", &["tokenwire-core"]),
     ("chaos", &["tokenwire-core", "model", "testkit"]),
+    ("sim", &["tokenwire-core", "job-queue", "token-log", "model", "testkit"]),
     ("bench", &["tokenwire-core", "journal", "job-queue", "token-log", "model", "tokenwire-http"]),
 ];
 
 /// Outside crates that only some of ours may name: who else wants what they do goes through a port. The leaves
-/// `testkit`, `chaos` and `bench` may name anything.
+/// `testkit`, `chaos`, `sim` and `bench` may name anything.
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["tokenwire-http"]),
     ("hyper", &["tokenwire-http"]),
@@ -50,7 +51,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing-subscriber", &["tokenwire"]),
 ];
 
-const LEAVES: &[&str] = &["testkit", "chaos", "bench"];
+const LEAVES: &[&str] = &["testkit", "chaos", "sim", "bench"];
 
 #[test]
 fn every_arrow_between_crates_is_one_that_the_design_draws() {

@@ -1,0 +1,69 @@
+//! Defects to plant, one at a time: each is a mistake that somebody could make in an adapter, and breaks one promise. A
+//! simulator that lets one pass proves nothing.
+
+use crate::Rule;
+
+/// A planted defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// The log lets an older writer append.
+    FenceRemoved,
+    /// The log lets a writer append to a sealed stream.
+    AppendAfterSeal,
+    /// A reader that resumes gets the entry at its cursor again.
+    ResumeRepeats,
+    /// A reader that resumes misses the entry after its cursor.
+    ResumeSkips,
+    /// Wake-ups carry other entries than the log has.
+    HintsLie,
+    /// Wake-ups announce entries before they are stored.
+    AnnouncedBeforeDurable,
+    /// An append of unknown outcome that is repeated is there twice.
+    AppendTwice,
+    /// The log gives the number of the last attempt out again.
+    AttemptReused,
+    /// The next attempt is not told of the last piece that was committed.
+    PrefixIncomplete,
+    /// The log acknowledges a seal and forgets it.
+    SealLost,
+    /// The stream is created after the job is stored.
+    StreamAfterJob,
+    /// A request to stop is acknowledged and forgotten.
+    CancelForgotten,
+    /// A generation without readers goes on.
+    AudienceIgnored,
+    /// Readers are not seen.
+    ReadersUnseen,
+    /// A job is acknowledged when it is leased.
+    AckAtLease,
+    /// The job of a dropped lease does not come back.
+    LeaseDropLosesJob,
+    /// Acknowledged jobs come back, for ever.
+    AckForgotten,
+    /// The queue says that a job is stored, and it is not.
+    EnqueueLost,
+}
+
+impl Defect {
+    /// Every defect, and the rule that catches it.
+    pub const ALL: [(Self, Rule); 18] = [
+        (Self::FenceRemoved, Rule::I3),
+        (Self::AppendAfterSeal, Rule::I1),
+        (Self::ResumeRepeats, Rule::I7),
+        (Self::ResumeSkips, Rule::I7),
+        (Self::HintsLie, Rule::I7),
+        (Self::AnnouncedBeforeDurable, Rule::I2),
+        (Self::AppendTwice, Rule::I1),
+        (Self::AttemptReused, Rule::I4),
+        (Self::PrefixIncomplete, Rule::Continuation),
+        (Self::SealLost, Rule::I10),
+        (Self::StreamAfterJob, Rule::I6),
+        (Self::CancelForgotten, Rule::Stop),
+        (Self::AudienceIgnored, Rule::Audience),
+        (Self::ReadersUnseen, Rule::Audience),
+        (Self::AckAtLease, Rule::I5),
+        (Self::LeaseDropLosesJob, Rule::I10),
+        (Self::AckForgotten, Rule::I5),
+        (Self::EnqueueLost, Rule::I9),
+    ];
+}

@@ -1,0 +1,254 @@
+//! A log with one planted defect, on top of a sound one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokenwire_core::{
+    Attempt, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
+    token_log::{Cancellation, Created, Hint, OnDisconnect, Page, Prefix, StreamSpec, Tail},
+};
+use tokio::{sync::broadcast, time::sleep};
+use tokio_util::task::TaskTracker;
+
+use crate::Defect;
+
+/// Between an announcement and the entry, or a job and its stream.
+const TOO_LATE: Duration = Duration::from_millis(700);
+
+#[derive(Clone, Debug)]
+pub(crate) struct FlawedLog {
+    log: Arc<dyn TokenLog>,
+    defect: Defect,
+    state: Arc<Mutex<State>>,
+    tasks: TaskTracker,
+}
+
+type SharedWriter = Arc<tokio::sync::Mutex<Box<dyn LogWriter>>>;
+
+#[derive(Debug, Default)]
+struct State {
+    newest: BTreeMap<GenerationId, SharedWriter>,
+    after_seal: BTreeMap<GenerationId, Vec<Entry>>,
+    /// Somebody has taken its tail, and will read next.
+    joining: BTreeSet<GenerationId>,
+    tails: BTreeMap<GenerationId, broadcast::Sender<Hint>>,
+}
+
+impl FlawedLog {
+    pub(crate) fn new(log: Arc<dyn TokenLog>, defect: Defect) -> Self {
+        Self { log, defect, state: Arc::default(), tasks: TaskTracker::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, defect: Defect) -> bool {
+        self.defect == defect
+    }
+
+    async fn whole(&self, id: GenerationId) -> Result<Page, LogError> {
+        self.log.read(id, Seq::START, NonZeroUsize::MAX).await
+    }
+
+    /// What would be appended next.
+    async fn as_entries(&self, id: GenerationId, events: &[Event]) -> Result<Vec<Entry>, LogError> {
+        let first = self.whole(id).await?.tail.next();
+        let at = Timestamp::from_millis(0);
+        let entries = events.iter().enumerate();
+        Ok(entries.map(|(index, event)| Entry { seq: first.plus(index), at, event: event.clone() }).collect())
+    }
+
+    fn lying_tail(&self, mut tail: Tail) -> Tail {
+        let (sender, receiver) = broadcast::channel(16);
+        self.tasks.spawn(async move {
+            loop {
+                let hint = tokio::select! {
+                    biased;
+                    () = sender.closed() => return,
+                    hint = tail.next() => hint,
+                };
+                let _ = sender.send(lie(hint));
+            }
+        });
+        Tail::new(receiver)
+    }
+}
+
+fn lie(hint: Hint) -> Hint {
+    let Hint::Appended(entries) = hint else { return hint };
+    let mut entries = entries.to_vec();
+    for entry in &mut entries {
+        if let Event::Delta { text, .. } = &mut entry.event {
+            text.push('!');
+        }
+    }
+    Hint::Appended(entries.into())
+}
+
+#[async_trait]
+impl TokenLog for FlawedLog {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        let mut spec = spec.clone();
+        if self.has(Defect::AudienceIgnored) {
+            spec.on_disconnect = OnDisconnect::Detached;
+        }
+        if self.has(Defect::StreamAfterJob) && self.whole(id).await.is_err() {
+            let log = Arc::clone(&self.log);
+            self.tasks.spawn(async move {
+                sleep(TOO_LATE).await;
+                log.create(id, &spec).await
+            });
+            return Ok(Created::New);
+        }
+        self.log.create(id, &spec).await
+    }
+
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let before = self.whole(id).await?.entries;
+        let writer = self.log.open_writer(id).await?;
+        let mut attempt = writer.attempt();
+        if self.has(Defect::AttemptReused) {
+            attempt = Attempt::new(attempt.get().saturating_sub(1).max(1));
+        }
+        let mut so_far = writer.so_far().clone();
+        if self.has(Defect::PrefixIncomplete) {
+            so_far = Prefix::default();
+            let is_delta = |entry: &Entry| matches!(entry.event, Event::Delta { .. });
+            let last = before.iter().rposition(is_delta);
+            let kept = before.iter().enumerate().filter(|(index, _)| Some(*index) != last);
+            kept.for_each(|(_, entry)| so_far.push(entry));
+        }
+        let cancellation = writer.cancellation().clone();
+        let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
+        if self.has(Defect::FenceRemoved) {
+            self.state().newest.insert(id, Arc::clone(&writer));
+        }
+        Ok(Box::new(FlawedWriter { id, log: self.clone(), writer, attempt, so_far, cancellation }))
+    }
+
+    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
+        let resumes = after > Seq::START && self.state().joining.remove(&id);
+        let from = match self.defect {
+            Defect::ResumeRepeats if resumes => Seq::new(after.get() - 1),
+            Defect::ResumeSkips if resumes => after.next(),
+            _ => after,
+        };
+        let mut page = self.log.read(id, from, limit).await?;
+        if let Some(more) = self.state().after_seal.get(&id) {
+            page.entries.extend(more.iter().filter(|entry| entry.seq > after).cloned());
+        }
+        Ok(page)
+    }
+
+    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+        self.state().joining.insert(id);
+        match self.defect {
+            Defect::HintsLie => Ok(self.lying_tail(self.log.tail(id).await?)),
+            Defect::AnnouncedBeforeDurable => {
+                let mut state = self.state();
+                let sender = state.tails.entry(id).or_insert_with(|| broadcast::channel(16).0);
+                Ok(Tail::new(sender.subscribe()))
+            }
+            _ => self.log.tail(id).await,
+        }
+    }
+
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        if self.has(Defect::CancelForgotten) {
+            return self.whole(id).await.map(|_| ());
+        }
+        self.log.cancel(id).await
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        if self.has(Defect::ReadersUnseen) {
+            return Ok(());
+        }
+        self.log.attend(id).await
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.remove(id).await
+    }
+
+    async fn ready(&self) -> Result<(), LogError> {
+        self.log.ready().await
+    }
+}
+
+#[derive(Debug)]
+struct FlawedWriter {
+    id: GenerationId,
+    log: FlawedLog,
+    writer: SharedWriter,
+    attempt: Attempt,
+    so_far: Prefix,
+    cancellation: Cancellation,
+}
+
+impl FlawedWriter {
+    /// The one that the log takes for the owner's.
+    fn writer(&self) -> SharedWriter {
+        let newest = self.log.state().newest.get(&self.id).cloned();
+        newest.unwrap_or_else(|| Arc::clone(&self.writer))
+    }
+
+    async fn announce(&self, events: &[Event]) -> Result<(), LogError> {
+        let entries = self.log.as_entries(self.id, events).await?;
+        if let Some(sender) = self.log.state().tails.get(&self.id) {
+            let _ = sender.send(Hint::Appended(entries.into()));
+        }
+        sleep(TOO_LATE).await;
+        Ok(())
+    }
+
+    async fn append_after_seal(&self, batch: &[Event]) -> Result<Seq, LogError> {
+        let entries = self.log.as_entries(self.id, batch).await?;
+        let mut state = self.log.state();
+        let after_seal = state.after_seal.entry(self.id).or_default();
+        let shift = after_seal.len();
+        after_seal.extend(entries.into_iter().map(|entry| Entry { seq: entry.seq.plus(shift), ..entry }));
+        Ok(after_seal.last().map_or(Seq::START, |last| last.seq))
+    }
+}
+
+#[async_trait]
+impl LogWriter for FlawedWriter {
+    fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    fn so_far(&self) -> &Prefix {
+        &self.so_far
+    }
+
+    fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+        if self.log.has(Defect::AnnouncedBeforeDurable) && !batch.is_empty() {
+            self.announce(batch).await?;
+        }
+        match self.writer().lock().await.append(batch).await {
+            Err(LogError::Sealed) if self.log.has(Defect::AppendAfterSeal) && !batch.is_empty() => {
+                self.append_after_seal(batch).await
+            }
+            appended => appended,
+        }
+    }
+
+    async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
+        if self.log.has(Defect::SealLost) {
+            return Ok(self.log.whole(self.id).await?.tail.next());
+        }
+        self.writer().lock().await.seal(last).await
+    }
+}

@@ -1,0 +1,76 @@
+//! `cargo run --release -p sim -- --seeds 10000`: runs many seeds, and says which of them break something.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs the whole system under faults, one seed after another, and checks what everybody saw.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Print the history of every seed, not only of those that break something
+    #[arg(long)]
+    history: bool,
+}
+
+/// How often progress is said, in seeds.
+const PROGRESS: u64 = 500;
+
+#[derive(Debug, Default)]
+struct Total {
+    runs: u64,
+    broken: Vec<u64>,
+    accepted: usize,
+    attempts: usize,
+    entries: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut total = Total::default();
+    for seed in cli.from..cli.from.saturating_add(cli.seeds) {
+        let run = sim::run(seed, None);
+        total.runs += 1;
+        total.accepted += run.accepted;
+        total.attempts += run.attempts;
+        total.entries += run.entries;
+        if !run.violations.is_empty() {
+            total.broken.push(seed);
+        }
+        if cli.history || !run.violations.is_empty() {
+            say(&format!("seed {seed}\n{}", run.history));
+        }
+        for violation in &run.violations {
+            say(&format!("seed {seed} breaks {violation}"));
+        }
+        if total.runs.is_multiple_of(PROGRESS) {
+            say(&total.line());
+        }
+    }
+    say(&total.line());
+    if total.broken.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    say(&format!("broken: {:?}; see one again with --from SEED --seeds 1", total.broken));
+    ExitCode::FAILURE
+}
+
+impl Total {
+    fn line(&self) -> String {
+        let Self { runs, broken, accepted, attempts, entries } = self;
+        format!(
+            "{runs} seeds, {} broken: {accepted} generations accepted, {attempts} attempts, {entries} entries",
+            broken.len()
+        )
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this command is asked what it found")]
+fn say(line: &str) {
+    println!("{line}");
+}

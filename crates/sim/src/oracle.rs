@@ -1,0 +1,105 @@
+//! Says of each generation what is wrong with it: its stream against the ledger, its readers against its stream, and its
+//! end against what was asked of it.
+
+mod ending;
+mod pieces;
+
+use testkit::history::History;
+use tokenwire_core::{Event, Seq};
+
+use crate::{
+    plan::{Manner, Reading, Wanted},
+    record::{Record, Rule, Stream},
+};
+
+/// What the oracle knows of a run as a whole.
+pub(crate) struct Oracle<'a> {
+    pub(crate) record: &'a Record,
+    /// How many a generation may have.
+    pub(crate) attempts: u32,
+    /// How many words the models say that choose their own.
+    pub(crate) words: usize,
+}
+
+/// One generation, as it was left.
+pub(crate) struct Case<'a> {
+    pub(crate) wanted: &'a Wanted,
+    /// None: the log has no such stream.
+    pub(crate) stored: Option<Vec<(Seq, Event)>>,
+    /// What an undisturbed run of the exact model would have said.
+    pub(crate) undisturbed: String,
+    pub(crate) readers: Vec<(&'a Reading, &'a History<Event>)>,
+}
+
+type Faults = Vec<(Rule, String)>;
+
+impl Oracle<'_> {
+    pub(crate) fn judge(&self, case: &Case<'_>) {
+        let faults = {
+            let facts = self.record.facts();
+            match facts.streams.get(&case.wanted.id) {
+                Some(stream) => self.faults(case, stream),
+                None => Faults::new(),
+            }
+        };
+        for (rule, what) in faults {
+            self.record.violation_of(case.wanted.id, rule, what);
+        }
+    }
+
+    fn faults(&self, case: &Case<'_>, stream: &Stream) -> Faults {
+        let Some(stored) = &case.stored else {
+            return match stream.accepted {
+                Some(_) => vec![(Rule::I9, "was accepted, and there is no such stream".into())],
+                None => Faults::new(),
+            };
+        };
+        let mut faults = Faults::new();
+        faults.extend(against_ledger(stored, &stream.entries));
+        faults.extend(is_whole(stored, stream));
+        faults.extend(readers(case, stored));
+        faults.extend(pieces::faults(case, stored, stream, self.words));
+        faults.extend(ending::faults(stored, stream, self.attempts));
+        faults
+    }
+}
+
+/// I2: what the log acknowledged is what it has.
+fn against_ledger(stored: &[(Seq, Event)], acknowledged: &[(Seq, Event)]) -> Option<(Rule, String)> {
+    let end = stored.len().max(acknowledged.len());
+    let at = (0..end).find(|&at| stored.get(at) != acknowledged.get(at))?;
+    let what = format!("has {:?}, and acknowledged {:?}", stored.get(at), acknowledged.get(at));
+    Some((Rule::I2, what))
+}
+
+/// I1, and I10 for what was accepted.
+fn is_whole(stored: &[(Seq, Event)], stream: &Stream) -> Faults {
+    let mut faults = Faults::new();
+    for (index, (seq, event)) in stored.iter().enumerate() {
+        if *seq != Seq::START.plus(index + 1) {
+            faults.push((Rule::I1, format!("has {seq} at place {}", index + 1)));
+        }
+        if event.is_terminal() && index + 1 != stored.len() {
+            faults.push((Rule::I1, format!("goes on after its end at {seq}")));
+        }
+    }
+    let has_ended = stored.last().is_some_and(|(_, event)| event.is_terminal());
+    // One that was accepted without a job ends when a reader finds it expired: see `Accepted::with_job`.
+    if !has_ended && stream.accepted.is_some_and(|accepted| accepted.with_job) {
+        faults.push((Rule::I10, "was accepted, and has no end".into()));
+    }
+    faults
+}
+
+/// I7: who stays sees everything after its first cursor; who leaves, everything up to its last one.
+fn readers(case: &Case<'_>, stored: &[(Seq, Event)]) -> Faults {
+    let faults = case.readers.iter().flat_map(|(reader, history)| match reader.manner {
+        Manner::Stays => history.faults(stored),
+        Manner::Leaves => {
+            let cursor = history.cursor(&reader.name);
+            let until: Vec<_> = stored.iter().filter(|(seq, _)| *seq <= cursor).cloned().collect();
+            history.faults(&until)
+        }
+    });
+    faults.map(|fault| (Rule::I7, fault)).collect()
+}

@@ -1,0 +1,195 @@
+//! The log as one process sees it over a bad network.
+//!
+//! A write is sent, and then it travels by itself: it arrives although its sender was killed, froze, or stopped to wait.
+//! Writes are numbered, and the far side does each number once, which is what makes an append of unknown outcome safe to
+//! repeat: the contract of [`LogWriter::append`].
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use async_trait::async_trait;
+use tokenwire_core::{
+    Attempt, BoxError, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
+};
+use tokio::{sync::Mutex, time::sleep};
+
+use crate::{
+    wake_ups::garble,
+    weather::{Node, Service},
+};
+
+#[derive(Debug)]
+pub(crate) struct RemoteLog {
+    pub(crate) node: Node,
+    pub(crate) log: Arc<dyn TokenLog>,
+    pub(crate) repeats: Repeats,
+}
+
+/// What the far side does with a write that comes a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// Answers as the first time.
+    Recognized,
+    /// Does it again: a planted defect.
+    Done,
+}
+
+impl RemoteLog {
+    async fn call<T>(&self, effect: impl Future<Output = Result<T, LogError>> + Send) -> Result<T, LogError> {
+        self.node.call(Service::Log, effect).await.unwrap_or_else(|cause| Err(LogError::Unavailable(cause)))
+    }
+}
+
+#[async_trait]
+impl TokenLog for RemoteLog {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        self.call(self.log.create(id, spec)).await
+    }
+
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let writer = self.call(self.log.open_writer(id)).await?;
+        Ok(Box::new(RemoteWriter {
+            node: self.node.clone(),
+            attempt: writer.attempt(),
+            so_far: writer.so_far().clone(),
+            cancellation: writer.cancellation().clone(),
+            number: 1,
+            far_side: Arc::new(Mutex::new(FarSide {
+                writer,
+                done: 0,
+                last: Seq::START,
+                repeats: self.repeats,
+            })),
+        }))
+    }
+
+    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
+        self.call(self.log.read(id, after, limit)).await
+    }
+
+    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+        let tail = self.call(self.log.tail(id)).await?;
+        Ok(garble(tail, &self.node))
+    }
+
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        self.call(self.log.cancel(id)).await
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        self.call(self.log.attend(id)).await
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        self.call(self.log.remove(id)).await
+    }
+
+    async fn ready(&self) -> Result<(), LogError> {
+        self.call(self.log.ready()).await
+    }
+}
+
+#[derive(Debug)]
+struct RemoteWriter {
+    node: Node,
+    attempt: Attempt,
+    so_far: Prefix,
+    cancellation: Cancellation,
+    /// Of the write whose answer is not known yet.
+    number: u64,
+    far_side: Arc<Mutex<FarSide>>,
+}
+
+#[derive(Clone, Debug)]
+enum Write {
+    Append(Vec<Event>),
+    Seal(Event),
+}
+
+#[derive(Debug)]
+struct FarSide {
+    writer: Box<dyn LogWriter>,
+    /// The number of the last write that was done, and what it answered.
+    done: u64,
+    last: Seq,
+    repeats: Repeats,
+}
+
+impl FarSide {
+    async fn write(&mut self, number: u64, write: Write) -> Result<Seq, LogError> {
+        if number <= self.done && self.repeats == Repeats::Recognized {
+            return match write {
+                // Done, but by an owner who may have been deposed since.
+                Write::Append(_) => self.writer.append(&[]).await.map(|_| self.last),
+                Write::Seal(_) => Ok(self.last),
+            };
+        }
+        self.last = match write {
+            Write::Append(batch) => self.writer.append(&batch).await?,
+            Write::Seal(last) => self.writer.seal(&last).await?,
+        };
+        self.done = number;
+        Ok(self.last)
+    }
+}
+
+impl RemoteWriter {
+    async fn send(&mut self, write: Write) -> Result<Seq, LogError> {
+        let answer = self.travel(write).await.unwrap_or_else(|cause| Err(LogError::Unavailable(cause)));
+        if !matches!(answer, Err(LogError::Unavailable(_))) {
+            self.number += 1;
+        }
+        answer
+    }
+
+    async fn travel(&self, write: Write) -> Result<Result<Seq, LogError>, BoxError> {
+        self.node.go_out(Service::Log).await?;
+        let weather = &self.node.weather;
+        let on_the_way = weather.strikes(|rates| rates.slow).then(|| self.node.long_time());
+        let (far_side, number) = (Arc::clone(&self.far_side), self.number);
+        let written = weather.travelling.spawn(async move {
+            if let Some(time) = on_the_way {
+                sleep(time).await;
+            }
+            far_side.lock().await.write(number, write).await
+        });
+        if weather.strikes(|rates| rates.unanswered) {
+            return Err("timed out on the way".into());
+        }
+        let answer = written.await?;
+        self.node.come_back().await?;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl LogWriter for RemoteWriter {
+    fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    fn so_far(&self) -> &Prefix {
+        &self.so_far
+    }
+
+    fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+        self.send(Write::Append(batch.to_vec())).await
+    }
+
+    async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
+        self.send(Write::Seal(last.clone())).await
+    }
+}
+
+impl Drop for RemoteWriter {
+    /// A log on another machine does not learn that a process has died.
+    fn drop(&mut self) {
+        if self.node.weather.strikes(|rates| rates.unnoticed) {
+            self.node.weather.keep_unnoticed(Arc::clone(&self.far_side));
+        }
+    }
+}

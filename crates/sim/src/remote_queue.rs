@@ -1,0 +1,117 @@
+//! The queue as one process sees it over a bad network, with a broker that delivers at least once and in some order.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokenwire_core::{Job, JobQueue, Lease, QueueError, job_queue::Hold};
+use tokio::time::sleep;
+
+use crate::weather::{Node, Service};
+
+#[derive(Debug)]
+pub(crate) struct RemoteQueue {
+    pub(crate) node: Node,
+    pub(crate) queue: Arc<dyn JobQueue>,
+}
+
+#[async_trait]
+impl JobQueue for RemoteQueue {
+    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
+        let stored = self.node.call(Service::Queue, self.queue.enqueue(job)).await;
+        stored.unwrap_or_else(|cause| Err(QueueError::Unavailable(cause)))
+    }
+
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        let weather = &self.node.weather;
+        self.node.go_out(Service::Queue).await.map_err(QueueError::Unavailable)?;
+        let lease = loop {
+            let lease = self.queue.lease().await?;
+            if !weather.strikes(|rates| rates.job_late) {
+                break lease;
+            }
+            lease.retry(weather.chance.millis(10..=3000)).await?;
+        };
+        if weather.strikes(|rates| rates.job_twice) {
+            self.queue.enqueue(lease.job()).await?;
+        }
+        self.node.come_back().await.map_err(QueueError::Unavailable)?;
+        let job = lease.job().clone();
+        let lease = Arc::new(Mutex::new(Some(lease)));
+        if weather.strikes(|rates| rates.lease_lost) {
+            let (theirs, time) = (Arc::clone(&lease), weather.chance.millis(0..=6000));
+            weather.travelling.spawn(async move {
+                sleep(time).await;
+                drop(lock(&theirs).take());
+            });
+        }
+        Ok(Lease::new(job, Box::new(RemoteHold { node: self.node.clone(), lease })))
+    }
+
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        self.queue.dead_letter().await
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        let ready = self.node.call(Service::Queue, self.queue.ready()).await;
+        ready.unwrap_or_else(|cause| Err(QueueError::Unavailable(cause)))
+    }
+}
+
+#[derive(Debug)]
+struct RemoteHold {
+    node: Node,
+    /// None once the broker has taken the lease away: then settling it goes nowhere.
+    lease: Arc<Mutex<Option<Lease>>>,
+}
+
+impl RemoteHold {
+    async fn settle<F>(&self, how: impl FnOnce(Lease) -> F + Send) -> Result<(), QueueError>
+    where
+        F: Future<Output = Result<(), QueueError>> + Send,
+    {
+        let effect = async {
+            let lease = lock(&self.lease).take();
+            match lease {
+                Some(lease) => how(lease).await,
+                None => Ok(()),
+            }
+        };
+        let settled = self.node.call(Service::Queue, effect).await;
+        settled.unwrap_or_else(|cause| Err(QueueError::Unavailable(cause)))
+    }
+}
+
+#[async_trait]
+impl Hold for RemoteHold {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        self.settle(Lease::ack).await
+    }
+
+    async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
+        self.settle(|lease| lease.retry(after)).await
+    }
+}
+
+impl Drop for RemoteHold {
+    /// A broker notices that a process has died when its heartbeat fails.
+    fn drop(&mut self) {
+        let weather = &self.node.weather;
+        if let Some(lease) = lock(&self.lease).take()
+            && weather.strikes(|rates| rates.unnoticed)
+        {
+            let time = weather.chance.millis(0..=6000);
+            weather.travelling.spawn(async move {
+                sleep(time).await;
+                drop(lease);
+            });
+        }
+    }
+}
+
+fn lock(lease: &Mutex<Option<Lease>>) -> MutexGuard<'_, Option<Lease>> {
+    // Nothing panics while it holds the lock.
+    lease.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,61 @@
+//! Wake-ups that are lost, late, repeated, out of order, or say too little. Never too much: entries that were not
+//! appended are a planted defect.
+
+use tokenwire_core::token_log::{Hint, Tail};
+use tokio::{sync::broadcast, time::sleep};
+
+use crate::weather::Node;
+
+/// As small as an adapter would make it, so that a slow reader falls behind.
+const HINTS: usize = 16;
+
+/// The same hints, but for what happens to them on the way.
+pub(crate) fn garble(mut tail: Tail, node: &Node) -> Tail {
+    let (sender, receiver) = broadcast::channel(HINTS);
+    let mut way = Way { node: node.clone(), held: None, last: None };
+    node.weather.travelling.spawn(async move {
+        loop {
+            let hint = tokio::select! {
+                biased;
+                () = sender.closed() => return,
+                hint = tail.next() => hint,
+            };
+            for hint in way.arrivals(hint).await {
+                // Nobody listening any more is seen above.
+                let _ = sender.send(hint);
+            }
+        }
+    });
+    Tail::new(receiver)
+}
+
+struct Way {
+    node: Node,
+    /// One that the next ones overtake.
+    held: Option<Hint>,
+    last: Option<Hint>,
+}
+
+impl Way {
+    /// What arrives when this is sent.
+    async fn arrivals(&mut self, hint: Hint) -> Vec<Hint> {
+        let weather = &self.node.weather;
+        if weather.strikes(|rates| rates.hint_lost) {
+            return Vec::new();
+        }
+        let mut arrivals = vec![hint.clone()];
+        if weather.strikes(|rates| rates.hint_garbled) {
+            match weather.chance.index(5) {
+                0 => arrivals = vec![Hint::Look],
+                1 => arrivals.push(hint.clone()),
+                2 => arrivals.extend(self.last.take()),
+                3 => self.held = arrivals.pop(),
+                _ => sleep(self.node.long_time()).await,
+            }
+        } else {
+            arrivals.extend(self.held.take());
+        }
+        self.last = Some(hint);
+        arrivals
+    }
+}

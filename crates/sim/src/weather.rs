@@ -1,0 +1,212 @@
+//! What goes wrong, how often, and until when.
+//!
+//! Each run draws which kinds of fault it has at all: a fault that is always mixed with all others hides what it does
+//! alone. From the calm on nothing new goes wrong, and everything that was accepted has to come to its end.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokenwire_core::BoxError;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::task::TaskTracker;
+
+use crate::chance::Chance;
+
+/// Some hundred times what a run needs: simulated time stands still while somebody has something to do.
+const MOST_CALLS: u64 = 100_000;
+
+/// How often each fault strikes, per opportunity.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    /// A call takes long, one way or the other.
+    pub(crate) slow: f64,
+    /// A call fails before it has an effect.
+    pub(crate) refused: f64,
+    /// A call has its effect, and its answer is lost.
+    pub(crate) unanswered: f64,
+    /// The death of a worker is noticed late: its writer and its leases live on for a while.
+    pub(crate) unnoticed: f64,
+    /// A job is delivered once more.
+    pub(crate) job_twice: f64,
+    /// A job comes later than those behind it.
+    pub(crate) job_late: f64,
+    /// A lease ends while its owner lives.
+    pub(crate) lease_lost: f64,
+    /// A wake-up never comes.
+    pub(crate) hint_lost: f64,
+    /// A wake-up comes late, twice, after a later one, or without its entries.
+    pub(crate) hint_garbled: f64,
+    /// An answer of a model ends in an error, or in silence.
+    pub(crate) model_fails: f64,
+    /// A client gives up on its submission before it is answered.
+    pub(crate) client_impatient: f64,
+}
+
+impl Rates {
+    pub(crate) fn draw(chance: &Chance) -> Self {
+        let rate = |most: f64| {
+            // The draw is made either way, so that one kind of fault does not shift the others.
+            let share = f64::from(u32::try_from(chance.number(1..=100)).unwrap_or(100)) / 100.0;
+            if chance.happens(0.6) { most * share } else { 0.0 }
+        };
+        Self {
+            slow: rate(0.4),
+            refused: rate(0.15),
+            unanswered: rate(0.15),
+            unnoticed: rate(1.0),
+            job_twice: rate(0.4),
+            job_late: rate(0.4),
+            lease_lost: rate(0.4),
+            hint_lost: rate(1.0),
+            hint_garbled: rate(0.5),
+            model_fails: rate(0.4),
+            client_impatient: rate(0.3),
+        }
+    }
+}
+
+/// Which of the services that are shared by all machines a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Log,
+    Queue,
+}
+
+/// The faults of one run. Shared by everything in it.
+#[derive(Debug)]
+pub(crate) struct Weather {
+    pub(crate) chance: Arc<Chance>,
+    rates: Rates,
+    calm: AtomicBool,
+    log_away: AtomicBool,
+    queue_away: AtomicBool,
+    calls: AtomicU64,
+    /// What is on its way although the one who sent it may be gone.
+    pub(crate) travelling: TaskTracker,
+    /// What a dead worker held and nobody has noticed.
+    unnoticed: Mutex<Vec<Box<dyn std::any::Any + Send>>>,
+}
+
+impl Weather {
+    pub(crate) fn new(chance: Arc<Chance>, rates: Rates) -> Self {
+        Self {
+            chance,
+            rates,
+            calm: AtomicBool::new(false),
+            log_away: AtomicBool::new(false),
+            queue_away: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+            travelling: TaskTracker::new(),
+            unnoticed: Mutex::default(),
+        }
+    }
+
+    /// Whether this fault strikes now.
+    pub(crate) fn strikes(&self, rate: impl FnOnce(&Rates) -> f64) -> bool {
+        self.chance.happens(rate(&self.rates)) && !self.is_calm()
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn calm_down(&self) {
+        self.calm.store(true, Ordering::SeqCst);
+        self.set_away(Service::Log, false);
+        self.set_away(Service::Queue, false);
+    }
+
+    pub(crate) fn set_away(&self, service: Service, away: bool) {
+        self.away(service).store(away, Ordering::SeqCst);
+    }
+
+    /// Keeps what a dead worker held, so that nobody learns of its death from that.
+    pub(crate) fn keep_unnoticed(&self, held: impl Send + 'static) {
+        self.unnoticed.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(held));
+    }
+
+    /// Whoever goes round in a circle is stopped, and found to hang.
+    async fn count_call(&self) {
+        if self.calls.fetch_add(1, Ordering::Relaxed) > MOST_CALLS {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn away(&self, service: Service) -> &AtomicBool {
+        match service {
+            Service::Log => &self.log_away,
+            Service::Queue => &self.queue_away,
+        }
+    }
+}
+
+/// A process, as far as its calls are concerned. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) weather: Arc<Weather>,
+    frozen: watch::Receiver<bool>,
+}
+
+impl Node {
+    /// A process, and the switch that freezes it: none of its calls goes out or comes back meanwhile.
+    pub(crate) fn new(weather: Arc<Weather>) -> (Self, watch::Sender<bool>) {
+        let (switch, frozen) = watch::channel(false);
+        (Self { weather, frozen }, switch)
+    }
+
+    /// Waits while the process is frozen. One whose switch is gone is not.
+    pub(crate) async fn thawed(&self) {
+        let _ = self.frozen.clone().wait_for(|frozen| !frozen).await;
+    }
+
+    /// One call: `effect` happens, or does not, and this says what the caller learns of it.
+    pub(crate) async fn call<T>(
+        &self,
+        service: Service,
+        effect: impl Future<Output = T> + Send,
+    ) -> Result<T, BoxError> {
+        self.go_out(service).await?;
+        let value = effect.await;
+        self.come_back().await?;
+        Ok(value)
+    }
+
+    /// The way there.
+    pub(crate) async fn go_out(&self, service: Service) -> Result<(), BoxError> {
+        self.weather.count_call().await;
+        self.thawed().await;
+        self.dawdle().await;
+        if self.weather.away(service).load(Ordering::SeqCst) {
+            return Err(format!("the {service:?} is away").into());
+        }
+        if self.weather.strikes(|rates| rates.refused) {
+            return Err("refused".into());
+        }
+        Ok(())
+    }
+
+    /// The way back.
+    pub(crate) async fn come_back(&self) -> Result<(), BoxError> {
+        let lost = self.weather.strikes(|rates| rates.unanswered);
+        self.dawdle().await;
+        self.thawed().await;
+        if lost { Err("the answer was lost".into()) } else { Ok(()) }
+    }
+
+    async fn dawdle(&self) {
+        if self.weather.strikes(|rates| rates.slow) {
+            sleep(self.long_time()).await;
+        }
+    }
+
+    /// Mostly some milliseconds, sometimes more than an owner may be silent.
+    pub(crate) fn long_time(&self) -> Duration {
+        let chance = &self.weather.chance;
+        if chance.happens(0.1) { chance.millis(500..=2500) } else { chance.millis(1..=60) }
+    }
+}
