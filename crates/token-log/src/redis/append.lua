@@ -2,14 +2,14 @@
 -- stop. `scripts.rs` puts the flags line in front. The publish is in here because a fenced writer's text must reach nobody.
 -- KEYS: meta, entries, audience
 -- ARGV: token of the writer, attempt, first seq, last seq (below first: nothing to append, only ask), batch,
---       channel of the entries, keep (ms; '' leaves the stream open)
+--       channel of the entries, keep (ms; '' leaves the stream open), how often a reader attends (ms)
 -- Answers: tail, reason to stop ('' for none)
 local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
-local writer, attempt, first, last, batch, channel, keep = unpack(ARGV)
+local writer, attempt, first, last, batch, channel, keep, every = unpack(ARGV)
 attempt, first, last = tonumber(attempt), tonumber(first), tonumber(last)
 
-local state = redis.call('HMGET', meta, 'attempt', 'writer', 'sealed', 'tail', 'cancelled', 'grace')
-local newest, owner, sealed, tail, cancelled, grace = unpack(state)
+local state = redis.call('HMGET', meta, 'attempt', 'writer', 'sealed', 'tail', 'cancelled', 'grace', 'heard')
+local newest, owner, sealed, tail, cancelled, grace, heard = unpack(state)
 if not newest then
   return redis.error_reply('NOTFOUND no such stream')
 end
@@ -57,12 +57,18 @@ end
 
 -- The owner lives: whoever else was given its job leaves it alone.
 local time = redis.call('TIME')
-redis.call('HSET', meta, 'heard', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', meta, 'heard', now)
 
 local stop = ''
 if cancelled then
   stop = 'requested'
-elseif grace and redis.call('EXISTS', audience) == 0 then
-  stop = 'abandoned'
+elseif grace and not sealing and redis.call('EXISTS', audience) == 0 then
+  if heard and now - heard > tonumber(every) then
+    -- The writer could not reach the server for a while, and so could no reader: they get the time to come back.
+    redis.call('SET', audience, 1, 'PX', tonumber(every) + tonumber(grace))
+  else
+    stop = 'abandoned'
+  end
 end
 return { tail, stop }

@@ -6,7 +6,7 @@ use ::redis::Pipeline;
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Event, GenerationId, LogError, LogWriter, Seq,
-    token_log::{Cancellation, Prefix, Tail},
+    token_log::{ATTEND_EVERY, Cancellation, Prefix, Tail},
 };
 use tokio::task::JoinSet;
 
@@ -130,7 +130,8 @@ impl Writer {
             .arg(batch.map_or(tail, |batch| batch.last).get())
             .arg(batch.map_or(&[][..], |batch| &batch.record))
             .arg(&self.keys.appended)
-            .arg(keep.map_or(String::new(), |keep| millis(keep).to_string()));
+            .arg(keep.map_or(String::new(), |keep| millis(keep).to_string()))
+            .arg(millis(ATTEND_EVERY));
         let (tail, stop): (u64, String) = self.shared.link.script(&script).await?;
         obey(&stop, &self.cancellation);
         Ok(Seq::new(tail))

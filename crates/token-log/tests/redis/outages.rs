@@ -5,12 +5,12 @@ use std::time::Duration;
 use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
-    GenerationId, LogError, LogWriter, Seq, SystemClock, TokenLog, token_log::OnDisconnect,
+    CancelCause, GenerationId, LogError, LogWriter, Seq, SystemClock, TokenLog, token_log::OnDisconnect,
 };
 
 use crate::support::{
-    admin, append, ask, config, created, delta, explain, finished, follow_by_hints, insist, open, read, spec,
-    texts,
+    admin, append, ask, config, created, delta, explain, finished, follow_by_hints, insist, open, read,
+    shared, spec, texts,
 };
 
 fn unavailable<T: std::fmt::Debug>(outcome: Result<T, LogError>) -> String {
@@ -150,6 +150,27 @@ async fn a_seal_comes_after_the_append_that_nobody_waited_for() {
     assert_eq!(insist(async || writer.seal(&finished()).await.ok()).await, Seq::new(2));
     assert_eq!(read(&log, id, Seq::new(1)).await.unwrap().entries[0].event, finished());
     assert_eq!(texts(&log, id).await, ["one"]);
+}
+
+#[tokio::test]
+async fn readers_have_time_to_come_back_after_an_outage_that_outlasted_their_grace() {
+    let (config, log) = shared().await;
+    let mut admin = admin(&config.url).await;
+    let id = GenerationId::fresh();
+    log.create(id, &spec(OnDisconnect::CancelAfter(Duration::from_secs(1)))).await.unwrap();
+    let mut writer = log.open_writer(id).await.unwrap();
+    let family = format!("{}:{{{id}}}", config.prefix);
+    // What the server finds when it has been away for ten seconds.
+    let heard: u64 = ask(&mut admin, &format!("HGET {family}:meta heard")).await;
+    ask::<u32>(&mut admin, &format!("HSET {family}:meta heard {}", heard - 10_000)).await;
+    ask::<u32>(&mut admin, &format!("DEL {family}:audience")).await;
+    writer.append(&[delta("one")]).await.unwrap();
+    assert_eq!(writer.cancellation().cause(), None);
+    assert!((1..=6_000).contains(&ask::<i64>(&mut admin, &format!("PTTL {family}:audience")).await));
+    // They did not come.
+    ask::<u32>(&mut admin, &format!("DEL {family}:audience")).await;
+    writer.append(&[delta("two")]).await.unwrap();
+    assert_eq!(writer.cancellation().cause(), Some(CancelCause::Abandoned));
 }
 
 #[tokio::test]
