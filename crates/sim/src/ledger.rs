@@ -54,7 +54,12 @@ impl TokenLog for LedgerLog {
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
         self.log.cancel(id).await?;
-        self.record.stream(id, "cancelled", |stream, now| stream.cancelled.get_or_insert(now).to_owned());
+        self.record.stream(id, "cancelled", |stream, now| {
+            // What has ended cannot be stopped.
+            if stream.sealed.is_none() {
+                stream.cancelled.get_or_insert(now);
+            }
+        });
         Ok(())
     }
 
@@ -68,7 +73,7 @@ impl TokenLog for LedgerLog {
         self.log.remove(id).await?;
         let was_accepted = self.record.stream(id, "removed", |stream, _| {
             stream.exists = false;
-            stream.accepted.is_some()
+            stream.accepted
         });
         if was_accepted {
             self.record.violation_of(id, Rule::I9, "was removed after somebody was told that it is accepted");

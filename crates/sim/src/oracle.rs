@@ -49,10 +49,8 @@ impl Oracle<'_> {
 
     fn faults(&self, case: &Case<'_>, stream: &Stream) -> Faults {
         let Some(stored) = &case.stored else {
-            return match stream.accepted {
-                Some(_) => vec![(Rule::I9, "was accepted, and there is no such stream".into())],
-                None => Faults::new(),
-            };
+            let lost = (Rule::I9, "was accepted, and there is no such stream".to_owned());
+            return stream.accepted.then_some(lost).into_iter().collect();
         };
         let mut faults = Faults::new();
         faults.extend(against_ledger(stored, &stream.entries));
@@ -84,8 +82,7 @@ fn is_whole(stored: &[(Seq, Event)], stream: &Stream) -> Faults {
         }
     }
     let has_ended = stored.last().is_some_and(|(_, event)| event.is_terminal());
-    // One that was accepted without a job ends when a reader finds it expired: see `Accepted::with_job`.
-    if !has_ended && stream.accepted.is_some_and(|accepted| accepted.with_job) {
+    if !has_ended && stream.accepted {
         faults.push((Rule::I10, "was accepted, and has no end".into()));
     }
     faults

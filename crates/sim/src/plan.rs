@@ -68,6 +68,8 @@ pub(crate) struct Wanted {
     pub(crate) id: GenerationId,
     pub(crate) request: GenerateRequest,
     pub(crate) at: Duration,
+    /// So long after the first submission the same one comes a second time, through another door maybe.
+    pub(crate) again_after: Option<Duration>,
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) readers: Vec<Reading>,
     /// So long after it was asked for, somebody stops it.
@@ -141,6 +143,7 @@ impl Wanted {
             request: GenerateRequest { model, prompt },
             readers: readers.collect(),
             at: chance.millis(0..=15_000),
+            again_after: chance.happens(0.3).then(|| chance.millis(0..=3000)),
             on_disconnect: if chance.happens(0.4) { cancel_after } else { OnDisconnect::Detached },
             stopped_after: chance.happens(0.2).then(|| chance.millis(0..=12_000)),
         }

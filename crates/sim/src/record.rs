@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokenwire_core::{Attempt, Event, GenerationId, Seq, generations::Submitted, token_log::OnDisconnect};
+use tokenwire_core::{Attempt, Event, GenerationId, Seq, token_log::OnDisconnect};
 use tokio::time::Instant;
 
 /// What a run may break: an invariant of the core, or a promise that has no number.
@@ -85,21 +85,13 @@ pub(crate) struct Stream {
     pub(crate) attended: Vec<Moment>,
     pub(crate) cancelled: Option<Moment>,
     pub(crate) sealed: Option<Moment>,
-    pub(crate) accepted: Option<Accepted>,
+    /// Whether a client was told that it is.
+    pub(crate) accepted: bool,
     /// Whether a job was stored since the stream was created.
     pub(crate) has_job: bool,
     pub(crate) jobs_stored: usize,
     pub(crate) jobs_acked: usize,
     pub(crate) asked: Vec<Asked>,
-}
-
-/// What the client was told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Accepted {
-    pub(crate) how: Submitted,
-    /// Whether there was a job, or an attempt, when it was told. A submission that finds its own stream younger than two
-    /// seconds trusts that the first one stores the job, which may have died: a known gap of I9, and of nothing else.
-    pub(crate) with_job: bool,
 }
 
 /// One time that the model was asked.

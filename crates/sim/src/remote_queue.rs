@@ -34,7 +34,7 @@ impl JobQueue for RemoteQueue {
             }
             lease.retry(weather.chance.millis(10..=3000)).await?;
         };
-        if weather.strikes(|rates| rates.job_twice) {
+        if weather.strikes(|rates| rates.job_twice) && weather.may_repeat_a_job() {
             self.queue.enqueue(lease.job()).await?;
         }
         self.node.come_back().await.map_err(QueueError::Unavailable)?;

@@ -174,7 +174,7 @@ async fn conclude(world: &World) -> Run {
     Run {
         violations: facts.violations.clone(),
         history,
-        accepted: streams.clone().filter(|stream| stream.accepted.is_some()).count(),
+        accepted: streams.clone().filter(|stream| stream.accepted).count(),
         attempts: streams.clone().map(|stream| stream.opens.len()).sum(),
         entries: streams.map(|stream| stream.entries.len()).sum(),
     }

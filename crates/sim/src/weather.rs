@@ -20,6 +20,9 @@ use crate::chance::Chance;
 /// Some hundred times what a run needs: simulated time stands still while somebody has something to do.
 const MOST_CALLS: u64 = 100_000;
 
+/// How many jobs a run delivers once more at most.
+const MOST_REPEATED: u64 = 12;
+
 /// How often each fault strikes, per opportunity.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
@@ -86,6 +89,7 @@ pub(crate) struct Weather {
     log_away: AtomicBool,
     queue_away: AtomicBool,
     calls: AtomicU64,
+    jobs_repeated: AtomicU64,
     /// What is on its way although the one who sent it may be gone.
     pub(crate) travelling: TaskTracker,
     /// What a dead worker held and nobody has noticed.
@@ -101,6 +105,7 @@ impl Weather {
             log_away: AtomicBool::new(false),
             queue_away: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            jobs_repeated: AtomicU64::new(0),
             travelling: TaskTracker::new(),
             unnoticed: Mutex::default(),
         }
@@ -135,6 +140,11 @@ impl Weather {
         if self.calls.fetch_add(1, Ordering::Relaxed) > MOST_CALLS {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Copies that are copied again fill every slot for ever, which no broker does.
+    pub(crate) fn may_repeat_a_job(&self) -> bool {
+        self.jobs_repeated.fetch_add(1, Ordering::Relaxed) < MOST_REPEATED
     }
 
     fn away(&self, service: Service) -> &AtomicBool {

@@ -35,7 +35,7 @@ pub(super) fn faults(stored: &[(Seq, Event)], stream: &Stream, attempts: u32) ->
         }
         // Nothing here takes as long as it may, and no queue loses a job.
         Failure::TimedOut | Failure::Lost | Failure::Rejected { .. } => faults.push((Rule::I10, what)),
-        Failure::Expired if stream.accepted.is_some_and(|accepted| accepted.with_job) => {
+        Failure::Expired if stream.accepted => {
             faults.push((Rule::I10, what));
         }
         Failure::Expired | Failure::Exhausted { .. } | Failure::Cancelled { .. } => {}

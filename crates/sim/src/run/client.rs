@@ -7,14 +7,14 @@ use testkit::history::History;
 use tokenwire_core::{
     Event, Generations, Seq,
     follow::FollowError,
-    generations::{Submission, SubmitError, Submitted},
+    generations::{Submission, SubmitError},
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::World;
 use crate::{
     plan::{ALL_ENDED, ALL_EXPIRED, Manner, Reading, Wanted},
-    record::{Accepted, Rule},
+    record::Rule,
 };
 
 /// How often a client submits before it gives up.
@@ -23,11 +23,17 @@ const TRIES: usize = 4;
 pub(super) async fn live(world: &Arc<World>, wanted: &Wanted, doors: &[Generations]) {
     let began = Instant::now();
     sleep(wanted.at).await;
-    let accepted = submit(world, wanted, doors).await;
-    let limit = match accepted {
-        Some(Accepted { with_job: true, .. }) => began + ALL_ENDED,
-        Some(Accepted { with_job: false, .. }) | None => began + ALL_EXPIRED,
+    let again = async {
+        match wanted.again_after {
+            Some(after) => {
+                sleep(after).await;
+                submit(world, wanted, doors).await
+            }
+            None => false,
+        }
     };
+    let (first, again) = futures::join!(submit(world, wanted, doors), again);
+    let limit = began + if first || again { ALL_ENDED } else { ALL_EXPIRED };
     let readers = wanted.readers.iter().map(|Reading { name, manner }| async move {
         let reader = Reader { world, wanted, doors, name, manner: *manner, seen: &world.seen[name] };
         if timeout_at(limit, Box::pin(reader.read())).await.is_err() {
@@ -47,8 +53,8 @@ fn door<'a>(world: &World, doors: &'a [Generations]) -> &'a Generations {
     &doors[world.chance.index(doors.len())]
 }
 
-/// Until it is accepted, or the client has had enough.
-async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> Option<Accepted> {
+/// Until it is accepted, or the client has had enough. Whether it was.
+async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
     for _ in 0..TRIES {
         let submission = Submission {
             id: wanted.id,
@@ -63,19 +69,20 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> Option
         };
         match answer {
             Some(Ok(how)) => {
-                let line = format!("accepted: {how:?}");
-                let accepted = world.record.stream(wanted.id, line, |stream, _| {
-                    let with_job = stream.jobs_stored > stream.jobs_acked || !stream.opens.is_empty();
-                    *stream.accepted.insert(Accepted { how, with_job })
-                });
-                if accepted.how == Submitted::New && !accepted.with_job {
-                    world.record.violation_of(wanted.id, Rule::I9, "was accepted without a job");
+                let is_known =
+                    world.record.stream(wanted.id, format_args!("accepted: {how:?}"), |stream, _| {
+                        stream.accepted = true;
+                        stream.jobs_stored > stream.jobs_acked || !stream.opens.is_empty()
+                    });
+                if !is_known {
+                    let what = format_args!("was accepted ({how:?}), and nobody has its job");
+                    world.record.violation_of(wanted.id, Rule::I9, what);
                 }
-                return Some(accepted);
+                return true;
             }
             Some(Err(error @ SubmitError::Conflict(_))) => {
                 world.record.violation_of(wanted.id, Rule::I9, error);
-                return None;
+                return false;
             }
             Some(Err(SubmitError::Unavailable(_))) => {
                 world.record.note(format_args!("{} refused", wanted.name));
@@ -84,7 +91,7 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> Option
         }
         sleep(world.chance.millis(50..=6000)).await;
     }
-    None
+    false
 }
 
 async fn stop(world: &World, wanted: &Wanted, doors: &[Generations]) {
@@ -180,8 +187,7 @@ impl Reader<'_> {
     fn refused(&self, error: &FollowError) -> Cut {
         let record = &self.world.record;
         record.note(format_args!("reader {}: {error}", self.name));
-        let accepted =
-            record.facts().streams.get(&self.wanted.id).and_then(|stream| stream.accepted).is_some();
+        let accepted = record.facts().streams.get(&self.wanted.id).is_some_and(|stream| stream.accepted);
         match error {
             FollowError::Unavailable(_) => Cut::Away,
             // Of something that was not accepted there need not be a stream.
