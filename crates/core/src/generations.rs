@@ -26,11 +26,6 @@ const RESUBMIT_AFTER: Duration = Duration::from_secs(2);
 /// How often it looks meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How soon a job must have been refused for its stream to be taken back. Later, somebody who has sent the same submission
-/// again may have been told that it is accepted; what they rely on must not be removed, and expires or is healed by itself.
-const UNDO_WITHIN: Duration = Duration::from_secs(1);
-const _: () = assert!(UNDO_WITHIN.as_millis() * 2 <= RESUBMIT_AFTER.as_millis(), "with time to spare");
-
 /// A margin on top of the running time: to notice that time is up, and to seal.
 const TIME_TO_SEAL: Duration = Duration::from_secs(60);
 
@@ -95,7 +90,7 @@ impl Generations {
     ///
     /// # Errors
     /// [`SubmitError::Conflict`] when the id stands for another request. [`SubmitError::Unavailable`] when the log or the
-    /// queue is down: nothing was accepted, and the same submission may be tried again.
+    /// queue is down: nothing was accepted, and the same submission may be tried again, under the same id.
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
@@ -113,13 +108,9 @@ impl Generations {
         let job = Job { id, request, expires_at: start_by };
         match self.log.create(id, &spec).await? {
             Created::New => {
-                let created = Instant::now();
-                if let Err(error) = self.queue.enqueue(&job).await {
-                    if created.elapsed() < UNDO_WITHIN {
-                        self.forget(id).await;
-                    }
-                    return Err(error.into());
-                }
+                // On an error the stream stays, although nobody was told that it is there: the job may be stored, and
+                // somebody may have begun with it. Whoever submits again heals it; otherwise it expires (I6).
+                self.queue.enqueue(&job).await?;
                 metrics::accepted(&job.request.model);
                 tracing::info!(generation.id = %id, model = %job.request.model, "generation accepted");
                 Ok(Submitted::New)
@@ -164,14 +155,6 @@ impl Generations {
             .chain(queue.err().map(|error| explain(&error)))
             .collect();
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
-    }
-
-    /// Takes a stream back whose job could not be stored. Should the job have been stored after all, a worker finds no
-    /// stream and drops it; should this fail too, the stream expires by itself (I6).
-    async fn forget(&self, id: GenerationId) {
-        if let Err(error) = self.log.remove(id).await {
-            tracing::warn!(generation.id = %id, %error, "could not undo a stream without a job; it will expire");
-        }
     }
 
     /// An existing stream is not an accepted one yet. It is once somebody began with it, or once we have stored its job.

@@ -81,7 +81,7 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     /// [`LogError::Unavailable`]; the next call, some seconds later, makes up for it.
     async fn attend(&self, id: GenerationId) -> Result<(), LogError>;
 
-    /// Forgets a stream. For one that nobody may have seen yet: a submission whose job could not be stored.
+    /// Forgets a stream, whatever it holds: for an owner who wants the answer gone. A writer that is open finds it gone.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]. A stream that does not exist is no error.

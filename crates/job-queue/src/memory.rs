@@ -82,6 +82,8 @@ impl JobQueue for MemoryQueue {
             };
             match due {
                 Some(due) => tokio::select! {
+                    // A wake-up that comes with the due time is passed on by whoever looks, not by chance.
+                    biased;
                     () = changed => {}
                     () = sleep_until(due) => {}
                 },

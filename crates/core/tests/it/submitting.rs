@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenwire_core::{
-    GenerationId, Job, JobQueue, Lease, QueueError, Seq,
+    Event, Failure, GenerationId, Job, JobQueue, Lease, QueueError, Seq,
     generations::{CancelError, Submission, SubmitError, Submitted},
     token_log::OnDisconnect,
 };
@@ -60,19 +60,31 @@ impl JobQueue for Away {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_queue_nothing_is_half_accepted() {
-    let whole = House::new();
+async fn a_prompt_that_was_refused_without_a_queue_is_answered_when_it_is_posted_again() {
+    let mut whole = House::new();
     let half = House::with(Arc::clone(&whole.log), Arc::new(Away), Arc::clone(&whole.clock));
     let id = GenerationId::fresh();
-    let refused = half.generations.submit(submission(id, "Hello")).await;
-    assert!(matches!(refused, Err(SubmitError::Unavailable(_))));
-    assert!(whole.generations.follow(id, Seq::START).await.is_err(), "no stream is left behind");
-    assert_eq!(whole.generations.submit(submission(id, "Hello")).await.unwrap(), Submitted::New);
+    for _ in 0..2 {
+        let refused = half.generations.submit(submission(id, "Hello")).await;
+        assert!(matches!(refused, Err(SubmitError::Unavailable(_))));
+    }
     assert_eq!(
         half.generations.ready().await,
         Err(vec!["the job queue is unavailable: connection refused".into()])
     );
     assert_eq!(whole.generations.ready().await, Ok(()));
+    whole.worker(Script::new([vec![Step::Say("at last"), Step::Finish]]));
+    whole.generations.submit(submission(id, "Hello")).await.unwrap();
+    assert_eq!(text(events(&whole.follow(id).await)), "at last");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_was_refused_and_is_not_posted_again_expires() {
+    let whole = House::new();
+    let half = House::with(Arc::clone(&whole.log), Arc::new(Away), Arc::clone(&whole.clock));
+    let id = GenerationId::fresh();
+    assert!(half.generations.submit(submission(id, "Hello")).await.is_err());
+    assert_eq!(whole.follow(id).await[0].event, Event::Failed { failure: Failure::Expired });
 }
 
 #[tokio::test(start_paused = true)]
