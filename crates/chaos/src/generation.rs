@@ -10,7 +10,11 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokenwire_core::GenerationId;
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use crate::{
     plan::{Asker, Joins, Other, Prompt},
@@ -24,6 +28,7 @@ use crate::{
 pub(crate) struct Generation {
     pub(crate) id: GenerationId,
     pub(crate) prompt: Prompt,
+    pub(crate) asked_at: Instant,
     /// Of the POST.
     pub(crate) body: String,
     /// Somebody saw a 200.
@@ -41,6 +46,7 @@ impl Generation {
         Self {
             id,
             prompt,
+            asked_at: Instant::now(),
             body,
             accepted: watch::Sender::new(false),
             reached: AtomicU64::new(0),

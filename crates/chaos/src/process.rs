@@ -83,8 +83,8 @@ impl Process {
         let mut command = Command::new("env");
         command.current_dir(&self.directory).arg("-i").arg("PATH=/usr/bin:/bin").args(&self.env);
         command.arg(&self.binary);
-        // Nothing may end because it takes long: what is left is the system's own doing.
-        let patient = ["--timeout", "3600", "--queue-time", "1h", "--drain", "1s"];
+        // Nothing may end because it takes long. RabbitMQ allows half an hour at most.
+        let patient = ["--timeout", "1500", "--queue-time", "1h", "--drain", "1s"];
         let pace = *PACES.choose(&mut self.dice).expect("there are some");
         let words = WORDS.to_string();
         let work =

@@ -1,6 +1,7 @@
 //! A run: starts the system, plays the plan, heals everything, waits until everybody was told the end, and judges.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     path::Path,
     pin::pin,
@@ -183,26 +184,34 @@ fn explain(
     records: &[Record],
     last: &Record,
 ) -> String {
-    const LINES: usize = 15;
+    const AROUND: Duration = Duration::from_secs(15);
     let id = generation.id.to_string();
     let mut lines =
         vec![format!("generation {id}: {}", wrong.join("; ")), format!("  {:?}", generation.prompt)];
     for record in records.iter().chain([last]) {
         lines.push(format!("  reader {}, {:?}, {} entries:", record.name, record.ending, record.seen.len()));
-        let from = record.trail.len().saturating_sub(LINES);
-        lines.extend(record.trail.iter().skip(from).map(|line| format!("    {line}")));
+        lines.extend(ends(&record.trail));
         lines.extend(record.seen.iter().rev().take(3).rev().map(|frame| format!("    saw {frame:?}")));
     }
     for process in system.processes() {
         let output = process.output();
         let about: Vec<_> = output.lines().filter(|line| line.contains(&id)).collect();
         lines.push(format!("  {} said of it, {} lines:", process.name, about.len()));
-        let from = about.len().saturating_sub(LINES);
-        lines.extend(about.iter().skip(from).map(|line| format!("    {line}")));
+        lines.extend(ends(&about));
     }
-    lines.push("  the last faults of the run:".into());
-    lines.extend(world.weather.last(LINES).iter().map(|line| format!("    {line}")));
+    lines.push("  faults around its beginning:".into());
+    let asked_at = generation.asked_at;
+    let (from, until) = (asked_at.checked_sub(AROUND).unwrap_or(asked_at), asked_at + AROUND);
+    lines.extend(world.weather.between(from, until).iter().map(|line| format!("    {line}")));
     lines.join("\n")
+}
+
+/// The first lines and the last ones.
+fn ends(lines: &[impl Display]) -> impl Iterator<Item = String> {
+    const FIRST: usize = 5;
+    const LAST: usize = 10;
+    let shown = |index: &usize| *index < FIRST || index + LAST >= lines.len();
+    lines.iter().enumerate().filter(move |(index, _)| shown(index)).map(|(_, line)| format!("    {line}"))
 }
 
 /// To standard output, at once.

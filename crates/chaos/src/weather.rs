@@ -71,14 +71,15 @@ impl Weather {
         self.lock().iter().map(|storm| (storm.who.clone(), storm.kind)).collect()
     }
 
-    /// The last faults, for people.
-    pub(crate) fn last(&self, count: usize) -> Vec<String> {
+    /// The faults of this time, for people.
+    pub(crate) fn between(&self, from: Instant, until: Instant) -> Vec<String> {
         let storms = self.lock();
         let line = |storm: &Storm| {
             let until = storm.until.map_or_else(|| "now".into(), |until| self.seconds(until));
             format!("{} to {until}: {}: {}", self.seconds(storm.from), storm.who, storm.kind)
         };
-        storms.iter().skip(storms.len().saturating_sub(count)).map(line).collect()
+        let overlaps = |storm: &&Storm| storm.from < until && storm.until.is_none_or(|end| end > from);
+        storms.iter().filter(overlaps).map(line).collect()
     }
 
     fn seconds(&self, at: Instant) -> String {

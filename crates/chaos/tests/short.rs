@@ -1,0 +1,44 @@
+//! A short chaos run in each mode, against the program that the workspace's tests have built.
+//!
+//! The plan is the same every time, the run is not: a failure prints everything that is needed to look into it.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+#[test]
+fn one_process_loses_nothing_however_it_is_hurt() {
+    chaos("embedded", "22");
+}
+
+#[test]
+fn a_cluster_loses_nothing_whichever_part_of_it_is_hurt() {
+    // One kill of RabbitMQ among them.
+    chaos("cluster", "12");
+}
+
+fn chaos(mode: &str, rounds: &str) {
+    let chaos = Path::new(env!("CARGO_BIN_EXE_chaos"));
+    let tokenwire = chaos.with_file_name("tokenwire");
+    if !tokenwire.exists() {
+        // Only `cargo test -p chaos` on its own comes here.
+        let built = run(Command::new(env!("CARGO")).args(["build", "--package", "tokenwire"]));
+        let why = String::from_utf8_lossy(&built.stderr);
+        assert!(
+            tokenwire.exists(),
+            "there is no {} to hurt, and cargo built none: {why}",
+            tokenwire.display()
+        );
+    }
+    let arguments = ["--mode", mode, "--rounds", rounds, "--seed", "1", "--binary"];
+    let report = run(Command::new(chaos).args(arguments).arg(&tokenwire));
+    let said = String::from_utf8_lossy(&report.stdout);
+    assert!(report.status.success(), "{said}{}", String::from_utf8_lossy(&report.stderr));
+    // A run in which nothing happens proves nothing.
+    assert!(said.contains("ended: done"), "{said}");
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().expect("it can be started")
+}
