@@ -256,3 +256,90 @@ impl Reader {
         self.record.trail.push(format!("{} {what}", self.world.weather.clock()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::plan::{Asker, Prompt};
+
+    const STARTED: &str = "id: 1\nevent: started\ndata:{}\n\n";
+    const WORD: &str = "id: 2\ndata: word\n\n";
+    const DONE: &str = "id: 3\nevent: done\ndata:{}\n\n";
+
+    fn polite(body: &str) -> String {
+        format!("{}0\r\n\r\n", cut(body))
+    }
+
+    fn cut(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n", body.len())
+    }
+
+    /// What a reader makes of a server that gives these answers, one to a connection.
+    async fn read(answers: &[String]) -> (Record, String) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let world = Arc::new(World::new(vec![listener.local_addr().unwrap().port()]));
+        let prompt = Prompt {
+            at: Duration::ZERO,
+            query: "a question".into(),
+            asker: Asker::Stays,
+            others: Vec::new(),
+            seed: 0,
+        };
+        let generation = Arc::new(Generation::new(prompt));
+        let server = async {
+            for answer in answers {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let _ = client.read(&mut [0; 4096]).await;
+                let _ = client.write_all(answer.as_bytes()).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let reader = Reader::new(&world, &generation, "A", Opening::Post, 0).undisturbed();
+        let record = tokio::select! {
+            record = timeout(Duration::from_secs(60), reader.read()) => record.expect("it comes to an end"),
+            () = server => unreachable!("it waits for ever"),
+        };
+        (record, world.violations().join("\n"))
+    }
+
+    #[tokio::test]
+    async fn a_reader_resumes_until_it_is_told_the_end() {
+        let (record, violations) = read(&[
+            "HTTP/1.1 503 Service Unavailable\r\n\r\n".into(),
+            cut("event: queued\ndata:{}\n\n"),
+            cut(&format!("{STARTED}{WORD}")),
+            polite(DONE),
+        ])
+        .await;
+        assert_eq!((record.ending, violations.as_str()), (Ending::Told, ""));
+        assert_eq!(record.seen.iter().filter_map(|frame| frame.id).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(record.connections, 4);
+    }
+
+    #[tokio::test]
+    async fn every_broken_promise_of_a_server_is_a_violation() {
+        let not_found = || "HTTP/1.1 404 Not Found\r\n\r\n".to_owned();
+        for (answers, violation) in [
+            (vec![polite(&format!("{STARTED}{WORD}"))], "a polite end without a terminal event"),
+            (vec![polite(&format!("{STARTED}{WORD}{DONE}{WORD}"))], "after the terminal event"),
+            (vec![cut(STARTED), not_found()], "status 404"),
+            (vec![cut("event: queued\ndata:{}\n\n"), not_found()], "status 404"),
+            (vec!["HTTP/1.1 204 No Content\r\n\r\n".into()], "status 204"),
+            (vec!["HTTP/1.1 500 Internal Server Error\r\n\r\n".into()], "status 500"),
+            (vec![cut("nonsense\n\n")], "no field"),
+            (vec!["nonsense\r\n\r\n".into()], "a head without a status"),
+        ] {
+            let (record, violations) = read(&answers).await;
+            assert_eq!(record.ending, Ending::Stopped, "{answers:?}");
+            assert!(violations.contains(violation), "{violations} is not about {violation:?}");
+        }
+    }
+}
