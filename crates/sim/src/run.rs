@@ -19,7 +19,6 @@ use tokenwire_core::{
 };
 use tokio::{
     runtime::Builder,
-    sync::watch,
     time::{sleep, timeout},
 };
 
@@ -35,7 +34,7 @@ use crate::{
     record::{Record, Rule},
     remote_log::{RemoteLog, Repeats},
     remote_queue::RemoteQueue,
-    weather::{Node, Weather},
+    weather::{Node, Switch, Weather},
 };
 
 /// What came of one seed.
@@ -114,7 +113,7 @@ impl World {
 #[derive(Debug)]
 struct Process {
     node: Node,
-    switch: watch::Sender<bool>,
+    switch: Arc<Switch>,
     clock: Arc<JumpingClock>,
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,

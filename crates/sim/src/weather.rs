@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokenwire_core::BoxError;
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::Notify, time::sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::chance::Chance;
@@ -155,23 +155,51 @@ impl Weather {
     }
 }
 
+/// Freezes a process. Not a `watch` channel, which wakes those who wait in an order of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Switch {
+    frozen: AtomicBool,
+    thawed: Notify,
+}
+
+impl Switch {
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.frozen.store(false, Ordering::SeqCst);
+        self.thawed.notify_waiters();
+    }
+}
+
 /// A process, as far as its calls are concerned. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) weather: Arc<Weather>,
-    frozen: watch::Receiver<bool>,
+    switch: Arc<Switch>,
 }
 
 impl Node {
     /// A process, and the switch that freezes it: none of its calls goes out or comes back meanwhile.
-    pub(crate) fn new(weather: Arc<Weather>) -> (Self, watch::Sender<bool>) {
-        let (switch, frozen) = watch::channel(false);
-        (Self { weather, frozen }, switch)
+    pub(crate) fn new(weather: Arc<Weather>) -> (Self, Arc<Switch>) {
+        let switch = Arc::new(Switch::default());
+        (Self { weather, switch: Arc::clone(&switch) }, switch)
     }
 
-    /// Waits while the process is frozen. One whose switch is gone is not.
+    /// Waits while the process is frozen.
     pub(crate) async fn thawed(&self) {
-        let _ = self.frozen.clone().wait_for(|frozen| !frozen).await;
+        loop {
+            let thawed = self.switch.thawed.notified();
+            if !self.switch.is_frozen() {
+                return;
+            }
+            thawed.await;
+        }
     }
 
     /// One call: `effect` happens, or does not, and this says what the caller learns of it.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use model::{Simulated, simulated};
 use tokenwire_core::{Catalogue, Clock, Model, Worker, model::Continuation, worker::Config};
 use tokio::{
-    sync::watch,
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, sleep_until},
 };
@@ -16,7 +15,7 @@ use crate::{
     clock::{JumpingClock, MOST_OFF},
     models::{Babble, Watched},
     plan::{Blow, CALM, RUN_TIME, STALL_TIME, name_of},
-    weather::Service,
+    weather::{Service, Switch},
 };
 
 pub(super) struct Staff {
@@ -24,7 +23,7 @@ pub(super) struct Staff {
     workers: Vec<Employed>,
     tasks: JoinSet<()>,
     /// Every process, dead ones too: freezing the dead changes nothing.
-    switches: Vec<(String, watch::Sender<bool>)>,
+    switches: Vec<(String, Arc<Switch>)>,
     clocks: Vec<Arc<JumpingClock>>,
     hired: usize,
 }
@@ -103,7 +102,7 @@ impl Staff {
             Blow::Freeze => {
                 let (name, switch) = &self.switches[chance.index(self.switches.len())];
                 world.record.note(format_args!("{name} freezes"));
-                switch.send_replace(true);
+                switch.freeze();
             }
             Blow::Outage(service) => {
                 world.record.note(format_args!("the {service:?} is away"));
@@ -122,9 +121,9 @@ impl Staff {
     fn recover(&mut self, probability: f64) {
         let world = Arc::clone(&self.world);
         for (name, switch) in &self.switches {
-            if *switch.borrow() && world.chance.happens(probability) {
+            if switch.is_frozen() && world.chance.happens(probability) {
                 world.record.note(format_args!("{name} thaws"));
-                switch.send_replace(false);
+                switch.thaw();
             }
         }
         for service in [Service::Log, Service::Queue] {

@@ -12,7 +12,7 @@ fn every_planted_defect_is_caught_by_its_rule() {
         let breaks =
             |seed: &u64| sim::run(*seed, Some(defect)).violations.iter().any(|found| found.rule == rule);
         match (0..SEEDS).find(breaks) {
-            Some(seed) => eprintln(&format!("{defect:?} breaks {rule:?} at seed {seed}")),
+            Some(seed) => say(&format!("{defect:?} breaks {rule:?} at seed {seed}")),
             None => unseen.push(defect),
         }
     }
@@ -20,6 +20,6 @@ fn every_planted_defect_is_caught_by_its_rule() {
 }
 
 #[expect(clippy::print_stderr, reason = "the table is said aloud: cargo test -p sim -- defect --nocapture")]
-fn eprintln(line: &str) {
-    std::eprintln!("{line}");
+fn say(line: &str) {
+    eprintln!("{line}");
 }
