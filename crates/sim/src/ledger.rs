@@ -34,8 +34,9 @@ impl TokenLog for LedgerLog {
         let writer = self.log.open_writer(id).await?;
         let attempt = writer.attempt();
         let before = self.record.stream(id, format_args!("opened by attempt {attempt}"), |stream, now| {
-            let before = stream.opens.last().map(|(_, attempt)| *attempt);
-            stream.opens.push((now, attempt));
+            let before = stream.opens.last().copied();
+            stream.opens.push(attempt);
+            stream.used(now);
             before
         });
         if before.is_some_and(|before| before >= attempt) {
@@ -65,7 +66,7 @@ impl TokenLog for LedgerLog {
 
     async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
         self.log.attend(id).await?;
-        self.record.stream(id, "attended", |stream, now| stream.attended.push(now));
+        self.record.stream(id, "attended", |stream, now| stream.attended = now);
         Ok(())
     }
 
@@ -100,6 +101,7 @@ impl LedgerWriter {
         let line = format!("appended {events:?} by attempt {attempt}, to {last}");
         let (is_next, was_sealed, newest) = self.record.stream(self.id, line, |stream, now| {
             let was_sealed = stream.sealed.is_some();
+            stream.used(now);
             stream.appends.push((now, has_text));
             let tail = Seq::START.plus(stream.entries.len());
             for event in events {
@@ -108,7 +110,7 @@ impl LedgerWriter {
                     stream.sealed.get_or_insert(now);
                 }
             }
-            (tail.plus(events.len()) == last, was_sealed, stream.opens.last().map(|(_, attempt)| *attempt))
+            (tail.plus(events.len()) == last, was_sealed, stream.opens.last().copied())
         });
         if !is_next {
             self.record.violation_of(self.id, Rule::I1, format_args!("has a gap before {last}"));

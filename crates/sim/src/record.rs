@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokenwire_core::{Attempt, Event, GenerationId, Seq, token_log::OnDisconnect};
+use tokenwire_core::{
+    Attempt, Event, GenerationId, Seq,
+    token_log::{ATTEND_EVERY, OnDisconnect},
+};
 use tokio::time::Instant;
 
 /// What a run may break: an invariant of the core, or a promise that has no number.
@@ -77,12 +80,14 @@ pub(crate) struct Stream {
     pub(crate) name: String,
     pub(crate) exists: bool,
     pub(crate) on_disconnect: Option<OnDisconnect>,
-    pub(crate) opens: Vec<(Moment, Attempt)>,
+    pub(crate) opens: Vec<Attempt>,
     pub(crate) entries: Vec<(Seq, Event)>,
     /// Every append that was let in, empty ones too, with whether it had text.
     pub(crate) appends: Vec<(Moment, bool)>,
-    /// The creation, and every sign of a reader.
-    pub(crate) attended: Vec<Moment>,
+    /// The creation, or the last sign of a reader.
+    pub(crate) attended: Moment,
+    /// When the log was first used after the audience had gone.
+    pub(crate) found_alone: Option<Moment>,
     pub(crate) cancelled: Option<Moment>,
     pub(crate) sealed: Option<Moment>,
     /// Whether a client was told that it is.
@@ -113,9 +118,18 @@ impl Stream {
             asked: std::mem::take(&mut self.asked),
             exists: true,
             on_disconnect: Some(on_disconnect),
-            attended: vec![now],
+            attended: now,
             ..Self::default()
         };
+    }
+
+    /// A writer uses the log, which looks for the audience.
+    pub(crate) fn used(&mut self, now: Moment) {
+        if let Some(OnDisconnect::CancelAfter(grace)) = self.on_disconnect
+            && now >= self.attended + ATTEND_EVERY + grace
+        {
+            self.found_alone.get_or_insert(now);
+        }
     }
 }
 

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use tokenwire_core::{
-    CancelCause, Event, Failure, Seq,
-    token_log::{ATTEND_EVERY, OnDisconnect},
-};
+use tokenwire_core::{CancelCause, Event, Failure, Seq};
 
 use super::Faults;
-use crate::record::{Moment, Rule, Stream};
+use crate::record::{Rule, Stream};
 
 /// What a model may still say after the stop was acknowledged: the piece that is on its tongue.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -18,16 +15,15 @@ const LAST_APPENDS: usize = 2;
 
 pub(super) fn faults(stored: &[(Seq, Event)], stream: &Stream, attempts: u32) -> Faults {
     let mut faults = Faults::new();
-    let found_alone = found_alone(stream);
     faults.extend(spoken_after_stop(stream));
-    faults.extend(written_for_nobody(stream, found_alone));
+    faults.extend(written_for_nobody(stream));
     let Some((_, Event::Failed { failure })) = stored.last() else { return faults };
     let what = format!("ended in {failure:?}");
     match failure {
         Failure::Cancelled { cause: CancelCause::Requested } if stream.cancelled.is_none() => {
             faults.push((Rule::Stop, what));
         }
-        Failure::Cancelled { cause: CancelCause::Abandoned } if found_alone.is_none() => {
+        Failure::Cancelled { cause: CancelCause::Abandoned } if stream.found_alone.is_none() => {
             faults.push((Rule::Audience, what));
         }
         Failure::Exhausted { .. } if stream.opens.len() < attempts as usize => {
@@ -50,19 +46,8 @@ fn spoken_after_stop(stream: &Stream) -> Option<(Rule, String)> {
     Some((Rule::Stop, format!("was stopped before {until:?}, and its model was asked or spoke at {late:?}")))
 }
 
-/// When the log was first used after the audience had gone.
-fn found_alone(stream: &Stream) -> Option<Moment> {
-    let OnDisconnect::CancelAfter(grace) = stream.on_disconnect? else { return None };
-    let uses = stream.appends.iter().map(|(at, _)| *at).chain(stream.opens.iter().map(|(at, _)| *at));
-    let alone = |at: Moment| {
-        let last = stream.attended.iter().rfind(|attended| **attended <= at);
-        last.is_none_or(|last| *last + ATTEND_EVERY + grace <= at)
-    };
-    uses.filter(|at| alone(*at)).min()
-}
-
-fn written_for_nobody(stream: &Stream, found_alone: Option<Moment>) -> Option<(Rule, String)> {
-    let found = found_alone?;
+fn written_for_nobody(stream: &Stream) -> Option<(Rule, String)> {
+    let found = stream.found_alone?;
     let after = stream.appends.iter().filter(|(at, has_text)| *has_text && *at > found).count();
     let what = format!("was found without readers at {found:?}, and text came {after} times after that");
     (after > LAST_APPENDS).then_some((Rule::Audience, what))
