@@ -13,9 +13,10 @@ use crate::args::Mode;
 pub(crate) const CLUSTER: [Role; 5] = [Role::Api, Role::Api, Role::Worker, Role::Worker, Role::Worker];
 
 /// RabbitMQ takes ten seconds to come back, and 3.10 forgets a queue that is less than half a second old when it is killed:
-/// never in the first rounds, and then rarely.
-const RABBITMQ_FIRST: usize = 8;
+/// never in the first rounds, and then rarely. In which rounds of so many it is hurt, and how.
 const RABBITMQ_EVERY: usize = 40;
+const RABBITMQ_KILLED: usize = 8;
+const RABBITMQ_FROZEN: usize = 28;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -205,10 +206,10 @@ impl Plan {
         let count = self.dice.random_range(1..=3);
         let mut faults: Vec<_> = (0..count).map(|_| self.somewhere()).collect();
         match self.round % RABBITMQ_EVERY {
-            RABBITMQ_FIRST => {
+            RABBITMQ_KILLED => {
                 faults.push((Target::RabbitMq, Fault::Kill { down: self.ms(0, 1000) }));
             }
-            28 => faults.push((Target::RabbitMq, Fault::Freeze { lasts: self.ms(500, 5000) })),
+            RABBITMQ_FROZEN => faults.push((Target::RabbitMq, Fault::Freeze { lasts: self.ms(500, 5000) })),
             _ => {}
         }
         faults
@@ -305,7 +306,7 @@ mod tests {
     fn a_young_queue_is_left_alone() {
         for seed in 0..100 {
             let mut young =
-                Plan::new(Mode::Cluster, seed).take(RABBITMQ_FIRST).flat_map(|round| round.faults);
+                Plan::new(Mode::Cluster, seed).take(RABBITMQ_KILLED).flat_map(|round| round.faults);
             assert!(young.all(|blow| blow.target != Target::RabbitMq));
         }
     }
