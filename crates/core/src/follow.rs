@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// notices at its next check, which takes half a second once it has reached the log again, and writes the stream anew.
 const LOSS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How soon a follower that could not say that it is there says so again.
+const ATTEND_AGAIN: Duration = Duration::from_millis(500);
+
 /// How long after a stream's own deadlines it counts as lost: more than the clocks of two machines differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
@@ -169,6 +172,8 @@ impl Follower {
     /// stream when nobody else will.
     async fn recheck(&mut self) -> Result<(), FollowError> {
         if let Err(error) = self.log.attend(self.id).await {
+            // Soon, and not only at the next recheck: two short outages must not make a reader look gone.
+            self.recheck.reset_after(ATTEND_AGAIN);
             tracing::debug!(generation.id = %self.id, %error, "could not say that a reader is here");
         }
         let page = self.read().await?;

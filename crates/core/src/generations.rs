@@ -163,6 +163,8 @@ impl Generations {
         loop {
             let page = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await?;
             let Phase::Queued { start_by, .. } = page.phase else { return Ok(()) };
+            // Whoever submits is about to read: an outage may have been longer than the stream's audience lasts.
+            self.log.attend(job.id).await?;
             if asked.elapsed() >= RESUBMIT_AFTER {
                 tracing::info!(generation.id = %job.id, "storing the job of a waiting generation again");
                 return Ok(self.queue.enqueue(&Job { expires_at: start_by, ..job }).await?);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use testkit::clock::TokioClock;
 use token_log::memory::MemoryLog;
-use tokenwire_core::{Event, Failure, Seq, follow::FollowError};
+use tokenwire_core::{Event, Failure, Seq, follow::FollowError, token_log::OnDisconnect};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -174,4 +174,24 @@ async fn a_reader_who_resumes_when_the_stream_is_lost_waits_for_it_to_come_back(
         assert!(matches!(gone, Err(FollowError::NotFound(_))));
         assert!(asked.elapsed() < Duration::from_secs(12));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_outages_do_not_make_a_reader_look_gone() {
+    let (mut house, log) = house_on_sand();
+    let second = Duration::from_secs(1);
+    house.worker(Script::new([vec![Step::Say("a"), Step::Wait(30 * second), Step::Say("b"), Step::Finish]]));
+    let id = house.submit(OnDisconnect::CancelAfter(second)).await;
+    let reading = house.follow(id);
+    let weather = async {
+        // Around two of the times at which a follower says that it is there, 5 s apart.
+        for _ in 0..2 {
+            sleep(4 * second + second / 2).await;
+            log.down();
+            sleep(second).await;
+            log.up();
+        }
+    };
+    let (entries, ()) = futures::join!(reading, weather);
+    assert_eq!(text(events(&entries)), "ab");
 }

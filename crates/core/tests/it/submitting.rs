@@ -1,6 +1,6 @@
 //! What the door promises before anything runs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokenwire_core::{
@@ -8,6 +8,7 @@ use tokenwire_core::{
     generations::{CancelError, Submission, SubmitError, Submitted},
     token_log::OnDisconnect,
 };
+use tokio::time::sleep;
 
 use super::{
     house::{House, events, request, text},
@@ -75,6 +76,21 @@ async fn a_prompt_that_was_refused_without_a_queue_is_answered_when_it_is_posted
     assert_eq!(whole.generations.ready().await, Ok(()));
     whole.worker(Script::new([vec![Step::Say("at last"), Step::Finish]]));
     whole.generations.submit(submission(id, "Hello")).await.unwrap();
+    assert_eq!(text(events(&whole.follow(id).await)), "at last");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_is_taken_after_a_long_outage_is_not_abandoned_at_once() {
+    let mut whole = House::new();
+    let half = House::with(Arc::clone(&whole.log), Arc::new(Away), Arc::clone(&whole.clock));
+    let id = GenerationId::fresh();
+    let grace = Duration::from_secs(3);
+    let submission =
+        Submission { on_disconnect: OnDisconnect::CancelAfter(grace), ..submission(id, "Hello") };
+    assert!(half.generations.submit(submission.clone()).await.is_err());
+    sleep(Duration::from_secs(30)).await;
+    whole.worker(Script::new([vec![Step::Say("at last"), Step::Finish]]));
+    whole.generations.submit(submission).await.unwrap();
     assert_eq!(text(events(&whole.follow(id).await)), "at last");
 }
 
