@@ -91,6 +91,8 @@ async fn a_prompt_that_is_taken_after_a_long_outage_is_not_abandoned_at_once() {
     sleep(Duration::from_secs(30)).await;
     whole.worker(Script::new([vec![Step::Say("at last"), Step::Finish]]));
     whole.generations.submit(submission).await.unwrap();
+    // The worker is quicker than the reader.
+    sleep(Duration::from_millis(100)).await;
     assert_eq!(text(events(&whole.follow(id).await)), "at last");
 }
 
