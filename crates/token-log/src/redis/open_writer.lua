@@ -1,12 +1,14 @@
 #!lua
 -- Opens the write side as the next attempt. From here on every earlier writer is fenced.
 -- KEYS: meta, audience
+-- ARGV: how often a reader attends (ms)
 -- Answers: attempt, token of the writer, tail, reason to stop ('' for none), and what is fixed about the stream, for a
 --          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace ('' for none)
 local meta, audience = KEYS[1], KEYS[2]
+local every = tonumber(ARGV[1])
 
-local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace')
-local version, sealed, tail, cancelled, grace = unpack(state)
+local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace', 'heard')
+local version, sealed, tail, cancelled, grace, heard = unpack(state)
 local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by')
 local fingerprint, created_at, start_by, end_by = unpack(fixed)
 if not version then
@@ -23,12 +25,18 @@ local attempt = redis.call('HINCRBY', meta, 'attempt', 1)
 -- The number alone would not fence: a server that restarts from an older state issues it again. Its clock tells them apart.
 local time = redis.call('TIME')
 local writer = attempt .. '@' .. time[1] .. '.' .. time[2]
-redis.call('HSET', meta, 'writer', writer, 'heard', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', meta, 'writer', writer, 'heard', now)
 
 local stop = ''
 if cancelled then
   stop = 'requested'
 elseif grace and redis.call('EXISTS', audience) == 0 then
-  stop = 'abandoned'
+  if heard and now - heard > every then
+    -- The last writer was silent for so long that readers may have been kept away with it: they get the time to come back.
+    redis.call('SET', audience, 1, 'PX', every + tonumber(grace))
+  else
+    stop = 'abandoned'
+  end
 end
 return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '' }

@@ -55,7 +55,7 @@ impl Writer {
         let script = &shared.scripts.open_writer;
         let opened: Opened = shared
             .link
-            .script(script.key(&keys.meta).key(&keys.audience))
+            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTEND_EVERY)))
             .await
             .map_err(|outage| outage.about(id))?;
         let (attempt, token, tail, stop, fingerprint, created_at, start_by, end_by, grace) = opened;
