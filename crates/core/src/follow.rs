@@ -30,6 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// notices at its next check, which takes half a second once it has reached the log again, and writes the stream anew.
 const LOSS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a follower looks without being told, and says that it is there: twice in the time after which it would count
+/// as gone, so that one of the two may be late.
+const RECHECK: Duration = Duration::from_millis(2500);
+const _: () = assert!(RECHECK.as_millis() * 2 <= ATTEND_EVERY.as_millis(), "one may be late");
+
 /// How soon a follower that could not say that it is there says so again.
 const ATTEND_AGAIN: Duration = Duration::from_millis(500);
 
@@ -86,7 +91,7 @@ impl Follower {
         if phase != Phase::Sealed {
             log.attend(id).await?;
         }
-        let mut recheck = interval_at(Instant::now() + ATTEND_EVERY, ATTEND_EVERY);
+        let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self { log, clock, id, cursor: after, tail, state, recheck })
     }

@@ -26,7 +26,8 @@ use crate::{
     request::Fingerprint,
 };
 
-/// How often a follower says that it is still there; see [`TokenLog::attend`].
+/// How long a reader counts as there after it has said so, before the stream's grace begins; followers say so twice as
+/// often. See [`TokenLog::attend`].
 pub const ATTEND_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a writer may be silent before it counts as gone: three times as long as [`crate::pump`] ever is. A worker that
