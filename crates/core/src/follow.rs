@@ -15,7 +15,7 @@ use crate::{
     id::GenerationId,
     metrics,
     retry::Backoff,
-    token_log::{ATTEND_EVERY, Hint, LogError, Page, Phase, Tail, TokenLog},
+    token_log::{ATTENDANCE, Hint, LogError, Page, Phase, Tail, TokenLog},
 };
 
 /// How many entries a follower asks for at once: enough to paint a backlog in few steps, little enough that a slow
@@ -33,7 +33,7 @@ const LOSS_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a follower looks without being told, and says that it is there: twice in the time after which it would count
 /// as gone, so that one of the two may be late.
 const RECHECK: Duration = Duration::from_millis(2500);
-const _: () = assert!(RECHECK.as_millis() * 2 <= ATTEND_EVERY.as_millis(), "one may be late");
+const _: () = assert!(RECHECK.as_millis() * 2 <= ATTENDANCE.as_millis(), "one may be late");
 
 /// How soon a follower that could not say that it is there says so again.
 const ATTEND_AGAIN: Duration = Duration::from_millis(500);

@@ -28,7 +28,7 @@ use crate::{
 
 /// How long a reader counts as there after it has said so, before the stream's grace begins; followers say so twice as
 /// often. See [`TokenLog::attend`].
-pub const ATTEND_EVERY: Duration = Duration::from_secs(5);
+pub const ATTENDANCE: Duration = Duration::from_secs(5);
 
 /// How long a writer may be silent before it counts as gone: three times as long as [`crate::pump`] ever is. A worker that
 /// was killed is replaced after this time; one that lives is left alone, whoever else was given its job.
@@ -75,7 +75,7 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError>;
 
     /// Says that somebody reads the stream now. Without another call the audience counts as gone once
-    /// [`ATTEND_EVERY`] and then the stream's grace have passed; creating a stream counts as a call. Means nothing for
+    /// [`ATTENDANCE`] and then the stream's grace have passed; creating a stream counts as a call. Means nothing for
     /// [`OnDisconnect::Detached`] and for a sealed or unknown stream.
     ///
     /// # Errors

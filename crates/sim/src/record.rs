@@ -9,7 +9,7 @@ use std::{
 
 use tokenwire_core::{
     Attempt, Event, GenerationId, Seq,
-    token_log::{ATTEND_EVERY, OnDisconnect},
+    token_log::{ATTENDANCE, OnDisconnect},
 };
 use tokio::time::Instant;
 
@@ -126,7 +126,7 @@ impl Stream {
     /// A writer uses the log, which looks for the audience.
     pub(crate) fn used(&mut self, now: Moment) {
         if let Some(OnDisconnect::CancelAfter(grace)) = self.on_disconnect
-            && now >= self.attended + ATTEND_EVERY + grace
+            && now >= self.attended + ATTENDANCE + grace
         {
             self.found_alone.get_or_insert(now);
         }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
     token_log::{
-        ATTEND_EVERY, Cancellation, Created, Hint, OnDisconnect, Page, Phase, Prefix, StreamSpec, Tail,
+        ATTENDANCE, Cancellation, Created, Hint, OnDisconnect, Page, Phase, Prefix, StreamSpec, Tail,
     },
 };
 use tokio::time::Instant;
@@ -209,7 +209,7 @@ impl Stream {
 
     fn attend(&mut self) {
         if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect {
-            self.attended_until = Some(Instant::now() + ATTEND_EVERY + grace);
+            self.attended_until = Some(Instant::now() + ATTENDANCE + grace);
         }
     }
 

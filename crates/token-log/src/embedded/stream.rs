@@ -12,7 +12,7 @@ use std::{
 use journal::Position;
 use tokenwire_core::{
     Attempt, CancelCause, GenerationId, LogError, Seq, Timestamp,
-    token_log::{ATTEND_EVERY, Cancellation, OnDisconnect, Phase, StreamSpec},
+    token_log::{ATTENDANCE, Cancellation, OnDisconnect, Phase, StreamSpec},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -275,7 +275,7 @@ impl Stream {
             state.cancellation.cancel(CancelCause::Requested);
         }
         if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect
-            && state.attended.elapsed() >= ATTEND_EVERY.saturating_add(grace)
+            && state.attended.elapsed() >= ATTENDANCE.saturating_add(grace)
         {
             state.cancellation.cancel(CancelCause::Abandoned);
         }

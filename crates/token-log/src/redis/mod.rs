@@ -27,7 +27,7 @@ use ::redis::{Client, IntoConnectionInfo, ProtocolVersion, RedisError};
 use async_trait::async_trait;
 use tokenwire_core::{
     Clock, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{ATTEND_EVERY, Created, OnDisconnect, Page, StreamSpec, Tail},
+    token_log::{ATTENDANCE, Created, OnDisconnect, Page, StreamSpec, Tail},
 };
 use tokio::task::JoinSet;
 
@@ -174,7 +174,7 @@ impl TokenLog for Redis {
             .arg(spec.end_by.as_millis())
             .arg(millis(keep))
             .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
-            .arg(millis(ATTEND_EVERY.saturating_add(grace.unwrap_or_default())));
+            .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())));
         let found: Option<Vec<u8>> = shared.link.script(&script).await.map_err(|outage| outage.about(id))?;
         match found.map(<[u8; 32]>::try_from) {
             None => Ok(Created::New),
@@ -206,7 +206,7 @@ impl TokenLog for Redis {
     async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
         let keys = self.shared.keys(id);
         let mut script = self.shared.scripts.attend.prepare_invoke();
-        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTEND_EVERY));
+        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE));
         self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
     }
 

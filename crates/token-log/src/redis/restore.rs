@@ -13,7 +13,7 @@
 //! Not here: a stream whose writer is gone as well. Nobody knows it any more, and its readers are told so.
 
 use ::redis::Pipeline;
-use tokenwire_core::{Attempt, CancelCause, Seq, Timestamp, token_log::ATTEND_EVERY};
+use tokenwire_core::{Attempt, CancelCause, Seq, Timestamp, token_log::ATTENDANCE};
 
 use super::{Shared, keys::Keys, millis, outage::Outage, page::Stored};
 
@@ -94,7 +94,7 @@ impl Memory {
             .arg(grace)
             .arg(if cancelled { "1" } else { "" })
             .arg(millis(left.saturating_add(shared.retention)))
-            .arg(millis(ATTEND_EVERY))
+            .arg(millis(ATTENDANCE))
             .arg(&keys.appended);
         shared.link.script(&script).await
     }

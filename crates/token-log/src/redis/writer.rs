@@ -6,7 +6,7 @@ use ::redis::Pipeline;
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Event, GenerationId, LogError, LogWriter, Seq,
-    token_log::{ATTEND_EVERY, Cancellation, Prefix, Tail},
+    token_log::{ATTENDANCE, Cancellation, Prefix, Tail},
 };
 use tokio::task::JoinSet;
 
@@ -55,7 +55,7 @@ impl Writer {
         let script = &shared.scripts.open_writer;
         let opened: Opened = shared
             .link
-            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTEND_EVERY)))
+            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)))
             .await
             .map_err(|outage| outage.about(id))?;
         let (attempt, token, tail, stop, fingerprint, created_at, start_by, end_by, grace) = opened;
@@ -131,7 +131,7 @@ impl Writer {
             .arg(batch.map_or(&[][..], |batch| &batch.record))
             .arg(&self.keys.appended)
             .arg(keep.map_or(String::new(), |keep| millis(keep).to_string()))
-            .arg(millis(ATTEND_EVERY));
+            .arg(millis(ATTENDANCE));
         let (tail, stop): (u64, String) = self.shared.link.script(&script).await?;
         obey(&stop, &self.cancellation);
         Ok(Seq::new(tail))

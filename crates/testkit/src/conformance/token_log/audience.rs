@@ -1,6 +1,6 @@
 //! What nobody reads is not generated for ever.
 
-use tokenwire_core::{CancelCause, token_log::ATTEND_EVERY};
+use tokenwire_core::{CancelCause, token_log::ATTENDANCE};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
 };
 
 /// How long each stream is watched: more than the time after which a silent audience counts as gone.
-const WATCH: Duration = Duration::from_secs(ATTEND_EVERY.as_secs() + 3);
+const WATCH: Duration = Duration::from_secs(ATTENDANCE.as_secs() + 3);
 
 /// Cancelled as abandoned: a stream whose readers went away, and one that nobody ever read, whether a writer watches or
 /// opens later. Left alone: one that is attended, one that is detached. All at once, because time may be real here.
@@ -72,10 +72,7 @@ async fn abandoned(fixture: &Fixture, audience: Audience) {
         }
     };
     assert_eq!(cause, CancelCause::Abandoned);
-    assert!(
-        last_seen.elapsed() >= ATTEND_EVERY + Duration::from_secs(1),
-        "its readers had time to come back"
-    );
+    assert!(last_seen.elapsed() >= ATTENDANCE + Duration::from_secs(1), "its readers had time to come back");
     writer.seal(&Event::Failed { failure: Failure::Cancelled { cause } }).await.unwrap();
 }
 
