@@ -128,6 +128,15 @@ impl Event {
         matches!(self, Self::Finished { .. } | Self::Failed { .. })
     }
 
+    /// How a terminal event ends its generation, in one word for logs and metrics.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Finished { .. } => "finished",
+            Self::Failed { failure } => failure.name(),
+            Self::Started { .. } | Self::Delta { .. } => "unsealed",
+        }
+    }
+
     /// About how much memory the event holds, in bytes; for bounds on buffers.
     pub fn size(&self) -> usize {
         // An empty event still costs an allocation or two and a place in a vector.

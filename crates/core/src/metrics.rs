@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use crate::{
     event::{Attempt, Event, Failure},
     request::ModelName,
-    worker::outcome_name,
 };
 
 const ACCEPTED: &str = "tokenwire_generations_accepted_total";
@@ -51,7 +50,7 @@ pub(crate) fn accepted(model: &ModelName) {
 }
 
 pub(crate) fn ended(last: &Event) {
-    counter!(ENDED, "outcome" => outcome_name(last)).increment(1);
+    counter!(ENDED, "outcome" => last.outcome()).increment(1);
 }
 
 pub(crate) fn began(attempt: Attempt) {

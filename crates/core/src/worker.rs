@@ -222,7 +222,7 @@ impl Worker {
                 seal(&mut *writer, &last).await?;
                 metrics::ended(&last);
                 let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(%attempt, duration_ms, outcome = outcome_name(&last), "generation ended");
+                tracing::info!(%attempt, duration_ms, outcome = last.outcome(), "generation ended");
                 Ok(Verdict::Done)
             }
         }
@@ -346,14 +346,6 @@ fn backoff_of(attempt: Attempt) -> Duration {
 
 fn failed(failure: Failure) -> Outcome {
     Outcome::Seal(Event::Failed { failure })
-}
-
-pub(crate) fn outcome_name(last: &Event) -> &'static str {
-    match last {
-        Event::Finished { .. } => "finished",
-        Event::Failed { failure } => failure.name(),
-        Event::Started { .. } | Event::Delta { .. } => "unsealed",
-    }
 }
 
 /// Seals, however often it takes.
