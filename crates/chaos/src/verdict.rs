@@ -9,7 +9,9 @@ use futures::StreamExt;
 use model::{Simulated, simulated};
 use serde_json::Value;
 use testkit::history::History;
-use tokenwire_core::{GenerateRequest, Model, ModelName, Prompt, Seq, model::Output, token_log::Prefix};
+use tokenwire_core::{
+    Conversation, GenerateRequest, Model, ModelName, Seq, model::Output, token_log::Prefix,
+};
 
 use crate::{
     frames::Frame,
@@ -59,17 +61,17 @@ pub(crate) async fn undisturbed(generation: &Generation) -> String {
         words: Some(WORDS),
         ..simulated::Config::default()
     };
-    let request = GenerateRequest {
-        model: ModelName::new("simulated").expect("a plain name"),
-        prompt: Prompt::new(generation.prompt.query.clone()).expect("a short question"),
-    };
+    let request = GenerateRequest::new(
+        ModelName::new("simulated").expect("a plain name"),
+        Conversation::of(generation.prompt.query.clone()).expect("a short question"),
+    );
     let nothing = Prefix::default();
     let outputs = Simulated::new(config).generate(generation.id, &request, &nothing).await;
     let outputs = outputs.expect("a prefix of nothing is no trouble");
     outputs
         .filter_map(async |output| match output {
             Ok(Output::Text { text, .. }) => Some(text),
-            Ok(Output::Finished { .. }) | Err(_) => None,
+            _ => None,
         })
         .collect()
         .await

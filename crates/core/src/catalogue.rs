@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{model::Model, request::ModelName};
+use crate::{
+    model::{Model, ModelError},
+    request::{GenerateRequest, ModelName},
+};
 
 /// The names that callers may ask for, and the one they get when they do not say. All that a front end knows of models.
 #[derive(Clone, Debug)]
 pub struct ModelNames {
     default: ModelName,
     all: Vec<ModelName>,
+    here: Catalogue,
 }
 
 impl ModelNames {
@@ -17,7 +21,25 @@ impl ModelNames {
         let mut all: Vec<_> = std::iter::once(default.clone()).chain(others).collect();
         all.sort();
         all.dedup();
-        Self { default, all }
+        Self { default, all, here: Catalogue::default() }
+    }
+
+    /// Requests for models that also run in this process are checked by them before they are accepted.
+    #[must_use]
+    pub fn checked_by(mut self, here: Catalogue) -> Self {
+        self.here = here;
+        self
+    }
+
+    /// Whether the model could answer this, as far as this process can tell.
+    ///
+    /// # Errors
+    /// As [`Model::check`].
+    pub async fn check(&self, request: &GenerateRequest) -> Result<(), ModelError> {
+        match self.here.get(&request.model) {
+            Some(model) => model.check(request).await,
+            None => Ok(()),
+        }
     }
 
     /// The model for callers that do not name one.

@@ -108,6 +108,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tokens: Vec<TokenId>,
     },
+    /// A piece of what the model thinks before it answers, where it tells. Not part of the answer.
+    Reasoning {
+        /// The text.
+        text: String,
+    },
+    /// A piece of a call that the model wants its caller to make.
+    ToolCall(ToolCallDelta),
     /// The model ended its answer. Terminal.
     Finished {
         /// Why it ended.
@@ -133,7 +140,9 @@ impl Event {
         match self {
             Self::Finished { .. } => "finished",
             Self::Failed { failure } => failure.name(),
-            Self::Started { .. } | Self::Delta { .. } => "unsealed",
+            Self::Started { .. } | Self::Delta { .. } | Self::Reasoning { .. } | Self::ToolCall(_) => {
+                "unsealed"
+            }
         }
     }
 
@@ -144,9 +153,31 @@ impl Event {
         OVERHEAD
             + match self {
                 Self::Delta { text, tokens } => text.len() + tokens.len() * size_of::<TokenId>(),
+                Self::Reasoning { text } => text.len(),
+                Self::ToolCall(ToolCallDelta { index: _, id, name, arguments }) => {
+                    id.as_ref().map_or(0, String::len)
+                        + name.as_ref().map_or(0, String::len)
+                        + arguments.len()
+                }
                 Self::Started { .. } | Self::Finished { .. } | Self::Failed { .. } => 0,
             }
     }
+}
+
+/// A piece of a tool call. The pieces of one call have its index; together they are its id, its name and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCallDelta {
+    /// Which call of this answer, from 0.
+    pub index: u32,
+    /// The model's id of the call, in its first piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What to call, in its first piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A piece of the arguments: JSON once all pieces are there, if the model keeps to it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub arguments: String,
 }
 
 /// What a new attempt does with the text of earlier ones.
@@ -167,6 +198,10 @@ pub enum FinishReason {
     Stop,
     /// It reached the limit of tokens.
     Length,
+    /// It waits for the results of its tool calls.
+    ToolCalls,
+    /// Whoever runs the model held the rest back.
+    ContentFilter,
 }
 
 /// What a generation cost, in the model's own tokens.

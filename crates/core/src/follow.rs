@@ -198,10 +198,14 @@ impl Follower {
             }
             Phase::Queued { .. } | Phase::Running { .. } => return Ok(()),
         };
-        metrics::buried(&lost);
         tracing::warn!(generation.id = %self.id, ?lost, "ending a generation that no worker will end");
-        match bury(&*self.log, self.id, lost).await {
-            Ok(()) => self.state = State::Look,
+        match seal_as(&*self.log, self.id, &lost).await {
+            Ok(()) => {
+                metrics::buried(&lost);
+                self.state = State::Look;
+            }
+            // Another reader was faster, and counts it.
+            Err(LogError::Sealed) => self.state = State::Look,
             // The next recheck tries again.
             Err(error) => tracing::warn!(generation.id = %self.id, %error, "could not end a lost generation"),
         }
@@ -261,19 +265,20 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
     }
 }
 
-/// Seals a stream whose job is gone, as the newest attempt. A stream that is sealed already is as good.
+/// Ends a stream whose job is gone, as the newest attempt. A stream that is sealed already is as good.
 ///
 /// # Errors
 /// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
 pub(crate) async fn bury(log: &dyn TokenLog, id: GenerationId, failure: Failure) -> Result<(), LogError> {
-    let sealed = match log.open_writer(id).await {
-        Ok(mut writer) => writer.seal(&Event::Failed { failure }).await.map(|_| ()),
-        Err(error) => Err(error),
-    };
-    match sealed {
+    match seal_as(log, id, &failure).await {
         Err(LogError::Sealed) => Ok(()),
         other => other,
     }
+}
+
+async fn seal_as(log: &dyn TokenLog, id: GenerationId, failure: &Failure) -> Result<(), LogError> {
+    let mut writer = log.open_writer(id).await?;
+    writer.seal(&Event::Failed { failure: failure.clone() }).await.map(drop)
 }
 
 /// Why a stream cannot be followed.

@@ -14,6 +14,7 @@ use crate::{
     job::Job,
     job_queue::{JobQueue, QueueError},
     metrics,
+    model::ModelError,
     request::GenerateRequest,
     token_log::{Created, LogError, OnDisconnect, Phase, StreamSpec, TokenLog},
 };
@@ -89,12 +90,18 @@ impl Generations {
     /// id with the same request again is harmless.
     ///
     /// # Errors
-    /// [`SubmitError::Conflict`] when the id stands for another request. [`SubmitError::Unavailable`] when the log or the
+    /// [`SubmitError::Rejected`] when the model can never answer it. [`SubmitError::Conflict`] when the id stands for another request. [`SubmitError::Unavailable`] when the log or the
     /// queue is down: nothing was accepted, and the same submission may be tried again, under the same id.
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
         let Submission { id, request, on_disconnect } = submission;
+        match self.models.check(&request).await {
+            Ok(()) => {}
+            Err(ModelError::Rejected { message }) => return Err(SubmitError::Rejected { message }),
+            // Not about the request: its attempts will show.
+            Err(error) => tracing::warn!(error = %explain(&error), "a model could not check a request"),
+        }
         let now = self.clock.now();
         let start_by = now.after(self.limits.queue_time);
         let fingerprint = request.fingerprint();
@@ -177,6 +184,12 @@ impl Generations {
 /// Why a generation was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
+    /// The model will never answer this request. Nothing was accepted.
+    #[error("model rejected the request: {message}")]
+    Rejected {
+        /// Why, for the caller.
+        message: String,
+    },
     /// The id already stands for another request. Choose another id, or send the same request.
     #[error("generation {0} exists with another request: choose another id")]
     Conflict(GenerationId),

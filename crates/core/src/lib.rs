@@ -29,11 +29,13 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod clock;
+mod conversation;
 mod error;
 mod event;
 mod id;
 mod job;
 mod request;
+mod sampling;
 
 pub mod catalogue;
 pub mod job_queue;
@@ -49,14 +51,18 @@ pub mod worker;
 
 pub use catalogue::Catalogue;
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use conversation::{Conversation, InvalidConversation, Message, Role};
 pub use error::{BoxError, explain};
-pub use event::{Attempt, CancelCause, Entry, Event, Failure, FinishReason, Seq, TextSoFar, TokenId, Usage};
+pub use event::{
+    Attempt, CancelCause, Entry, Event, Failure, FinishReason, Seq, TextSoFar, TokenId, ToolCallDelta, Usage,
+};
 pub use follow::Follower;
 pub use generations::Generations;
 pub use id::{GenerationId, InvalidId};
 pub use job::Job;
 pub use job_queue::{JobQueue, Lease, QueueError};
 pub use model::Model;
-pub use request::{Fingerprint, GenerateRequest, InvalidModelName, InvalidPrompt, ModelName, Prompt};
+pub use request::{Fingerprint, GenerateRequest, InvalidModelName, ModelName};
+pub use sampling::{InvalidStopTexts, OutOfRange, Sampling, StopTexts, Temperature, TopP};
 pub use token_log::{LogError, LogWriter, TokenLog};
 pub use worker::Worker;

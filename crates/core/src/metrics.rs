@@ -63,7 +63,10 @@ pub(crate) fn first_delta(since: Instant) {
 }
 
 pub(crate) fn deltas(batch: &[Event]) {
-    let count = batch.iter().filter(|event| matches!(event, Event::Delta { .. })).count();
+    let count = batch
+        .iter()
+        .filter(|event| matches!(event, Event::Delta { .. } | Event::Reasoning { .. } | Event::ToolCall(_)))
+        .count();
     counter!(DELTAS).increment(count as u64);
 }
 

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 
 use crate::{
     BoxError,
-    event::{FinishReason, TokenId, Usage},
+    event::{FinishReason, TokenId, ToolCallDelta, Usage},
     id::GenerationId,
     request::GenerateRequest,
     token_log::Prefix,
@@ -19,14 +19,23 @@ use crate::{
 /// Something that generates text. Implementations pass `testkit::conformance::model`.
 #[async_trait]
 pub trait Model: fmt::Debug + Send + Sync + 'static {
-    /// What this model can do with text that an earlier attempt left behind.
-    fn continuation(&self) -> Continuation;
+    /// What this model can do with what an earlier attempt left behind. Asked only when that is not empty.
+    fn continuation(&self, so_far: &Prefix) -> Continuation;
 
-    /// Begins to generate, going on right after `so_far` (which is empty at first, and always when
-    /// [`Self::continuation`] is [`Continuation::Unsupported`]).
+    /// Whether this request could be answered at all, as far as that can be told without answering it: for a refusal
+    /// before anything is stored. Cheap next to an answer.
     ///
-    /// The stream yields [`Output::Text`] any number of times, then [`Output::Finished`] once, then ends. An error ends
-    /// it too. Dropping the stream, or this future, stops the work.
+    /// # Errors
+    /// [`ModelError::Rejected`], with a reason for the caller.
+    async fn check(&self, _request: &GenerateRequest) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    /// Begins to generate, going on right after `so_far` (which is empty at first, and always where
+    /// [`Self::continuation`] was [`Continuation::Unsupported`]).
+    ///
+    /// The stream yields any number of outputs, then [`Output::Finished`] once, then ends. An error ends it too. Dropping
+    /// the stream, or this future, stops the work.
     ///
     /// # Errors
     /// [`ModelError`], here or in the stream; its variant says whether another attempt can help.
@@ -62,6 +71,15 @@ pub enum Output {
         /// The tokens it was made of, where the model knows them.
         tokens: Vec<TokenId>,
     },
+    /// A piece of what it thinks before it answers, never empty, never half a character.
+    Reasoning {
+        /// The text.
+        text: String,
+    },
+    /// A piece of a call that it wants its caller to make.
+    ToolCall(ToolCallDelta),
+    /// It is at work and has nothing to say yet: it waits for its turn, or reads a long prompt.
+    Working,
     /// The answer is whole.
     Finished {
         /// Why it ended.

@@ -178,22 +178,25 @@ impl<'a> Tap<'a> {
             cause = &mut self.cancelled => Ending::Cancelled(cause),
             () = &mut self.deadline => Ending::TimedOut,
             output = next(&mut self.outputs), if room => match output {
-                Some(Ok(Output::Text { text, tokens })) => {
-                    if let Some(began) = self.waiting_since.take() {
-                        metrics::first_delta(began);
-                    }
-                    self.heard();
-                    let delta = Event::Delta { text, tokens };
-                    self.pending_bytes += delta.size();
-                    self.pending.push(delta);
-                    return;
-                }
+                Some(Ok(Output::Text { text, tokens })) => return self.gather(Event::Delta { text, tokens }),
+                Some(Ok(Output::Reasoning { text })) => return self.gather(Event::Reasoning { text }),
+                Some(Ok(Output::ToolCall(delta))) => return self.gather(Event::ToolCall(delta)),
+                Some(Ok(Output::Working)) => return self.heard(),
                 Some(Ok(Output::Finished { reason, usage })) => Ending::Finished { reason, usage },
                 Some(Err(error)) => Ending::Failed(error),
                 None => Ending::Failed(ModelError::Unavailable("it stopped before the end of its answer".into())),
             },
         };
         self.end(ending);
+    }
+
+    fn gather(&mut self, piece: Event) {
+        if let Some(began) = self.waiting_since.take() {
+            metrics::first_delta(began);
+        }
+        self.heard();
+        self.pending_bytes += piece.size();
+        self.pending.push(piece);
     }
 
     /// The model is as good as its last sign of life.

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::{conversation::Conversation, sampling::Sampling};
+
 /// The name under which the catalogue knows a model.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -57,87 +59,43 @@ impl From<ModelName> for String {
 #[error("a model's name is 1 to {} letters, digits and . _ : / -", ModelName::MAX_BYTES)]
 pub struct InvalidModelName;
 
-/// What the model is asked to go on from: some text, not blank, of bounded size.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Prompt(String);
-
-impl Prompt {
-    /// The longest prompt, in bytes of UTF-8.
-    pub const MAX_BYTES: usize = 256 * 1024;
-
-    /// Checks and wraps a text; it is kept exactly as given.
-    ///
-    /// # Errors
-    /// [`InvalidPrompt`] when it is blank or too long.
-    pub fn new(text: impl Into<String>) -> Result<Self, InvalidPrompt> {
-        let text = text.into();
-        if text.trim().is_empty() {
-            return Err(InvalidPrompt::Blank);
-        }
-        if text.len() > Self::MAX_BYTES {
-            return Err(InvalidPrompt::TooLong { bytes: text.len() });
-        }
-        Ok(Self(text))
-    }
-
-    /// The text, as given.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Prompts are private: a log line that prints a request by accident shows its size only.
-impl fmt::Debug for Prompt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Prompt({} bytes)", self.0.len())
-    }
-}
-
-impl TryFrom<String> for Prompt {
-    type Error = InvalidPrompt;
-    fn try_from(text: String) -> Result<Self, InvalidPrompt> {
-        Self::new(text)
-    }
-}
-
-impl From<Prompt> for String {
-    fn from(prompt: Prompt) -> Self {
-        prompt.0
-    }
-}
-
-/// The text cannot be a prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPrompt {
-    /// Nothing but white space.
-    #[error("is empty: write what you want to ask")]
-    Blank,
-    /// More than [`Prompt::MAX_BYTES`].
-    #[error("is {bytes} bytes long, the limit is {}: shorten it", Prompt::MAX_BYTES)]
-    TooLong {
-        /// Its size in bytes of UTF-8.
-        bytes: usize,
-    },
-}
-
 /// Everything that decides what a model says. Two equal requests ask the same thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenerateRequest {
     /// Which model, by its name in the catalogue. Always resolved: a default is chosen at the edge.
     pub model: ModelName,
     /// What it is asked.
-    pub prompt: Prompt,
+    pub conversation: Conversation,
+    /// How it should choose what to say.
+    pub sampling: Sampling,
 }
 
 impl GenerateRequest {
-    /// Tells equal requests from different ones, on any replica and across versions: SHA-256 over each field, its length
-    /// first. A field added later is hashed only when it does not have its default.
+    /// Asks a model, with the options that are its own.
+    pub fn new(model: ModelName, conversation: Conversation) -> Self {
+        Self { model, conversation, sampling: Sampling::default() }
+    }
+
+    /// Tells equal requests from different ones, on any replica and across versions: SHA-256 over texts, the length of
+    /// each first. Those are the model and the prompt; then, where there are any, each earlier message as `message`, role
+    /// and content; then each option that is set as its name and value. A field added later is hashed only when it does
+    /// not have its default.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
-        for part in [self.model.as_str(), self.prompt.as_str()] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
+        let mut part = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        };
+        part(self.model.as_str());
+        part(self.conversation.prompt());
+        for message in self.conversation.before() {
+            part("message");
+            part(message.role.as_str());
+            part(&message.content);
+        }
+        for (name, value) in self.sampling.given() {
+            part(name);
+            part(&value);
         }
         Fingerprint(hash.finalize().into())
     }
@@ -174,9 +132,14 @@ impl fmt::Debug for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conversation::{Message, Role};
 
     fn request(model: &str, prompt: &str) -> GenerateRequest {
-        GenerateRequest { model: ModelName::new(model).unwrap(), prompt: Prompt::new(prompt).unwrap() }
+        GenerateRequest::new(ModelName::new(model).unwrap(), Conversation::of(prompt).unwrap())
+    }
+
+    fn said(role: Role, content: &str) -> Message {
+        Message { role, content: content.to_owned() }
     }
 
     #[test]
@@ -185,26 +148,54 @@ mod tests {
         assert_eq!(hello.fingerprint(), request("simulated", "Hello").fingerprint());
         assert_ne!(hello.fingerprint(), request("simulated", "Hello ").fingerprint());
         assert_ne!(request("a", "bc").fingerprint(), request("ab", "c").fingerprint());
-        // Stored in logs that outlive this version: this literal may never change.
+        // Stored in logs that outlive this version: these literals may never change.
         assert_eq!(
             hello.fingerprint().to_string(),
             "dbe9f8c03e046649d9fd9c63e3146bd37df43fab3fb5db049f75ba4806ed3afe"
         );
+        let before = vec![said(Role::System, "Be brief."), said(Role::User, "1"), said(Role::Assistant, "2")];
+        let long = GenerateRequest {
+            conversation: Conversation::after(before, "Hello".into()).unwrap(),
+            sampling: serde_json::from_str(
+                r#"{"temperature":0.8,"top_p":0.95,"top_k":40,"seed":7,"max_tokens":64,"stop":["a","b"]}"#,
+            )
+            .unwrap(),
+            ..hello
+        };
+        assert_eq!(
+            long.fingerprint().to_string(),
+            "c0f981fd22ee06c570ec0c687606f8d0ca37aab747eecb484f104d34a0f13755"
+        );
     }
 
     #[test]
-    fn a_prompt_is_kept_exactly_and_never_printed() {
-        let prompt = Prompt::new("  two\nlines ").unwrap();
-        assert_eq!(prompt.as_str(), "  two\nlines ");
-        assert_eq!(format!("{prompt:?}"), "Prompt(12 bytes)");
-    }
-
-    #[test]
-    fn blank_and_over_long_prompts_are_refused() {
-        assert_eq!(Prompt::new(" \n\t"), Err(InvalidPrompt::Blank));
-        let long = "é".repeat(Prompt::MAX_BYTES / 2 + 1);
-        assert_eq!(Prompt::new(long), Err(InvalidPrompt::TooLong { bytes: Prompt::MAX_BYTES + 2 }));
-        assert!(Prompt::new("x".repeat(Prompt::MAX_BYTES)).is_ok());
+    fn whatever_a_model_may_look_at_makes_another_fingerprint() {
+        let with = |before: Vec<Message>, sampling: &str| {
+            let plain = request("m", "q");
+            let conversation = Conversation::after(before, "q".into()).unwrap();
+            GenerateRequest { conversation, sampling: serde_json::from_str(sampling).unwrap(), ..plain }
+        };
+        let mut seen: Vec<_> = [
+            with(vec![], "{}"),
+            with(vec![said(Role::User, "a")], "{}"),
+            with(vec![said(Role::Assistant, "a")], "{}"),
+            with(vec![said(Role::Assistant, "a"), said(Role::Assistant, "a")], "{}"),
+            with(vec![said(Role::Assistant, "aa")], "{}"),
+            with(vec![], r#"{"temperature":0}"#),
+            with(vec![], r#"{"top_p":0}"#),
+            with(vec![], r#"{"temperature":0.1}"#),
+            with(vec![], r#"{"top_k":1}"#),
+            with(vec![], r#"{"seed":1}"#),
+            with(vec![], r#"{"max_tokens":1}"#),
+            with(vec![], r#"{"stop":["1"]}"#),
+            with(vec![], r#"{"stop":["1","1"]}"#),
+        ]
+        .map(|request| request.fingerprint().to_string())
+        .into();
+        let all = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), all);
     }
 
     #[test]

@@ -208,6 +208,8 @@ pub struct Prefix {
     pub text: String,
     /// Its tokens, where the model knew them.
     pub tokens: Vec<TokenId>,
+    /// Whether there are pieces of reasoning or of tool calls too.
+    pub beyond_text: bool,
     /// When the first attempt began; `None` before it.
     pub started_at: Option<Timestamp>,
     /// The region of the last attempt that began, where it had one.
@@ -215,6 +217,11 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Whether the model has said nothing yet, or nothing that still counts.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.tokens.is_empty() && !self.beyond_text
+    }
+
     /// Folds one more entry in. Every adapter builds its prefix with this, so that they agree.
     pub fn push(&mut self, entry: &Entry) {
         match &entry.event {
@@ -224,12 +231,14 @@ impl Prefix {
                 if *text == TextSoFar::Superseded {
                     self.text.clear();
                     self.tokens.clear();
+                    self.beyond_text = false;
                 }
             }
             Event::Delta { text, tokens } => {
                 self.text.push_str(text);
                 self.tokens.extend_from_slice(tokens);
             }
+            Event::Reasoning { .. } | Event::ToolCall(_) => self.beyond_text = true,
             Event::Finished { .. } | Event::Failed { .. } => {}
         }
     }

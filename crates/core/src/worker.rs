@@ -271,10 +271,13 @@ impl Worker {
             return Ok(failed(Failure::Rejected { message }));
         };
 
-        let (text, so_far) = match model.continuation() {
-            Continuation::Unsupported if attempt.get() > 1 => (TextSoFar::Superseded, Prefix::default()),
-            Continuation::Exact | Continuation::Resampled | Continuation::Unsupported => {
-                (TextSoFar::Kept, writer.so_far().clone())
+        let so_far = writer.so_far();
+        let (text, so_far) = if so_far.is_empty() {
+            (TextSoFar::Kept, Prefix::default())
+        } else {
+            match model.continuation(so_far) {
+                Continuation::Exact | Continuation::Resampled => (TextSoFar::Kept, so_far.clone()),
+                Continuation::Unsupported => (TextSoFar::Superseded, Prefix::default()),
             }
         };
         let started = Event::Started { attempt, text, region: self.config.region.clone() };

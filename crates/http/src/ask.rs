@@ -2,7 +2,7 @@
 //!
 //! | Call | Answer |
 //! |---|---|
-//! | `POST /ask` `{"query", "uuid"?, "model"?}` | the stream, and its address in `Location`; the same `uuid` with the same body attaches to it, with another body it is a conflict |
+//! | `POST /ask` `{"query" or "messages", "uuid"?, "model"?, options?}` | the stream, and its address in `Location`; the same `uuid` with the same body attaches to it, with another body it is a conflict |
 //! | `GET /ask/{uuid}` | the stream from the cursor in `Last-Event-ID`, or in `?last_event_id=` |
 //! | `DELETE /ask/{uuid}` | 202; the stream ends with `cancelled` |
 //!

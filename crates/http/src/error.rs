@@ -34,6 +34,8 @@ pub(crate) enum Error {
     NotAnObject,
     /// A part of the request is missing or wrong.
     Field { field: &'static str, message: String },
+    /// The model will never answer this request.
+    Rejected { message: String },
     /// A cursor that this server did not give out.
     Cursor(String),
     /// The body is declared as something else than JSON.
@@ -89,6 +91,7 @@ impl IntoResponse for Error {
             Self::Field { field, message } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", message, Some(field))
             }
+            Self::Rejected { message } => (StatusCode::UNPROCESSABLE_ENTITY, "rejected", message, None),
             Self::Cursor(message) => {
                 (StatusCode::BAD_REQUEST, "invalid_cursor", message, Some("last_event_id"))
             }
@@ -166,6 +169,7 @@ fn place(error: &serde_json::Error) -> String {
 impl From<SubmitError> for Error {
     fn from(error: SubmitError) -> Self {
         match error {
+            SubmitError::Rejected { message } => Self::Rejected { message },
             SubmitError::Conflict(id) => Self::Conflict(id),
             SubmitError::Unavailable(cause) => Self::Unavailable(cause),
         }

@@ -21,6 +21,7 @@ mod error;
 mod health;
 mod limits;
 pub mod metrics;
+mod models;
 mod operators;
 mod paths;
 mod routes;

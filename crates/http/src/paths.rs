@@ -7,6 +7,9 @@ pub(crate) const ASK: &str = "/ask";
 /// One generation: `GET` reads it, `DELETE` stops it.
 pub(crate) const GENERATION: &str = "/ask/{uuid}";
 
+/// The models that can be asked: `GET`.
+pub(crate) const MODELS: &str = "/v1/models";
+
 /// Whether the process lives: `GET`.
 pub(crate) const HEALTH: &str = "/health";
 

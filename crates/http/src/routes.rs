@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     health,
     limits::Limits,
-    paths, ui,
+    models, paths, ui,
 };
 
 /// The front ends as a service, for [`crate::serve`] and for tests that need no socket. `drain` aborts every stream and
@@ -28,6 +28,7 @@ pub fn router(generations: Generations, config: &Config, drain: CancellationToke
     let routes = Router::new()
         .route(paths::ASK, post(ask::submit))
         .route(paths::GENERATION, get(ask::follow).delete(ask::cancel))
+        .route(paths::MODELS, get(models::list))
         .route(paths::HEALTH, get(health::health))
         .route(paths::READY, get(health::ready))
         .merge(ui::routes())

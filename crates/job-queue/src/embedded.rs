@@ -28,7 +28,7 @@ use std::{
 use async_trait::async_trait;
 use journal::{Disk, Journal, JournalError, Medium, Options, Position, ReadError, Room};
 use tokenwire_core::{
-    GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Prompt, QueueError, Timestamp,
+    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError, Timestamp,
 };
 use tokio::{sync::oneshot, task::spawn_blocking};
 
@@ -226,8 +226,8 @@ fn job(record: &[u8]) -> Result<Job, message::DecodeError> {
 /// For a job of which only the generation is known: whoever buries a dead letter looks at nothing else.
 fn stand_in(id: GenerationId) -> Job {
     let model = ModelName::new("unknown").expect("a plain word is a model's name");
-    let prompt = Prompt::new("unknown").expect("a word is a prompt");
-    Job { id, request: GenerateRequest { model, prompt }, expires_at: Timestamp::from_millis(0) }
+    let prompt = Conversation::of("unknown").expect("a word is a prompt");
+    Job { id, request: GenerateRequest::new(model, prompt), expires_at: Timestamp::from_millis(0) }
 }
 
 impl Shared {

@@ -4,16 +4,32 @@
 //! {"version":1,"uuid":"0192f0c1-…","query":"Hello","model":"simulated","expires_at":1763800000.123}
 //! ```
 //!
+//! A request that says more than a prompt is version 2, with what version 1 does not know:
+//!
+//! ```json
+//! {"version":2,"uuid":"0192f0c1-…","query":"And of Spain?","model":"simulated","expires_at":1763800000.123,
+//!  "history":[{"role":"user","content":"What is the capital of France?"},{"role":"assistant","content":"Paris."}],
+//!  "sampling":{"temperature":0.8,"seed":7}}
+//! ```
+//!
+//! A worker of the first version refuses it, rather than answering another question; `history` is what was said before
+//! `query`.
+//!
 //! Times are Unix seconds, fractions allowed. What other programs put into the queue is accepted too: messages without a
 //! version (the first ones had none) or without a model, and any further fields. Trace context is not here: it travels
 //! in the headers of whatever carries the message. Nothing here ever quotes a message in an error: prompts are private.
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use tokenwire_core::{GenerateRequest, GenerationId, Job, ModelName, Prompt, Timestamp};
+use tokenwire_core::{
+    Conversation, GenerateRequest, GenerationId, Job, Message, ModelName, Sampling, Timestamp,
+};
 
-/// The form that [`encode`] writes. A message without a version is read as this one.
-const VERSION: u64 = 1;
+/// A prompt alone. A message without a version is read as this one.
+const PROMPT: u64 = 1;
+
+/// A prompt with a history or with options.
+const CONVERSATION: u64 = 2;
 
 #[derive(Serialize)]
 struct Stored<'a> {
@@ -22,16 +38,28 @@ struct Stored<'a> {
     query: &'a str,
     model: &'a str,
     expires_at: f64,
+    #[serde(flatten)]
+    more: Option<More<'a>>,
+}
+
+/// What version 2 adds.
+#[derive(Serialize)]
+struct More<'a> {
+    history: &'a [Message],
+    sampling: &'a Sampling,
 }
 
 /// The stored form of a job. Times are exact to the millisecond for the next thirty thousand years.
 pub fn encode(job: &Job) -> Vec<u8> {
+    let GenerateRequest { model, conversation, sampling } = &job.request;
+    let plain = conversation.before().is_empty() && *sampling == Sampling::default();
     let stored = Stored {
-        version: VERSION,
+        version: if plain { PROMPT } else { CONVERSATION },
         uuid: job.id.to_string(),
-        query: job.request.prompt.as_str(),
-        model: job.request.model.as_str(),
+        query: conversation.prompt(),
+        model: model.as_str(),
         expires_at: seconds(job.expires_at),
+        more: (!plain).then(|| More { history: conversation.before(), sampling }),
     };
     serde_json::to_vec(&stored).expect("text and finite numbers always have a JSON form")
 }
@@ -52,14 +80,20 @@ fn job(
     fields: &mut Map<String, Value>,
     default_model: Option<&ModelName>,
 ) -> Result<Job, Fault> {
-    match fields.get("version") {
-        None => {}
-        Some(version) if version.as_u64() == Some(VERSION) => {}
-        Some(_) => return Err(Fault::Version),
-    }
+    let version = match fields.get("version") {
+        None => PROMPT,
+        Some(version) => version
+            .as_u64()
+            .filter(|version| [PROMPT, CONVERSATION].contains(version))
+            .ok_or(Fault::Version)?,
+    };
     let id = id.ok_or(Fault::Field("uuid"))?;
-    let prompt =
-        text(fields, "query").and_then(|query| Prompt::new(query).ok()).ok_or(Fault::Field("query"))?;
+    let (history, sampling) = match version {
+        CONVERSATION => (value::<Vec<Message>>(fields, "history")?, value(fields, "sampling")?),
+        _ => (Vec::new(), Sampling::default()),
+    };
+    let query = text(fields, "query").ok_or(Fault::Field("query"))?;
+    let conversation = Conversation::after(history, query).map_err(|_| Fault::Field("query"))?;
     let model = if fields.contains_key("model") {
         text(fields, "model").and_then(|name| ModelName::new(name).ok())
     } else {
@@ -67,7 +101,17 @@ fn job(
     };
     let model = model.ok_or(Fault::Field("model"))?;
     let expires_at = fields.get("expires_at").and_then(Value::as_f64).ok_or(Fault::Field("expires_at"))?;
-    Ok(Job { id, request: GenerateRequest { model, prompt }, expires_at: timestamp(expires_at) })
+    Ok(Job {
+        id,
+        request: GenerateRequest { model, conversation, sampling },
+        expires_at: timestamp(expires_at),
+    })
+}
+
+/// Moves a part of version 2 out of the message.
+fn value<T: DeserializeOwned>(fields: &mut Map<String, Value>, name: &'static str) -> Result<T, Fault> {
+    let value = fields.get_mut(name).map(Value::take).ok_or(Fault::Field(name))?;
+    serde_json::from_value(value).map_err(|_| Fault::Field(name))
 }
 
 /// Moves a text out of the message: prompts can be long.
@@ -112,7 +156,7 @@ pub enum Fault {
     #[error("it is not a JSON object")]
     NotAnObject,
     /// It was written by a newer version, or by something else.
-    #[error("its version is not {VERSION}: upgrade the workers before the servers")]
+    #[error("its version is not one up to {CONVERSATION}: upgrade the workers before the servers")]
     Version,
     /// A field is missing or does not hold what it should.
     #[error("its field {0} is missing or invalid")]
@@ -121,7 +165,10 @@ pub enum Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use proptest::prelude::*;
+    use tokenwire_core::{Role, StopTexts, Temperature, TopP};
 
     use super::*;
 
@@ -134,7 +181,7 @@ mod tests {
     fn job(model_name: &str, prompt: &str, millis: u64) -> Job {
         Job {
             id: ID.parse().unwrap(),
-            request: GenerateRequest { model: model(model_name), prompt: Prompt::new(prompt).unwrap() },
+            request: GenerateRequest::new(model(model_name), Conversation::of(prompt).unwrap()),
             expires_at: Timestamp::from_millis(millis),
         }
     }
@@ -143,6 +190,29 @@ mod tests {
     fn version_1_is_written_and_read_like_this_for_ever() {
         let stored = include_bytes!("../tests/fixtures/job.v1.json").trim_ascii_end();
         let job = job("org/model-1", "Say \"hello\",\nplease 👋", 1_763_800_000_123);
+        assert_eq!(decode(stored, None), Ok(job.clone()));
+        assert_eq!(encode(&job), stored);
+    }
+
+    #[test]
+    fn version_2_is_written_and_read_like_this_for_ever() {
+        let stored = include_bytes!("../tests/fixtures/job.v2.json").trim_ascii_end();
+        let said = |role, content: &str| Message { role, content: content.to_owned() };
+        let mut job = job("org/model-1", "And of \"Spain\"?", 1_763_800_000_123);
+        let before = vec![
+            said(Role::System, "Be brief."),
+            said(Role::User, "What is the capital of France?"),
+            said(Role::Assistant, "Paris.\n👋"),
+        ];
+        job.request.conversation = Conversation::after(before, "And of \"Spain\"?".into()).unwrap();
+        job.request.sampling = Sampling {
+            temperature: Some(Temperature::new(0.8).unwrap()),
+            top_p: Some(TopP::new(0.95).unwrap()),
+            top_k: NonZeroU32::new(40),
+            seed: Some(u64::MAX),
+            max_tokens: NonZeroU32::new(64),
+            stop: StopTexts::new(vec!["\n\n".into()]).unwrap(),
+        };
         assert_eq!(decode(stored, None), Ok(job.clone()));
         assert_eq!(encode(&job), stored);
     }
@@ -173,7 +243,20 @@ mod tests {
             ("[1]".into(), None, Fault::NotAnObject),
             ("{\"uuid\":".into(), None, Fault::NotAnObject),
             (r#"{"query":"q","expires_at":1}"#.into(), None, Fault::Field("uuid")),
-            (with(r#""query":"q","expires_at":1,"version":2"#), known, Fault::Version),
+            (with(r#""query":"q","expires_at":1,"version":3"#), known, Fault::Version),
+            (with(r#""query":"q","expires_at":1,"version":2"#), known, Fault::Field("history")),
+            (
+                with(
+                    r#""query":"q","version":2,"history":[{"role":"robot","content":"secret"}],"sampling":{}"#,
+                ),
+                known,
+                Fault::Field("history"),
+            ),
+            (
+                with(r#""query":"q","version":2,"history":[],"sampling":{"temperature":9}"#),
+                known,
+                Fault::Field("sampling"),
+            ),
             (with(r#""query":"q","expires_at":1,"version":"1""#), known, Fault::Version),
             (with(r#""query":" ","expires_at":1"#), known, Fault::Field("query")),
             (with(r#""query":{"secret":1},"expires_at":1"#), known, Fault::Field("query")),
@@ -203,11 +286,21 @@ mod tests {
             id: [u8; 16],
             model in "[A-Za-z0-9._:/-]{1,128}",
             prompt in "(?s).{0,200}[^\\s].{0,200}",
+            history in proptest::collection::vec((0..3_usize, "(?s).{0,20}"), 0..4),
+            temperature in proptest::option::of(0_f32..=2.0),
+            seed: Option<u64>,
             millis in 0..1_u64 << 50,
         ) {
+            let roles = [Role::System, Role::User, Role::Assistant];
+            let history = history.into_iter().map(|(role, content)| Message { role: roles[role], content });
+            let temperature = temperature.map(|number| Temperature::new(number).unwrap());
             let job = Job {
                 id: GenerationId::from_bytes(id),
-                request: GenerateRequest { model: ModelName::new(model).unwrap(), prompt: Prompt::new(prompt).unwrap() },
+                request: GenerateRequest {
+                    model: ModelName::new(model).unwrap(),
+                    conversation: Conversation::after(history.collect(), prompt).unwrap(),
+                    sampling: Sampling { temperature, seed, ..Sampling::default() },
+                },
                 expires_at: Timestamp::from_millis(millis),
             };
             prop_assert_eq!(decode(&encode(&job), None), Ok(job));

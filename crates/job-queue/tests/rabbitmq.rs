@@ -12,7 +12,7 @@ use lapin::{
 };
 use testkit::services;
 use tokenwire_core::{
-    GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Prompt, QueueError, Timestamp,
+    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError, Timestamp,
 };
 use tokio::{
     sync::{Mutex, MutexGuard, OnceCell},
@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 fn job(prompt: &str) -> Job {
     let request =
-        GenerateRequest { model: ModelName::new("simulated").unwrap(), prompt: Prompt::new(prompt).unwrap() };
+        GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of(prompt).unwrap());
     Job { id: GenerationId::fresh(), request, expires_at: Timestamp::from_millis(1_763_800_000_123) }
 }
 

@@ -68,7 +68,7 @@ impl Simulated {
 
 #[async_trait]
 impl Model for Simulated {
-    fn continuation(&self) -> Continuation {
+    fn continuation(&self, _so_far: &Prefix) -> Continuation {
         Continuation::Exact
     }
 
@@ -78,7 +78,7 @@ impl Model for Simulated {
         request: &GenerateRequest,
         so_far: &Prefix,
     ) -> Result<OutputStream, ModelError> {
-        let prompt = request.prompt.as_str();
+        let prompt = request.conversation.prompt();
         let mut text = match self.config.words {
             None => Text::echo(prompt, id),
             Some(words) => Text::filler(prompt, words),

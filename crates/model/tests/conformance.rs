@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use model::simulated::{Config, Simulated};
 use testkit::conformance::model::Fixture;
-use tokenwire_core::{GenerateRequest, ModelName, Prompt};
+use tokenwire_core::{Conversation, GenerateRequest, ModelName};
 
 fn fixture(config: Config) -> Fixture {
     let model = ModelName::new("simulated").expect("a plain name");
-    let prompt = Prompt::new("Three\nlines é🦀\n of text").expect("some text");
-    Fixture::new(Arc::new(Simulated::new(config)), GenerateRequest { model, prompt })
+    let prompt = Conversation::of("Three\nlines é🦀\n of text").expect("some text");
+    Fixture::new(Arc::new(Simulated::new(config)), GenerateRequest::new(model, prompt))
 }
 
 async fn echo() -> Fixture {

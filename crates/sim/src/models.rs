@@ -48,8 +48,8 @@ struct Speaking {
 
 #[async_trait]
 impl Model for Watched {
-    fn continuation(&self) -> Continuation {
-        self.model.continuation()
+    fn continuation(&self, so_far: &Prefix) -> Continuation {
+        self.model.continuation(so_far)
     }
 
     async fn generate(
@@ -113,7 +113,7 @@ impl Speaking {
                 let tokens = vec![number(self.asking), number(self.piece)];
                 Output::Text { text, tokens }
             }
-            Output::Finished { reason, usage } => Output::Finished { reason, usage },
+            other => other,
         });
         drop(facts);
         self.piece += 1;
@@ -136,7 +136,7 @@ pub(crate) struct Babble {
 
 #[async_trait]
 impl Model for Babble {
-    fn continuation(&self) -> Continuation {
+    fn continuation(&self, _so_far: &Prefix) -> Continuation {
         self.continuation
     }
 

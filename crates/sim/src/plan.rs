@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokenwire_core::{
-    GenerateRequest, GenerationId, ModelName, Prompt, model::Continuation, token_log::OnDisconnect,
+    Conversation, GenerateRequest, GenerationId, ModelName, model::Continuation, token_log::OnDisconnect,
 };
 
 use crate::{
@@ -131,7 +131,7 @@ impl Wanted {
         let model = name_of(model[chance.index(4)]);
         let prompt = ["Größe", "tell", "模型", "me\n", "more", "🌊"];
         let words: Vec<_> = (0..=chance.index(20)).map(|_| prompt[chance.index(prompt.len())]).collect();
-        let prompt = Prompt::new(words.join(" ")).expect("not blank, and short");
+        let prompt = Conversation::of(words.join(" ")).expect("not blank, and short");
         let cancel_after = OnDisconnect::CancelAfter(chance.millis(500..=6000));
         let readers = (0..=chance.index(3)).map(|index| Reading {
             name: format!("g{number}/{}", index + 1),
@@ -140,7 +140,7 @@ impl Wanted {
         Self {
             name: format!("g{number}"),
             id: GenerationId::from_bytes(bytes),
-            request: GenerateRequest { model, prompt },
+            request: GenerateRequest::new(model, prompt),
             readers: readers.collect(),
             at: chance.millis(0..=15_000),
             again_after: chance.happens(0.3).then(|| chance.millis(0..=3000)),

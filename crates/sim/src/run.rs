@@ -187,7 +187,7 @@ async fn undisturbed(wanted: &Wanted) -> String {
         model.generate(wanted.id, &wanted.request, &nothing).await.expect("it begins at the beginning");
     let text = outputs.filter_map(async |output| match output {
         Ok(Output::Text { text, .. }) => Some(text),
-        Ok(Output::Finished { .. }) | Err(_) => None,
+        _ => None,
     });
     text.collect::<Vec<_>>().await.concat()
 }

@@ -6,8 +6,8 @@ use job_queue::memory::MemoryQueue;
 use testkit::clock::TokioClock;
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
-    Catalogue, Clock, Entry, Event, GenerateRequest, GenerationId, Generations, JobQueue, Model, ModelName,
-    Prompt, Seq, TokenLog, Worker,
+    Catalogue, Clock, Conversation, Entry, Event, GenerateRequest, GenerationId, Generations, JobQueue,
+    Model, ModelName, Seq, TokenLog, Worker,
     catalogue::ModelNames,
     generations::{Limits, Submission, Submitted},
     token_log::OnDisconnect,
@@ -103,12 +103,12 @@ impl House {
     }
 }
 
-fn name() -> ModelName {
+pub(crate) fn name() -> ModelName {
     ModelName::new("scripted").unwrap()
 }
 
 pub(crate) fn request(prompt: &str) -> GenerateRequest {
-    GenerateRequest { model: name(), prompt: Prompt::new(prompt).unwrap() }
+    GenerateRequest::new(name(), Conversation::of(prompt).unwrap())
 }
 
 /// The text that a reader of these entries shows.

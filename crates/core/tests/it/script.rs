@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use tokenwire_core::{
-    FinishReason, GenerateRequest, GenerationId, Model, Usage,
+    FinishReason, GenerateRequest, GenerationId, Model, ToolCallDelta, Usage,
     model::{Continuation, ModelError, Output, OutputStream},
     token_log::Prefix,
 };
@@ -20,6 +20,9 @@ use tokio::time::sleep;
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Say(&'static str),
+    Think(&'static str),
+    Call(&'static str),
+    Work,
     Wait(Duration),
     Busy(Duration),
     Reject,
@@ -53,6 +56,11 @@ impl Script {
     }
 }
 
+/// A piece of a tool call.
+pub(crate) fn call(arguments: &str) -> ToolCallDelta {
+    ToolCallDelta { index: 0, id: None, name: Some("look_up".to_owned()), arguments: arguments.to_owned() }
+}
+
 /// Counts the streams that are alive.
 struct Running(Arc<AtomicUsize>);
 
@@ -64,7 +72,7 @@ impl Drop for Running {
 
 #[async_trait]
 impl Model for Script {
-    fn continuation(&self) -> Continuation {
+    fn continuation(&self, _so_far: &Prefix) -> Continuation {
         self.continuation
     }
 
@@ -83,6 +91,9 @@ impl Model for Script {
             async move {
                 match step {
                     Step::Say(text) => Some(Ok(Output::Text { text: text.to_owned(), tokens: Vec::new() })),
+                    Step::Think(text) => Some(Ok(Output::Reasoning { text: text.to_owned() })),
+                    Step::Call(arguments) => Some(Ok(Output::ToolCall(call(arguments)))),
+                    Step::Work => Some(Ok(Output::Working)),
                     Step::Wait(time) => {
                         sleep(time).await;
                         None

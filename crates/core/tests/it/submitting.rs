@@ -3,15 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures::{StreamExt, stream};
 use tokenwire_core::{
-    Event, Failure, GenerationId, Job, JobQueue, Lease, QueueError, Seq,
-    generations::{CancelError, Submission, SubmitError, Submitted},
-    token_log::OnDisconnect,
+    Catalogue, Event, Failure, GenerateRequest, GenerationId, Generations, Job, JobQueue, Lease, Model,
+    QueueError, Seq,
+    catalogue::ModelNames,
+    generations::{CancelError, Limits, Submission, SubmitError, Submitted},
+    model::{Continuation, ModelError, OutputStream},
+    token_log::{OnDisconnect, Prefix},
 };
 use tokio::time::sleep;
 
 use super::{
-    house::{House, events, request, text},
+    house::{House, QUEUE_TIME, RUN_TIME, events, name, request, text},
     script::{Script, Step},
 };
 
@@ -35,6 +39,44 @@ async fn what_does_not_exist_cannot_be_followed_or_cancelled() {
     let id = GenerationId::fresh();
     assert!(house.generations.follow(id, Seq::START).await.is_err());
     assert!(matches!(house.generations.cancel(id).await, Err(CancelError::NotFound(other)) if other == id));
+}
+
+/// A model that knows before it is asked that it will not answer.
+#[derive(Debug)]
+struct Refuses;
+
+#[async_trait]
+impl Model for Refuses {
+    fn continuation(&self, _so_far: &Prefix) -> Continuation {
+        Continuation::Unsupported
+    }
+
+    async fn check(&self, _request: &GenerateRequest) -> Result<(), ModelError> {
+        Err(ModelError::Rejected { message: "too long".into() })
+    }
+
+    async fn generate(
+        &self,
+        _id: GenerationId,
+        request: &GenerateRequest,
+        _so_far: &Prefix,
+    ) -> Result<OutputStream, ModelError> {
+        self.check(request).await.map(|()| stream::empty().boxed())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_model_would_never_answer_is_refused_before_anything_is_stored() {
+    let house = House::new();
+    let models = Catalogue::default().with(name(), Arc::new(Refuses));
+    let names = ModelNames::new(name(), []).checked_by(models);
+    let limits = Limits { queue_time: QUEUE_TIME, run_time: RUN_TIME };
+    let (log, queue, clock) = (house.log.clone(), house.queue.clone(), house.clock.clone());
+    let door = Generations::new(log, queue, clock, names, limits);
+    let id = GenerationId::fresh();
+    let refused = door.submit(submission(id, "Hello")).await;
+    assert!(matches!(refused, Err(SubmitError::Rejected { message }) if message == "too long"));
+    assert!(house.generations.follow(id, Seq::START).await.is_err());
 }
 
 /// A queue that refuses everything.

@@ -7,17 +7,19 @@ use std::{
 
 use async_trait::async_trait;
 use job_queue::memory::MemoryQueue;
-
 use tokenwire_core::{
     Attempt, CancelCause, Event, Failure, FinishReason, Generations, Job, JobQueue, Lease, QueueError,
-    TextSoFar, Usage, model::Continuation, token_log::OnDisconnect, worker::Config,
+    TextSoFar, Usage,
+    model::Continuation,
+    token_log::{OnDisconnect, Prefix},
+    worker::Config,
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     house::{House, QUEUE_TIME, RUN_TIME, events, request, text},
     outage::Outage,
-    script::{Script, Step},
+    script::{Script, Step, call},
 };
 
 fn started(attempt: u32, text: TextSoFar) -> Event {
@@ -284,6 +286,48 @@ async fn a_model_that_falls_silent_is_asked_again_and_in_the_end_given_up() {
     let message = "the model failed: it said nothing for 5s".to_owned();
     assert_eq!(entries.last().unwrap().event, failed(Failure::Exhausted { attempts: 2, message }));
     assert_eq!(script.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_says_that_it_works_is_not_stalled() {
+    let mut house = House::new();
+    let reads = std::iter::repeat_n([Step::Wait(4 * SECOND), Step::Work], 5).flatten();
+    let script = Script::new([reads.chain([Step::Say("read"), Step::Finish]).collect()]);
+    let config = Config { stall_time: 5 * SECOND, run_time: RUN_TIME, ..Config::default() };
+    house.worker_with(script.clone(), config);
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    assert_eq!(text(events(&entries)), "read");
+    assert_eq!((script.asked(), entries.len()), (1, 3), "a sign of life is no entry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reasoning_and_tool_calls_are_entries_and_no_text() {
+    let mut house = House::new();
+    house.worker(Script::new([vec![
+        Step::Think("hm"),
+        Step::Say("so: "),
+        Step::Call("{\"of\":1}"),
+        Step::Break,
+    ]]));
+    let id = house.ask().await;
+    let entries = house.follow(id).await;
+    assert_eq!(entries[1].event, Event::Reasoning { text: "hm".to_owned() });
+    assert_eq!(entries[3].event, Event::ToolCall(call("{\"of\":1}")));
+    assert_eq!(text(events(&entries[..4])), "so: ");
+    let mut prefix = Prefix::default();
+    entries[..2].iter().for_each(|entry| prefix.push(entry));
+    assert!(!prefix.is_empty() && prefix.beyond_text && prefix.text.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_broke_before_its_first_piece_has_nothing_to_take_back() {
+    let mut house = House::new();
+    let mut script = Script::new([vec![Step::Break], vec![Step::Say("anew"), Step::Finish]]);
+    script.continuation = Continuation::Unsupported;
+    house.worker(script);
+    let id = house.ask().await;
+    assert_eq!(house.follow(id).await[1].event, started(2, TextSoFar::Kept));
 }
 
 #[tokio::test(start_paused = true)]

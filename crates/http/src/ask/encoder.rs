@@ -6,6 +6,8 @@
 //! | an attempt that goes on from the text so far | `event: started`, data `{"attempt", "region"?}` |
 //! | an attempt that starts over | `event: rewind`, the same data: clear what you show |
 //! | text | text |
+//! | a piece of reasoning | `event: reasoning`, data `{"text"}`: not part of the answer |
+//! | a piece of a tool call | `event: tool_call`, data `{"index", "id"?, "name"?, "arguments"?}`: pieces of one index belong together |
 //! | the end | `event: done`, data `{"finish_reason", "usage": {"input_tokens", "output_tokens"}}` |
 //! | a failure | `event: expired`, `timeout`, `cancelled` or `error`, data `{"type", "message"}`, for `cancelled` also `"cause"` |
 //!
@@ -46,6 +48,11 @@ struct Started<'a> {
 }
 
 #[derive(Serialize)]
+struct Reasoning<'a> {
+    text: &'a str,
+}
+
+#[derive(Serialize)]
 struct Done {
     finish_reason: FinishReason,
     usage: Usage,
@@ -78,6 +85,8 @@ impl Encoder for AskEncoder {
                 frames.named(name, id, &Started { attempt: *attempt, region: region.as_deref() });
             }
             Event::Delta { text, tokens: _ } => frames.text(entry.seq, text),
+            Event::Reasoning { text } => frames.named("reasoning", id, &Reasoning { text }),
+            Event::ToolCall(delta) => frames.named("tool_call", id, delta),
             Event::Finished { reason, usage } => {
                 frames.named("done", id, &Done { finish_reason: *reason, usage: *usage });
             }
@@ -115,7 +124,7 @@ fn ended(failure: &Failure) -> (&'static str, Ended<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use tokenwire_core::Timestamp;
+    use tokenwire_core::{Timestamp, ToolCallDelta};
 
     use super::*;
 
@@ -143,6 +152,17 @@ mod tests {
                 Event::Finished { reason: FinishReason::Length, usage },
                 "done",
                 r#"{"finish_reason":"length","usage":{"input_tokens":4,"output_tokens":9}}"#,
+            ),
+            (Event::Reasoning { text: "two\nlines".to_owned() }, "reasoning", r#"{"text":"two\nlines"}"#),
+            (
+                Event::ToolCall(ToolCallDelta {
+                    index: 1,
+                    id: Some("call_9".to_owned()),
+                    name: Some("weather".to_owned()),
+                    arguments: "{\"in".to_owned(),
+                }),
+                "tool_call",
+                r#"{"index":1,"id":"call_9","name":"weather","arguments":"{\"in"}"#,
             ),
             (
                 failed(Failure::Expired),

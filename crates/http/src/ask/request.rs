@@ -2,9 +2,14 @@
 //!
 //! The body is read as a JSON value first and by field second: a derived parser would call every mistake a bad body.
 
+use std::num::NonZeroU32;
+
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
-use tokenwire_core::{GenerateRequest, GenerationId, ModelName, Prompt, catalogue::ModelNames};
+use tokenwire_core::{
+    Conversation, GenerateRequest, GenerationId, InvalidStopTexts, Message, ModelName, Role, Sampling,
+    StopTexts, Temperature, TopP, catalogue::ModelNames,
+};
 
 use crate::error::Error;
 
@@ -27,9 +32,7 @@ impl Ask {
     pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Error> {
         let body: Value = serde_json::from_slice(body).map_err(Error::NotJson)?;
         let Value::Object(fields) = body else { return Err(Error::NotAnObject) };
-        let query = text(&fields, "query")?
-            .ok_or_else(|| wrong("query", "is missing: write what you want to ask"))?;
-        let prompt = Prompt::new(query).map_err(|error| wrong("query", error))?;
+        let conversation = conversation(&fields)?;
         let id = match text(&fields, "uuid")? {
             Some(id) => Some(id.parse().map_err(|error| wrong("uuid", format!("is {error}")))?),
             None => None,
@@ -38,21 +41,118 @@ impl Ask {
             Some(name) => known(name, models)?,
             None => models.default_name().clone(),
         };
-        Ok(Self { id, request: GenerateRequest { model, prompt } })
+        Ok(Self { id, request: GenerateRequest { model, conversation, sampling: sampling(&fields)? } })
     }
 }
 
-/// The text of a field; `None` when it is not there, or null.
-fn text<'a>(fields: &'a Map<String, Value>, field: &'static str) -> Result<Option<&'a str>, Error> {
-    let other = match fields.get(field) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) => return Ok(Some(text)),
-        Some(Value::Bool(_)) => "a boolean",
-        Some(Value::Number(_)) => "a number",
-        Some(Value::Array(_)) => "a list",
-        Some(Value::Object(_)) => "an object",
+type Fields = Map<String, Value>;
+
+/// A prompt alone, or messages.
+fn conversation(fields: &Fields) -> Result<Conversation, Error> {
+    match (text(fields, "query")?, list(fields, "messages")?) {
+        (Some(query), None) => Conversation::of(query).map_err(|error| wrong("query", error)),
+        (None, Some(messages)) => {
+            let messages = messages.iter().enumerate().map(|(index, said)| message(index, said));
+            Conversation::new(messages.collect::<Result<_, _>>()?).map_err(|error| wrong("messages", error))
+        }
+        (Some(_), Some(_)) => Err(wrong("query", "and messages are both there: send one of them")),
+        (None, None) => Err(wrong("query", "is missing: write what you want to ask")),
+    }
+}
+
+fn message(index: usize, said: &Value) -> Result<Message, Error> {
+    let at = |what: &str| Error::Field { field: "messages", message: format!("messages[{index}]{what}") };
+    let Value::Object(said) = said else {
+        return Err(at(&format!(" must be an object, not {}", kind(said))));
     };
-    Err(wrong(field, format!("must be a text, not {other}")))
+    let role = match said.get("role").and_then(Value::as_str) {
+        Some("system") => Role::System,
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        _ => return Err(at(".role must be system, user or assistant")),
+    };
+    match said.get("content") {
+        Some(Value::String(content)) => Ok(Message { role, content: content.clone() }),
+        Some(other) => Err(at(&format!(".content must be a text, not {}", kind(other)))),
+        None => Err(at(".content is missing")),
+    }
+}
+
+fn sampling(fields: &Fields) -> Result<Sampling, Error> {
+    let temperature = number(fields, "temperature")?.map(Temperature::new).transpose();
+    let top_p = number(fields, "top_p")?.map(TopP::new).transpose();
+    Ok(Sampling {
+        temperature: temperature.map_err(|error| wrong("temperature", error))?,
+        top_p: top_p.map_err(|error| wrong("top_p", error))?,
+        top_k: count(fields, "top_k")?,
+        seed: whole(fields, "seed")?,
+        max_tokens: count(fields, "max_tokens")?,
+        stop: stop(fields)?,
+    })
+}
+
+/// One text, or a list of them.
+fn stop(fields: &Fields) -> Result<StopTexts, Error> {
+    let texts = match fields.get("stop") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::String(text)) => Some(vec![text.clone()]),
+        Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+        Some(_) => None,
+    };
+    texts.and_then(|texts| StopTexts::new(texts).ok()).ok_or_else(|| wrong("stop", InvalidStopTexts))
+}
+
+/// The text of a field; `None` when it is not there, or null.
+fn text<'a>(fields: &'a Fields, field: &'static str) -> Result<Option<&'a str>, Error> {
+    match given(fields, field) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong(field, format!("must be a text, not {}", kind(other)))),
+    }
+}
+
+fn list<'a>(fields: &'a Fields, field: &'static str) -> Result<Option<&'a [Value]>, Error> {
+    match given(fields, field) {
+        None => Ok(None),
+        Some(Value::Array(list)) => Ok(Some(list)),
+        Some(other) => Err(wrong(field, format!("must be a list, not {}", kind(other)))),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "no option needs more than six digits")]
+fn number(fields: &Fields, field: &'static str) -> Result<Option<f32>, Error> {
+    match given(fields, field) {
+        None => Ok(None),
+        Some(Value::Number(number)) => Ok(number.as_f64().map(|number| number as f32)),
+        Some(other) => Err(wrong(field, format!("must be a number, not {}", kind(other)))),
+    }
+}
+
+fn whole(fields: &Fields, field: &'static str) -> Result<Option<u64>, Error> {
+    let Some(value) = given(fields, field) else { return Ok(None) };
+    value.as_u64().map(Some).ok_or_else(|| wrong(field, "must be a whole number from 0"))
+}
+
+fn count(fields: &Fields, field: &'static str) -> Result<Option<NonZeroU32>, Error> {
+    let Some(value) = given(fields, field) else { return Ok(None) };
+    let count = value.as_u64().and_then(|count| u32::try_from(count).ok()).and_then(NonZeroU32::new);
+    count.map(Some).ok_or_else(|| wrong(field, "must be a whole number from 1"))
+}
+
+/// A field that is there, and is not null.
+fn given<'a>(fields: &'a Fields, field: &str) -> Option<&'a Value> {
+    fields.get(field).filter(|value| !value.is_null())
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 fn known(name: &str, models: &ModelNames) -> Result<ModelName, Error> {
@@ -87,13 +187,34 @@ mod tests {
     fn a_question_alone_is_enough() {
         let ask = parse(r#"{"query": " Hello\nworld"}"#).unwrap();
         assert_eq!(ask.id, None);
-        assert_eq!(ask.request.prompt.as_str(), " Hello\nworld");
+        assert_eq!(ask.request.conversation.prompt(), " Hello\nworld");
         assert_eq!(ask.request.model.as_str(), "simulated");
     }
 
     #[test]
+    fn messages_and_options_are_taken_as_they_are() {
+        let ask = parse(
+            r#"{"messages": [{"role": "system", "content": ""}, {"role": "user", "content": " a "}],
+                "temperature": 0.8, "top_p": 1, "top_k": 40, "seed": 7, "max_tokens": 9, "stop": "x"}"#,
+        )
+        .unwrap();
+        let said: Vec<_> = ask.request.conversation.messages().collect();
+        assert_eq!(said, [(Role::System, ""), (Role::User, " a ")]);
+        let given = serde_json::to_string(&ask.request.sampling).unwrap();
+        let expected = r#"{"temperature":0.8,"top_p":1.0,"top_k":40,"seed":7,"max_tokens":9,"stop":["x"]}"#;
+        assert_eq!(given, expected);
+    }
+
+    #[test]
+    fn one_message_asks_the_same_as_a_query() {
+        let message = parse(r#"{"messages": [{"role": "user", "content": "a"}]}"#).unwrap();
+        assert_eq!(message, parse(r#"{"query": "a"}"#).unwrap());
+    }
+
+    #[test]
     fn null_is_as_good_as_nothing_and_unknown_fields_are_ignored() {
-        let ask = parse(r#"{"query": "a", "uuid": null, "model": null, "temperature": 0.5}"#).unwrap();
+        let ask =
+            parse(r#"{"query": "a", "uuid": null, "model": null, "stop": null, "colour": 0.5}"#).unwrap();
         assert_eq!(ask, parse(r#"{"query": "a"}"#).unwrap());
     }
 
@@ -105,6 +226,45 @@ mod tests {
             (r#"{"query": " \n"}"#, "query", "query is empty: write what you want to ask"),
             (r#"{"query": 5}"#, "query", "query must be a text, not a number"),
             (r#"{"query": ["a"]}"#, "query", "query must be a text, not a list"),
+            (r#"{"messages": []}"#, "messages", "messages is empty: write what you want to ask"),
+            (r#"{"messages": "a"}"#, "messages", "messages must be a list, not a text"),
+            (
+                r#"{"query": "a", "messages": []}"#,
+                "query",
+                "query and messages are both there: send one of them",
+            ),
+            (r#"{"messages": ["a"]}"#, "messages", "messages[0] must be an object, not a text"),
+            (
+                r#"{"messages": [{"role": "user", "content": "a"}, {"role": "robot", "content": "a"}]}"#,
+                "messages",
+                "messages[1].role must be system, user or assistant",
+            ),
+            (r#"{"messages": [{"role": "user"}]}"#, "messages", "messages[0].content is missing"),
+            (
+                r#"{"messages": [{"role": "user", "content": [{"type": "text"}]}]}"#,
+                "messages",
+                "messages[0].content must be a text, not a list",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": "a"}]}"#,
+                "messages",
+                "messages must end with a message of the user: that is what is answered",
+            ),
+            (
+                r#"{"query": "a", "temperature": 2.5}"#,
+                "temperature",
+                "temperature must be a number from 0 to 2",
+            ),
+            (r#"{"query": "a", "top_p": "1"}"#, "top_p", "top_p must be a number, not a text"),
+            (r#"{"query": "a", "top_k": 0}"#, "top_k", "top_k must be a whole number from 1"),
+            (r#"{"query": "a", "seed": -1}"#, "seed", "seed must be a whole number from 0"),
+            (
+                r#"{"query": "a", "max_tokens": 4294967296}"#,
+                "max_tokens",
+                "max_tokens must be a whole number from 1",
+            ),
+            (r#"{"query": "a", "stop": [1]}"#, "stop", "stop must be up to 16 texts of 1 to 256 bytes"),
+            (r#"{"query": "a", "stop": ""}"#, "stop", "stop must be up to 16 texts of 1 to 256 bytes"),
             (r#"{"query": "a", "uuid": true}"#, "uuid", "uuid must be a text, not a boolean"),
             (
                 r#"{"query": "a", "uuid": "42"}"#,

@@ -8,8 +8,8 @@ use axum::{
     http::{Method, Request, Response},
 };
 use tokenwire_core::{
-    Attempt, Event, FinishReason, GenerateRequest, GenerationId, Generations, JobQueue, ModelName, Prompt,
-    SystemClock, TextSoFar, TokenLog, Usage,
+    Attempt, Conversation, Event, FinishReason, GenerateRequest, GenerationId, Generations, JobQueue,
+    ModelName, SystemClock, TextSoFar, TokenLog, Usage,
     catalogue::ModelNames,
     generations::{Limits, Submission},
     token_log::OnDisconnect,
@@ -58,10 +58,8 @@ impl Stage {
 
     /// A generation that no worker has begun.
     pub(crate) async fn queued(&self) -> GenerationId {
-        let request = GenerateRequest {
-            model: ModelName::new("simulated").unwrap(),
-            prompt: Prompt::new("Hello").unwrap(),
-        };
+        let request =
+            GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of("Hello").unwrap());
         let id = GenerationId::fresh();
         let submission = Submission { id, request, on_disconnect: OnDisconnect::Detached };
         self.generations.submit(submission).await.unwrap();

@@ -16,7 +16,7 @@ use std::{
 use journal::{Journal, Medium, Sync};
 use tempfile::TempDir;
 use tokenwire_core::{
-    GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Prompt, QueueError, Timestamp,
+    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError, Timestamp,
 };
 use tokio::time::timeout;
 
@@ -48,10 +48,10 @@ fn open(dir: &Path) -> Embedded {
 
 /// A job that is told from others by its prompt.
 fn job(number: usize) -> Job {
-    let request = GenerateRequest {
-        model: ModelName::new("simulated").unwrap(),
-        prompt: Prompt::new(number.to_string()).unwrap(),
-    };
+    let request = GenerateRequest::new(
+        ModelName::new("simulated").unwrap(),
+        Conversation::of(number.to_string()).unwrap(),
+    );
     Job { id: GenerationId::fresh(), request, expires_at: Timestamp::from_millis(1_763_800_000_123) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tokenwire_core::{Attempt, Event, FinishReason, Seq, TextSoFar, TokenId, model::Continuation};
+use tokenwire_core::{Attempt, Event, Seq, TextSoFar, TokenId, model::Continuation};
 
 use super::{Case, Faults};
 use crate::{
@@ -38,9 +38,8 @@ pub(super) fn faults(case: &Case<'_>, stored: &[(Seq, Event)], stream: &Stream, 
         match event {
             Event::Started { attempt, text, .. } => fold.started(*seq, *attempt, *text),
             Event::Delta { text, tokens } => fold.piece(*seq, text, tokens),
-            Event::Finished { reason: FinishReason::Stop | FinishReason::Length, .. } => {
-                fold.finished(case, words);
-            }
+            Event::Finished { .. } => fold.finished(case, words),
+            Event::Reasoning { .. } | Event::ToolCall(_) => fold.unasked(*seq),
             Event::Failed { .. } => {}
         }
     }
@@ -94,6 +93,10 @@ impl Fold<'_> {
         }
         self.asking = Some((asking, piece + 1));
         self.text.push_str(text);
+    }
+
+    fn unasked(&mut self, seq: Seq) {
+        self.fault(Rule::I7, format!("has a piece at {seq} that no model said"));
     }
 
     /// The first piece of an attempt.

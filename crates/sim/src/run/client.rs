@@ -80,7 +80,7 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
                 }
                 return true;
             }
-            Some(Err(error @ SubmitError::Conflict(_))) => {
+            Some(Err(error @ (SubmitError::Conflict(_) | SubmitError::Rejected { .. }))) => {
                 world.record.violation_of(wanted.id, Rule::I9, error);
                 return false;
             }

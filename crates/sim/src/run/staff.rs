@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use model::{Simulated, simulated};
-use tokenwire_core::{Catalogue, Clock, Model, Worker, model::Continuation, worker::Config};
+use tokenwire_core::{
+    Catalogue, Clock, Model, Worker, model::Continuation, token_log::Prefix, worker::Config,
+};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, sleep_until},
@@ -179,7 +181,7 @@ impl Staff {
             babble(Continuation::Unsupported),
         ];
         models.into_iter().fold(Catalogue::default(), |catalogue, model| {
-            let name = name_of(model.continuation());
+            let name = name_of(model.continuation(&Prefix::default()));
             let (node, record) = (process.node.clone(), Arc::clone(&self.world.record));
             catalogue.with(name, Arc::new(Watched { model, node, record }))
         })

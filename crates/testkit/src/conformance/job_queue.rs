@@ -7,7 +7,9 @@ mod working;
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use tokenwire_core::{GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Prompt, Timestamp};
+use tokenwire_core::{
+    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Timestamp,
+};
 use tokio::time::timeout;
 
 pub use self::{retrying::*, storing::*, working::*};
@@ -113,10 +115,10 @@ impl fmt::Debug for Fixture {
 fn job(prompt: &str) -> Job {
     Job {
         id: GenerationId::fresh(),
-        request: GenerateRequest {
-            model: ModelName::new("org/model-1.5:q4").unwrap(),
-            prompt: Prompt::new(prompt).unwrap(),
-        },
+        request: GenerateRequest::new(
+            ModelName::new("org/model-1.5:q4").unwrap(),
+            Conversation::of(prompt).unwrap(),
+        ),
         expires_at: Timestamp::from_millis(1_900_000_000_123),
     }
 }

@@ -6,7 +6,7 @@ use redis::{FromRedisValue, aio::MultiplexedConnection};
 use testkit::services;
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
-    Clock, Entry, Event, FinishReason, GenerateRequest, GenerationId, LogError, LogWriter, ModelName, Prompt,
+    Clock, Entry, Event, FinishReason, GenerateRequest, GenerationId, LogError, LogWriter, ModelName, Conversation,
     Seq, SystemClock, Timestamp, TokenLog, Usage,
     token_log::{Hint, OnDisconnect, Page, StreamSpec, Tail},
 };
@@ -47,7 +47,7 @@ pub(crate) fn spec(on_disconnect: OnDisconnect) -> StreamSpec {
     let model = ModelName::new("simulated").unwrap();
     let now: Timestamp = SystemClock.now();
     StreamSpec {
-        fingerprint: GenerateRequest { model, prompt: Prompt::new("Hello").unwrap() }.fingerprint(),
+        fingerprint: GenerateRequest::new(model, Conversation::of("Hello").unwrap()).fingerprint(),
         on_disconnect,
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),

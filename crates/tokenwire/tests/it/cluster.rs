@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use reqwest::StatusCode;
 use serde_json::json;
 use testkit::services::{AppendOnly, RabbitMq, Redis, free_port};
-use tokenwire_core::{Clock, GenerateRequest, Job, JobQueue, ModelName, Prompt, SystemClock};
+use tokenwire_core::{Clock, Conversation, GenerateRequest, Job, JobQueue, ModelName, SystemClock};
 use tokio::{
     join,
     time::{sleep, timeout},
@@ -79,7 +79,7 @@ impl Cluster {
             queue: self.queue.parse().unwrap(),
             ..rabbitmq::Config::new(address, model.clone())
         };
-        let request = GenerateRequest { model, prompt: Prompt::new(query).unwrap() };
+        let request = GenerateRequest::new(model, Conversation::of(query).unwrap());
         let expires_at = SystemClock.now().after(Duration::from_secs(60));
         let job = Job { id: uuid.parse().unwrap(), request, expires_at };
         let queue = rabbitmq::RabbitMq::new(config);

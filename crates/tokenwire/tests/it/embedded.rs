@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use testkit::services::free_port;
 use tokenwire_core::{
-    GenerateRequest, GenerationId, Model, ModelName, Prompt, model::Output, token_log::Prefix,
+    Conversation, GenerateRequest, GenerationId, Model, ModelName, model::Output, token_log::Prefix,
 };
 use tokio::time::{sleep, timeout};
 
@@ -26,12 +26,12 @@ pub(crate) async fn undisturbed(query: &str, words: usize) -> String {
     let pace = Duration::ZERO;
     let config = simulated::Config { delay: pace, words: Some(words), ..simulated::Config::default() };
     let request =
-        GenerateRequest { model: ModelName::new("simulated").unwrap(), prompt: Prompt::new(query).unwrap() };
+        GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of(query).unwrap());
     let (id, nothing) = (GenerationId::fresh(), Prefix::default());
     let outputs = Simulated::new(config).generate(id, &request, &nothing).await.unwrap();
     let text = outputs.filter_map(async |output| match output.unwrap() {
         Output::Text { text, .. } => Some(text),
-        Output::Finished { .. } => None,
+        _ => None,
     });
     text.collect().await
 }

@@ -139,6 +139,8 @@ fn line(Entry { seq, at, event }: &Entry) -> Line {
     let (name, bytes, tokens) = match event {
         Event::Started { .. } => ("started", None, None),
         Event::Delta { text, tokens } => ("delta", Some(text.len()), Some(tokens.len())),
+        Event::Reasoning { text } => ("reasoning", Some(text.len()), None),
+        Event::ToolCall(delta) => ("tool_call", Some(delta.arguments.len()), None),
         Event::Finished { .. } => ("finished", None, None),
         Event::Failed { .. } => ("failed", None, None),
     };
@@ -147,11 +149,15 @@ fn line(Entry { seq, at, event }: &Entry) -> Line {
 
 fn end(Entry { seq, at, event }: &Entry) -> Option<End> {
     let outcome = match event {
-        Event::Started { .. } | Event::Delta { .. } => return None,
+        Event::Started { .. } | Event::Delta { .. } | Event::Reasoning { .. } | Event::ToolCall(_) => {
+            return None;
+        }
         Event::Finished { reason, usage } => {
             let reason = match reason {
                 FinishReason::Stop => "finished",
                 FinishReason::Length => "finished at the limit of tokens",
+                FinishReason::ToolCalls => "finished with tool calls",
+                FinishReason::ContentFilter => "cut by the model's content filter",
             };
             format!("{reason}, {} tokens for {}", usage.output_tokens, usage.input_tokens)
         }
