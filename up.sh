@@ -12,6 +12,9 @@ Builds Tokenwire in release mode and starts it on http://localhost:8000. Ctrl-C 
   ./up.sh [SETTING...]    one process, everything kept in ./data; settings are those of `tokenwire serve`:
                           ./up.sh --port 8001 --data-dir /var/lib/tokenwire --simulated-delay 20ms
                           (all of them: docs/config.md, or `target/release/tokenwire serve --help`)
+  ./up.sh --real [--model FILE.gguf] [SETTING...]
+                          the same with a real language model in the process: the one given, or SmolLM2-135M-Instruct,
+                          which is fetched into ./models (98 MB). Installs what llama.cpp needs to be compiled.
   ./up.sh --compose       the API, two workers, RabbitMQ and Redis in Docker, rebuilt when the code changes.
                           Settings: copy .env.dev.example to .env.dev and change it. Ctrl-C takes the containers
                           down and keeps their data; ./docker.clean.sh removes that too.
@@ -25,6 +28,10 @@ main() {
         shift
         up_compose "$@"
         ;;
+    --real)
+        shift
+        up_real "$@"
+        ;;
     *) up_here "$@" ;;
     esac
 }
@@ -32,16 +39,25 @@ main() {
 # --- On this machine ---
 
 up_here() {
-    local port
-    port=$(port_of "$@")
-    # Before the build, which takes minutes. The server looks again, and has the last word.
-    if [[ -n $port ]] && is_taken "$port"; then
-        fail "something listens on port $port already: stop it (ss -ltnp 'sport = :$port' shows it), or choose another port: ./up.sh --port 8001"
-    fi
+    check_port "$@"
     need_toolchain
     say "Building in release mode; the first time takes some minutes."
     cargo build --release --locked --package tokenwire
-    local tokenwire=${CARGO_TARGET_DIR:-target}/release/tokenwire
+    serve "$@"
+}
+
+# Before the build, which takes minutes. The server looks again, and has the last word.
+check_port() {
+    local port
+    port=$(port_of "$@")
+    if [[ -n $port ]] && is_taken "$port"; then
+        fail "something listens on port $port already: stop it (ss -ltnp 'sport = :$port' shows it), or choose another port: ./up.sh --port 8001"
+    fi
+}
+
+serve() {
+    local tokenwire=${CARGO_TARGET_DIR:-target}/release/tokenwire port
+    port=$(port_of "$@")
     [[ -z $port ]] || banner "http://localhost:$port" "$tokenwire"
     exec "$tokenwire" serve "$@"
 }
@@ -89,6 +105,49 @@ banner() {
   Ctrl-C stops it. What was running goes on at the next start (with --ephemeral, nothing does).
 
 TRY
+}
+
+# --- With a real model ---
+
+# A model that was asked for by name is served or the reason said. Where it was not, the simulated one is better than none.
+up_real() {
+    local model
+    check_port "$@"
+    model=$(model_of "$@")
+    if [[ $model == *.gguf && ! -f $model ]]; then
+        fail "there is no file $model: give another one, or leave --model out to get SmolLM2-135M-Instruct"
+    fi
+    need_toolchain
+    if [[ -n $model ]]; then
+        build_with_llama
+    elif model=$(dev/fetch-model.sh) && (build_with_llama); then
+        set -- --model "$model" "$@"
+    else
+        say
+        say "No real model (the reason is above): going on with the simulated one, which repeats what it is asked."
+        say "To use a model that you have: ./up.sh --real --model FILE.gguf"
+        up_here "$@"
+    fi
+    serve "$@"
+}
+
+# What --model says, if it is given.
+model_of() {
+    local model=
+    while (($#)); do
+        case $1 in
+        --model=*) model=${1#*=} ;;
+        --model) model=${2-} ;;
+        esac
+        shift
+    done
+    say "$model"
+}
+
+build_with_llama() {
+    need_llama_build
+    say "Building in release mode with llama.cpp; the first time takes about ten minutes on two cores, most of them for llama.cpp."
+    cargo build --release --locked --package tokenwire --features gguf
 }
 
 # --- In Docker ---

@@ -54,3 +54,26 @@ need_toolchain() {
         fail "this is Rust $have, and at least $least is needed: get rustup from https://rustup.rs, and run this again"
     has cc || apt_install "to link Rust programs" gcc libc6-dev
 }
+
+# Sets this shell up to build with the feature `gguf`: cmake and a C++ compiler for llama.cpp, libclang for its bindings.
+need_llama_build() {
+    local missing=()
+    has cmake || missing+=(cmake)
+    has make || missing+=(make)
+    has c++ || missing+=(g++)
+    [[ -n $(clang_file 'libclang[.-][0-9ds]*') || -n ${LIBCLANG_PATH-} ]] || missing+=(libclang1)
+    ((${#missing[@]} == 0)) || apt_install "to build llama.cpp" "${missing[@]}"
+    # libclang alone has no headers of its own; those of gcc do.
+    if [[ -z ${BINDGEN_EXTRA_CLANG_ARGS-} && -z $(clang_file stddef.h) ]]; then
+        BINDGEN_EXTRA_CLANG_ARGS=-I$(cc -print-file-name=include)
+        export BINDGEN_EXTRA_CLANG_ARGS
+    fi
+}
+
+# A file of Clang's, by its name, where systems put these.
+clang_file() {
+    local place
+    for place in /usr/lib /usr/lib64 /usr/local/lib /opt/homebrew/opt/llvm/lib /Library/Developer/CommandLineTools/usr/lib; do
+        [[ ! -d $place ]] || find -L "$place" -maxdepth 6 -name "$1" -path '*clang*' -print -quit 2>/dev/null
+    done
+}
