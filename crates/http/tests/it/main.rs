@@ -12,6 +12,7 @@ mod support;
 
 mod ask;
 mod connections;
+mod models;
 mod page;
 mod refusals;
 mod streams;

@@ -49,6 +49,14 @@ impl Stage {
     pub(crate) fn over(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, config: Config) -> Self {
         let models =
             ModelNames::new(ModelName::new("simulated").unwrap(), [ModelName::new("other").unwrap()]);
+        Self::build(log, queue, models, config)
+    }
+
+    pub(crate) fn knowing(models: ModelNames) -> Self {
+        Self::build(stores::memory(), Arc::new(Unattended), models, Config::default())
+    }
+
+    fn build(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, models: ModelNames, config: Config) -> Self {
         let limits = Limits { queue_time: Duration::from_secs(60), run_time: Duration::from_secs(60) };
         let generations = Generations::new(Arc::clone(&log), queue, Arc::new(SystemClock), models, limits);
         let drain = CancellationToken::new();
