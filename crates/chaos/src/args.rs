@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
@@ -13,6 +13,10 @@ pub(crate) struct Options {
     /// How many rounds of prompts and faults.
     #[arg(long, default_value_t = 50)]
     pub(crate) rounds: usize,
+    /// Measures instead, with nothing else going on: a worker in mid-answer is hurt, so many times in each way, and its
+    /// reader tells for how long it saw nothing.
+    #[arg(long, value_name = "N", conflicts_with = "rounds")]
+    pub(crate) takeovers: Option<NonZeroUsize>,
     /// What everything random follows from.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -45,7 +49,29 @@ impl fmt::Display for Mode {
 impl Options {
     /// What to type to run this again.
     pub(crate) fn again(&self) -> String {
-        let Self { rounds, seed, mode, .. } = self;
-        format!("cargo run --release -p chaos -- --mode {mode} --rounds {rounds} --seed {seed}")
+        let Self { rounds, takeovers, seed, mode, .. } = self;
+        let what = match takeovers {
+            Some(times) => format!("--takeovers {times}"),
+            None => format!("--rounds {rounds}"),
+        };
+        format!("cargo run --release -p chaos -- --mode {mode} {what} --seed {seed}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_to_run_again_is_what_was_run() {
+        for said in ["--mode embedded --rounds 7 --seed 3", "--mode cluster --takeovers 2 --seed 1"] {
+            let options = Options::parse_from(format!("chaos {said}").split(' '));
+            assert_eq!(options.again(), format!("cargo run --release -p chaos -- {said}"));
+        }
+    }
+
+    #[test]
+    fn rounds_and_takeovers_are_two_runs() {
+        assert!(Options::try_parse_from(["chaos", "--rounds", "7", "--takeovers", "2"]).is_err());
     }
 }

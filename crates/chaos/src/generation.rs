@@ -3,12 +3,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
 use tokenwire_core::GenerationId;
 use tokio::{
     sync::watch,
@@ -17,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    frames::Frame,
     plan::{Asker, Joins, Other, Prompt},
     reader::{Opening, Reader, Record},
     wire::{self, End, Request},
@@ -33,10 +35,19 @@ pub(crate) struct Generation {
     pub(crate) body: String,
     /// Somebody saw a 200.
     accepted: watch::Sender<bool>,
-    /// The last entry that anybody saw.
-    reached: AtomicU64,
+    progress: watch::Sender<Progress>,
     /// Somebody pressed stop.
     stopped: AtomicBool,
+}
+
+/// How far anybody has read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// The last entry that anybody saw.
+    pub(crate) seq: u64,
+    /// Whose it is: the number of the attempt, and the region where it runs.
+    pub(crate) attempt: u64,
+    pub(crate) region: String,
 }
 
 impl Generation {
@@ -49,7 +60,7 @@ impl Generation {
             asked_at: Instant::now(),
             body,
             accepted: watch::Sender::new(false),
-            reached: AtomicU64::new(0),
+            progress: watch::Sender::default(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -66,8 +77,27 @@ impl Generation {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn reached(&self, seq: u64) {
-        self.reached.fetch_max(seq, Ordering::Relaxed);
+    /// Somebody saw an entry.
+    pub(crate) fn saw(&self, seq: u64, frame: &Frame) {
+        self.progress.send_if_modified(|progress| {
+            let is_new = seq > progress.seq;
+            if is_new {
+                progress.seq = seq;
+                if let "started" | "rewind" = frame.event.as_str() {
+                    let data: Value = serde_json::from_str(&frame.data).unwrap_or_default();
+                    progress.attempt = data.get("attempt").and_then(Value::as_u64).unwrap_or_default();
+                    let region = data.get("region").and_then(Value::as_str).unwrap_or_default();
+                    region.clone_into(&mut progress.region);
+                }
+            }
+            is_new
+        });
+    }
+
+    /// Waits until somebody has read so far.
+    pub(crate) async fn until(&self, is_reached: impl FnMut(&Progress) -> bool) -> Progress {
+        let mut progress = self.progress.subscribe();
+        progress.wait_for(is_reached).await.expect("the sender is ours").clone()
     }
 
     async fn until_accepted(&self) {
@@ -115,7 +145,7 @@ impl Generation {
             Joins::Repeating => Opening::Post,
             Joins::Start => Opening::Get { after: 0 },
             // Before the terminal entry: after it, there is nothing to read.
-            Joins::Cursor => Opening::Get { after: self.reached.load(Ordering::Relaxed) / 2 },
+            Joins::Cursor => Opening::Get { after: self.progress.borrow().seq / 2 },
         };
         let name = format!("{number}, {:?}", other.joins);
         Some(Reader::new(world, &self, name, opening, self.prompt.seed.wrapping_add(number)).read().await)

@@ -7,8 +7,11 @@
 //! against what each reader saw. Any violation is an exit code of 1, with the seed.
 //!
 //! The seed decides what is planned ([`plan`]), not how it meets the system: that is what the simulator is for.
+//!
+//! `--takeovers 10` is another run on the same system: a quiet one, to tell how long a takeover takes ([`takeover`]).
 
 mod args;
+mod examine;
 mod frames;
 mod generation;
 mod plan;
@@ -17,6 +20,7 @@ mod reader;
 mod report;
 mod run;
 mod system;
+mod takeover;
 mod verdict;
 mod weather;
 mod wire;
@@ -36,10 +40,18 @@ async fn main() -> ExitCode {
         say("there is no tokenwire to hurt: build it (cargo build --release -p tokenwire), or say --binary");
         return ExitCode::FAILURE;
     };
-    match Box::pin(run::run(&options, &binary)).await {
-        Ok(report) => {
-            say(&format!("\n{report}"));
-            if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let ran = match options.takeovers {
+        None => {
+            Box::pin(run::run(&options, &binary)).await.map(|report| (report.is_clean(), report.to_string()))
+        }
+        Some(times) => Box::pin(takeover::run(&options, &binary, times))
+            .await
+            .map(|table| (table.is_clean(), table.to_string())),
+    };
+    match ran {
+        Ok((is_clean, told)) => {
+            say(&format!("\n{told}"));
+            if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(why) => {
             say(&why);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use rand::{SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rand::{rngs::StdRng, seq::IndexedRandom};
 use tempfile::TempDir;
 use testkit::services::{Guarded, free_port};
 use tokio::{
@@ -24,9 +24,12 @@ use crate::{
 /// How long every answer is, in words.
 pub(crate) const WORDS: usize = 250;
 
-/// The time between two words, drawn at each start: answers that end within a second and answers that live through a
-/// dozen faults. The text is the same.
+/// The times between two words of [`Setup::Patient`], drawn at each start: answers that end within a second and answers that
+/// live through a dozen faults. The text is the same.
 const PACES: [&str; 4] = ["2ms", "5ms", "20ms", "60ms"];
+
+/// Of [`Setup::Plain`]: twenty words a second, so that a silence is known to a twentieth.
+const PACE: &str = "50ms";
 
 /// More than a start takes, recovery included.
 const START: Duration = Duration::from_secs(60);
@@ -34,18 +37,51 @@ const START: Duration = Duration::from_secs(60);
 /// More than a drain and the last words of a process take.
 const END: Duration = Duration::from_secs(20);
 
+/// How a process is set up.
+#[derive(Debug)]
+pub(crate) enum Setup {
+    /// For any weather: nothing ends because it takes long.
+    Patient { dice: Box<StdRng> },
+    /// As it comes, with its metrics at this port.
+    Plain { metrics: u16 },
+}
+
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) name: String,
     role: Role,
     binary: PathBuf,
     env: Vec<String>,
+    setup: Setup,
     port: Option<u16>,
-    dice: StdRng,
     running: Option<Guarded>,
     directory: PathBuf,
     /// Last: removed after the process has gone.
     _temporary: Option<TempDir>,
+}
+
+impl Setup {
+    /// The settings of one start. Each role takes those that concern it.
+    fn env(&mut self, role: Role) -> Vec<String> {
+        let mut env = vec![format!("TOKENWIRE_SIMULATED_WORDS={WORDS}")];
+        let pace = match self {
+            Self::Patient { dice } => {
+                // RabbitMQ allows half an hour at most.
+                env.extend(["TIMEOUT_SECONDS=1500", "TOKENWIRE_QUEUE_TIME=1h"].map(str::to_owned));
+                env.extend(["TOKENWIRE_ATTEMPTS=1000", "TOKENWIRE_SLOTS=24"].map(str::to_owned));
+                let grace = if role == Role::Serve { "4s" } else { "8s" };
+                env.push(format!("TOKENWIRE_DISCONNECT_GRACE={grace}"));
+                env.push("TOKENWIRE_DRAIN=1s".into());
+                PACES.choose(dice).expect("there are some")
+            }
+            Self::Plain { metrics } => {
+                env.push(format!("TOKENWIRE_METRICS_LISTEN=127.0.0.1:{metrics}"));
+                PACE
+            }
+        };
+        env.push(format!("TOKENWIRE_SIMULATED_DELAY={pace}"));
+        env
+    }
 }
 
 impl Process {
@@ -55,8 +91,8 @@ impl Process {
         name: String,
         binary: &Path,
         env: Vec<String>,
+        setup: Setup,
         keep: Option<&Path>,
-        seed: u64,
     ) -> Self {
         let temporary = keep.is_none().then(|| tempfile::tempdir().expect("a temporary directory"));
         let directory = match (&temporary, keep) {
@@ -66,8 +102,7 @@ impl Process {
         fs::create_dir_all(&directory).expect("a directory for the files of a process");
         let port = (role != Role::Worker).then(free_port);
         let binary = binary.to_owned();
-        let dice = StdRng::seed_from_u64(seed);
-        Self { name, role, binary, env, port, dice, running: None, directory, _temporary: temporary }
+        Self { name, role, binary, env, setup, port, running: None, directory, _temporary: temporary }
     }
 
     pub(crate) fn port(&self) -> Option<u16> {
@@ -82,26 +117,15 @@ impl Process {
     fn spawn(&mut self) {
         let mut command = Command::new("env");
         command.current_dir(&self.directory).arg("-i").arg("PATH=/usr/bin:/bin").args(&self.env);
-        command.arg(&self.binary);
-        // Nothing may end because it takes long. RabbitMQ allows half an hour at most.
-        let patient = ["--timeout", "1500", "--queue-time", "1h", "--drain", "1s"];
-        let pace = *PACES.choose(&mut self.dice).expect("there are some");
-        let words = WORDS.to_string();
-        let work =
-            ["--attempts", "1000", "--slots", "24", "--simulated-words", &words, "--simulated-delay", pace];
-        let listen = self.port.map(|port| format!("127.0.0.1:{port}")).unwrap_or_default();
-        match self.role {
-            Role::Serve => {
-                command.args(["serve", "--listen", &listen, "--disconnect-grace", "4s"]).args(work);
-            }
-            Role::Api => {
-                command.args(["api", "--listen", &listen, "--disconnect-grace", "8s"]);
-            }
-            Role::Worker => {
-                command.arg("worker").args(work);
-            }
+        command.args(self.setup.env(self.role)).arg(&self.binary);
+        command.arg(match self.role {
+            Role::Serve => "serve",
+            Role::Api => "api",
+            Role::Worker => "worker",
+        });
+        if let Some(port) = self.port {
+            command.arg("--listen").arg(format!("127.0.0.1:{port}"));
         }
-        command.args(patient);
         self.running = Some(block_in_place(|| Guarded::spawn(&command, &self.directory)));
     }
 
@@ -138,6 +162,19 @@ impl Process {
         let output = self.output();
         let last: Vec<_> = output.lines().rev().take(5).collect();
         Err(format!("{} ended by itself with status {status}: {}", self.name, last.join(" ← ")))
+    }
+
+    /// How often it was told that a newer attempt owns a stream. None while it does not answer.
+    pub(crate) async fn times_fenced(&self) -> Option<u64> {
+        const FENCED: &str = "tokenwire_attempts_fenced_total ";
+        let Setup::Plain { metrics } = self.setup else { return None };
+        let answer = wire::send(metrics, &Request::get("/metrics", 0), None).await.ok()?;
+        if answer.status != 200 {
+            return None;
+        }
+        let text = answer.text().await;
+        // What was never counted is not there.
+        text.lines().find_map(|line| line.strip_prefix(FENCED)).map_or(Some(0), |count| count.parse().ok())
     }
 
     /// Suffers a fault, and is up again when this returns.
@@ -188,13 +225,13 @@ impl Process {
         }
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             block_in_place(|| running.kill());
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if let Some(running) = &self.running {
             running.signal(signal);
         }

@@ -233,7 +233,7 @@ impl Reader {
             record.longest_calm_stall = record.longest_calm_stall.max(self.world.weather.calm(heard_at, now));
         }
         self.cursor = id;
-        self.generation.reached(id);
+        self.generation.saw(id, &frame);
         self.record.seen.push(frame);
     }
 

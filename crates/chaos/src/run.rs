@@ -1,7 +1,6 @@
 //! A run: starts the system, plays the plan, heals everything, waits until everybody was told the end, and judges.
 
 use std::{
-    fmt::Display,
     io::{self, Write},
     path::Path,
     pin::pin,
@@ -18,12 +17,12 @@ use tokio::{
 
 use crate::{
     args::Options,
+    examine::examine,
     generation::Generation,
     plan::{Blow, Plan, Prompt},
-    reader::{Ending, Opening, Reader, Record},
+    reader::{Opening, Reader, Record},
     report::Report,
     system::{Suffering, System},
-    verdict::{judge, undisturbed},
     world::World,
 };
 
@@ -76,12 +75,13 @@ pub(crate) async fn run(options: &Options, binary: &Path) -> Result<Report, Stri
 }
 
 /// Waits for what ends when its readers do, who give up after `bound`.
-async fn within(bound: Duration, world: &World, ending: impl Future<Output = ()>) {
+pub(crate) async fn within<T>(bound: Duration, world: &World, ending: impl Future<Output = T>) -> T {
     let mut ending = pin!(ending);
-    if timeout(bound, &mut ending).await.is_err() {
-        world.give_up.cancel();
-        ending.await;
+    if let Ok(ended) = timeout(bound, &mut ending).await {
+        return ended;
     }
+    world.give_up.cancel();
+    ending.await
 }
 
 /// Every round, each at its own length.
@@ -146,72 +146,16 @@ async fn judge_all(
             })
             .buffer_unordered(LAST_READERS);
         while let Some((generation, records, last)) = read.next().await {
-            judge_one(report, world, system, &generation, &records, &last).await;
+            let (verdict, wrong) = examine(world, system, &generation, &records, &last).await;
+            report.add_generation(generation.is_accepted(), &verdict);
+            for record in records.iter().chain([&last]) {
+                report.add_reader(record);
+            }
+            report.violations.extend(wrong);
         }
     };
     within(BOUND, &last_world, judging).await;
     report.violations.extend(last_world.violations());
-}
-
-async fn judge_one(
-    report: &mut Report,
-    world: &World,
-    system: &System,
-    generation: &Generation,
-    records: &[Record],
-    last: &Record,
-) {
-    let verdict = judge(generation, last, records, &undisturbed(generation).await);
-    report.add_generation(generation.is_accepted(), &verdict);
-    let mut wrong = verdict.faults;
-    for record in records.iter().chain([last]) {
-        report.add_reader(record);
-        if record.ending == Ending::Hung {
-            wrong.push(format!("reader {} still waits after {} entries", record.name, record.seen.len()));
-        }
-    }
-    if !wrong.is_empty() {
-        report.violations.push(explain(generation, &wrong, world, system, records, last));
-    }
-}
-
-/// All that helps to find out why.
-fn explain(
-    generation: &Generation,
-    wrong: &[String],
-    world: &World,
-    system: &System,
-    records: &[Record],
-    last: &Record,
-) -> String {
-    const AROUND: Duration = Duration::from_secs(15);
-    let id = generation.id.to_string();
-    let mut lines =
-        vec![format!("generation {id}: {}", wrong.join("; ")), format!("  {:?}", generation.prompt)];
-    for record in records.iter().chain([last]) {
-        lines.push(format!("  reader {}, {:?}, {} entries:", record.name, record.ending, record.seen.len()));
-        lines.extend(ends(&record.trail));
-        lines.extend(record.seen.iter().rev().take(3).rev().map(|frame| format!("    saw {frame:?}")));
-    }
-    for process in system.processes() {
-        let output = process.output();
-        let about: Vec<_> = output.lines().filter(|line| line.contains(&id)).collect();
-        lines.push(format!("  {} said of it, {} lines:", process.name, about.len()));
-        lines.extend(ends(&about));
-    }
-    lines.push("  faults around its beginning:".into());
-    let asked_at = generation.asked_at;
-    let (from, until) = (asked_at.checked_sub(AROUND).unwrap_or(asked_at), asked_at + AROUND);
-    lines.extend(world.weather.between(from, until).iter().map(|line| format!("    {line}")));
-    lines.join("\n")
-}
-
-/// The first lines and the last ones.
-fn ends(lines: &[impl Display]) -> impl Iterator<Item = String> {
-    const FIRST: usize = 5;
-    const LAST: usize = 10;
-    let shown = |index: &usize| *index < FIRST || index + LAST >= lines.len();
-    lines.iter().enumerate().filter(move |(index, _)| shown(index)).map(|(_, line)| format!("    {line}"))
 }
 
 /// To standard output, at once.

@@ -2,9 +2,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use rand::{SeedableRng, rngs::StdRng};
 use testkit::{
     proxy::Proxy,
-    services::{AppendOnly, RabbitMq, Redis},
+    services::{AppendOnly, RabbitMq, Redis, free_port},
 };
 use tokio::{
     sync::mpsc,
@@ -15,7 +16,7 @@ use tokio::{
 use crate::{
     args::{Mode, Options},
     plan::{Blow, CLUSTER, Fault, Role, Target},
-    process::Process,
+    process::{Process, Setup},
     world::World,
 };
 
@@ -75,6 +76,40 @@ impl System {
             What::Process(process) => Some(&**process),
             What::Link(_) | What::Redis(_) | What::RabbitMq(_) => None,
         })
+    }
+
+    /// The process of this name, and its links to the servers.
+    pub(crate) fn reach(&mut self, name: &str) -> Option<(&mut Process, Vec<&Proxy>)> {
+        let index = self.victims.iter().find_map(|victim| match victim.target {
+            Target::Process(index) if victim.name == name => Some(index),
+            _ => None,
+        })?;
+        let (mut reached, mut links) = (None, Vec::new());
+        for Victim { target, what, .. } in &mut self.victims {
+            match what {
+                What::Process(process) if *target == Target::Process(index) => reached = Some(&mut **process),
+                What::Link(link)
+                    if [Target::RedisLink(index), Target::RabbitMqLink(index)].contains(target) =>
+                {
+                    links.push(&*link);
+                }
+                _ => {}
+            }
+        }
+        Some((reached?, links))
+    }
+
+    /// Whether every process runs.
+    ///
+    /// # Errors
+    /// One has ended by itself.
+    pub(crate) fn look(&mut self) -> Result<(), String> {
+        for victim in &mut self.victims {
+            if let What::Process(process) = &mut victim.what {
+                process.look()?;
+            }
+        }
+        Ok(())
     }
 
     /// From now on everything suffers what it is sent, one fault after the other, until [`Suffering::heal`].
@@ -253,13 +288,18 @@ async fn cluster(options: &Options, binary: &Path) -> Vec<Victim> {
 }
 
 fn process(options: &Options, binary: &Path, index: usize, role: Role, mut env: Vec<String>) -> Victim {
+    // Its region, too: what an answer says of who gives it.
     let name = match role {
         Role::Serve => "serve".to_owned(),
-        Role::Api => format!("api {index}"),
-        Role::Worker => format!("worker {index}"),
+        Role::Api => format!("api-{index}"),
+        Role::Worker => format!("worker-{index}"),
     };
-    env.push(format!("REGION={}", name.replace(' ', "-")));
+    env.push(format!("REGION={name}"));
     let seed = options.seed.wrapping_mul(31).wrapping_add(index as u64);
-    let process = Process::new(role, name.clone(), binary, env, options.keep.as_deref(), seed);
+    let setup = match options.takeovers {
+        Some(_) => Setup::Plain { metrics: free_port() },
+        None => Setup::Patient { dice: Box::new(StdRng::seed_from_u64(seed)) },
+    };
+    let process = Process::new(role, name.clone(), binary, env, setup, options.keep.as_deref());
     Victim { target: Target::Process(index), name, what: What::Process(Box::new(process)) }
 }

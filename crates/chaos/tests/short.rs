@@ -1,4 +1,5 @@
-//! A short chaos run in each mode, against the program that the workspace's tests have built.
+//! A short chaos run in each mode and a takeover of each kind in one, against the program that the workspace's tests have
+//! built.
 //!
 //! The plan is the same every time, the run is not: a failure prints everything that is needed to look into it.
 
@@ -9,16 +10,22 @@ use std::{
 
 #[test]
 fn one_process_loses_nothing_however_it_is_hurt() {
-    chaos("embedded", "22");
+    chaos(&["--mode", "embedded", "--rounds", "22"], "ended: done");
 }
 
 #[test]
 fn a_cluster_loses_nothing_whichever_part_of_it_is_hurt() {
     // One kill of RabbitMQ among them.
-    chaos("cluster", "12");
+    chaos(&["--mode", "cluster", "--rounds", "12"], "ended: done");
 }
 
-fn chaos(mode: &str, rounds: &str) {
+#[test]
+fn one_process_goes_on_with_an_answer_after_each_kind_of_restart() {
+    chaos(&["--mode", "embedded", "--takeovers", "1"], "kill -9 and restart");
+}
+
+/// A run without a violation. One in which nothing happens proves nothing: it must say this.
+fn chaos(arguments: &[&str], proof: &str) {
     let chaos = Path::new(env!("CARGO_BIN_EXE_chaos"));
     let tokenwire = chaos.with_file_name("tokenwire");
     if !tokenwire.exists() {
@@ -31,12 +38,10 @@ fn chaos(mode: &str, rounds: &str) {
             tokenwire.display()
         );
     }
-    let arguments = ["--mode", mode, "--rounds", rounds, "--seed", "1", "--binary"];
-    let report = run(Command::new(chaos).args(arguments).arg(&tokenwire));
+    let report = run(Command::new(chaos).args(arguments).args(["--seed", "1", "--binary"]).arg(&tokenwire));
     let said = String::from_utf8_lossy(&report.stdout);
     assert!(report.status.success(), "{said}{}", String::from_utf8_lossy(&report.stderr));
-    // A run in which nothing happens proves nothing.
-    assert!(said.contains("ended: done"), "{said}");
+    assert!(said.contains(proof), "{said}");
 }
 
 fn run(command: &mut Command) -> Output {

@@ -1,0 +1,156 @@
+//! How long a reader waits when the worker of its answer is hurt.
+//!
+//! The chaos run shows that nothing is lost when everything happens at once. This shows how fast one answer goes on when
+//! nothing else happens: at the default settings one reader reads one answer, and the very process that gives it is hurt in
+//! the middle. It stays hurt until another attempt has begun; then it comes back while that one speaks, and must learn that
+//! it is fenced.
+//!
+//! A wrong text, a reader that hangs and a worker that is not fenced are violations. Times are told, not judged: they are
+//! the machine's too.
+
+mod table;
+mod way;
+
+use std::{num::NonZeroUsize, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+
+use nix::sys::signal::Signal;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+
+use self::{
+    table::{Table, Trial},
+    way::Way,
+};
+use crate::{
+    args::Options,
+    examine::examine,
+    generation::Generation,
+    plan::{Asker, Fault, Prompt},
+    process::Process,
+    reader::{Opening, Reader},
+    run::{say, within},
+    system::System,
+    world::World,
+};
+
+/// How many words have been said when the blow falls. Enough are left for the one that comes back to meet its successor.
+const MIDDLE: RangeInclusive<u64> = 20..=100;
+
+/// More than an answer and the slowest takeover take.
+const BOUND: Duration = Duration::from_secs(90);
+
+/// How often the one that has come back is asked whether it has been fenced.
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(crate) async fn run(options: &Options, binary: &Path, times: NonZeroUsize) -> Result<Table, String> {
+    let mut system = System::start(options, binary).await?;
+    let mut dice = StdRng::seed_from_u64(options.seed);
+    let mut table = Table::new(options);
+    for &way in Way::all(options.mode) {
+        for number in 1..=times.get() {
+            let trial = trial(&mut system, way, &mut dice).await;
+            say(&format!("{number} of {times}, {}: {trial}", way.name()));
+            table.add(way, trial);
+        }
+    }
+    Ok(table)
+}
+
+/// One answer, hurt once.
+async fn trial(system: &mut System, way: Way, dice: &mut StdRng) -> Trial {
+    let words = dice.random_range(MIDDLE);
+    let query = format!("What happens after {words} words, {}?", way.name());
+    let seed = dice.random();
+    let prompt = Prompt { at: Duration::ZERO, query, asker: Asker::Stays, others: Vec::new(), seed };
+    let generation = Arc::new(Generation::new(prompt));
+    let world = Arc::new(World::new(system.replicas()));
+    let reader = Reader::new(&world, &generation, "the only", Opening::Post, seed).undisturbed();
+    let all = Box::pin(async { tokio::join!(reader.read(), hurt(way, words, system, &generation, &world)) });
+    let (record, hurt) = within(BOUND, &world, all).await;
+
+    let last_world = Arc::new(World::new(system.replicas()));
+    let last =
+        Reader::new(&last_world, &generation, "the last", Opening::Get { after: 0 }, seed).undisturbed();
+    let last = within(BOUND, &last_world, last.read()).await;
+    let silence = record.longest_stall;
+    let (verdict, fault) = examine(&world, system, &generation, &[record], &last).await;
+    let mut wrong: Vec<_> =
+        fault.into_iter().chain(world.violations()).chain(last_world.violations()).collect();
+    if wrong.is_empty() && verdict.attempts < 2 {
+        wrong.push(format!("generation {}: nobody took over, and nothing was shown", generation.id));
+    }
+    wrong.extend(system.look().err());
+    let fenced_after = hurt.unwrap_or_else(|why| {
+        wrong.push(why);
+        None
+    });
+    Trial { silence, fenced_after, attempts: verdict.attempts, wrong }
+}
+
+/// Hurts the process that gives this answer, once it has said so many words. Returns how long it took, where it came back,
+/// until it was fenced.
+async fn hurt(
+    way: Way,
+    words: u64,
+    system: &mut System,
+    generation: &Generation,
+    world: &World,
+) -> Result<Option<Duration>, String> {
+    let in_the_middle = generation.until(|now| now.seq > words);
+    let Some(before) = world.give_up.run_until_cancelled(in_the_middle).await else {
+        return Err(format!("the answer never came to its word {words}"));
+    };
+    let Some((process, links)) = system.reach(&before.region) else {
+        return Err(format!(
+            "there is no process {:?}, of which the answer says it is its own",
+            before.region
+        ));
+    };
+    let name = process.name.clone();
+    let _blowing = world.weather.blow(&name, way.name());
+    // Whoever gives up waiting undoes what was done all the same: the next time needs it.
+    let replaced = world.give_up.run_until_cancelled(generation.until(|now| now.attempt > before.attempt));
+    match way {
+        Way::Restart => process.suffer(Fault::Kill { down: Duration::ZERO }).await?,
+        Way::Drain => process.suffer(Fault::Drain).await?,
+        Way::Kill => {
+            process.kill();
+            let _ = replaced.await;
+            process.start().await?;
+        }
+        Way::Freeze => {
+            let fenced = process.times_fenced().await;
+            process.signal(Signal::SIGSTOP);
+            let _ = replaced.await;
+            process.signal(Signal::SIGCONT);
+            return until_fenced(process, fenced, world).await.map(Some);
+        }
+        Way::Isolate => {
+            let fenced = process.times_fenced().await;
+            for link in &links {
+                link.black_hole();
+            }
+            let _ = replaced.await;
+            for link in &links {
+                link.heal();
+            }
+            return until_fenced(process, fenced, world).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// How long it takes from now until the process is fenced once more than before.
+async fn until_fenced(process: &Process, before: Option<u64>, world: &World) -> Result<Duration, String> {
+    let began = Instant::now();
+    let before = before.ok_or_else(|| format!("{} did not answer for its metrics", process.name))?;
+    let fenced = async {
+        while process.times_fenced().await.is_none_or(|now| now <= before) {
+            sleep(LOOK).await;
+        }
+    };
+    match world.give_up.run_until_cancelled(fenced).await {
+        Some(()) => Ok(began.elapsed()),
+        None => Err(format!("{} came back and was not fenced", process.name)),
+    }
+}
