@@ -1,0 +1,133 @@
+//! From the first byte of an answer to its end.
+//!
+//! Every byte is a sign of life, comments and empty pieces included. What was said before a failure is given out before the
+//! failure is. Dropping a reading drops the connection with it, and so tells the upstream to stop.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokenwire_core::model::Output;
+use tokio::time::timeout;
+
+use super::{
+    answer::Answer,
+    call::{Body, Opened},
+    config::{Key, Price},
+    endpoints::Hold,
+    errors::Fault,
+    metrics::Asked,
+    splice::Splice,
+    sse::{Decoder, Event},
+};
+
+/// How long an answer that is whole is waited on for its usage.
+const USAGE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long after `[DONE]` the body may take to end, so that its connection can be used again.
+const END_PATIENCE: Duration = Duration::from_millis(250);
+
+/// An answer that is being read.
+pub(super) struct Reading {
+    body: Body,
+    decoder: Decoder,
+    answer: Answer,
+    end: Option<End>,
+    idle_timeout: Duration,
+    key: Option<Key>,
+    price: Option<Price>,
+    hold: Hold,
+    asked: Asked,
+}
+
+enum End {
+    Whole,
+    Cut(Fault),
+}
+
+/// How an answer is read.
+pub(super) struct Reader {
+    pub(super) splice: Splice,
+    pub(super) idle_timeout: Duration,
+    pub(super) key: Option<Key>,
+    pub(super) price: Option<Price>,
+}
+
+impl Reader {
+    /// Reads this answer.
+    pub(super) fn read(self, opened: Opened, asked: Asked) -> Reading {
+        let Self { splice, idle_timeout, key, price } = self;
+        let Opened { hold, body } = opened;
+        let (decoder, answer) = (Decoder::default(), Answer::new(splice));
+        Reading { body, decoder, answer, end: None, idle_timeout, key, price, hold, asked }
+    }
+}
+
+impl Reading {
+    /// The next thing that the upstream says. After [`Output::Finished`] and after a fault there is nothing more.
+    pub(super) async fn next(&mut self) -> Result<Output, Fault> {
+        loop {
+            if let Some(output) = self.answer.next() {
+                return Ok(output);
+            }
+            match self.end.take() {
+                Some(End::Whole) => {
+                    let (reason, usage) = self.answer.ending();
+                    self.asked.finished(usage, self.price);
+                    return Ok(Output::Finished { reason, usage });
+                }
+                Some(End::Cut(fault)) => {
+                    if fault.is_about_the_upstream() {
+                        self.hold.failed(fault.retry_after());
+                    }
+                    self.asked.failed(fault.outcome_after_the_first_byte());
+                    return Err(fault);
+                }
+                None => {}
+            }
+            self.end = self.read().await;
+            if self.end.is_none() && !self.answer.has_more() {
+                return Ok(Output::Working);
+            }
+        }
+    }
+
+    /// Takes the next piece of the body in.
+    async fn read(&mut self) -> Option<End> {
+        let patience =
+            if self.answer.is_whole() { self.idle_timeout.min(USAGE_PATIENCE) } else { self.idle_timeout };
+        match timeout(patience, self.body.next()).await {
+            Ok(Some(Ok(bytes))) => match self.decoder.push(&bytes) {
+                Ok(events) => self.take(&events).await,
+                Err(malformed) => Some(self.cut(Fault::broken(malformed))),
+            },
+            Ok(Some(Err(error))) => Some(self.cut(Fault::broken(error))),
+            Ok(None) => {
+                // What does not parse was cut, and is as good as missing.
+                if let Ok(Some(last)) = self.decoder.finish() {
+                    let _ = self.answer.take(&last, self.key.as_ref());
+                }
+                Some(self.cut(Fault::broken("the upstream ended the answer before it was whole")))
+            }
+            Err(_) => Some(self.cut(Fault::broken(format!("the upstream said nothing for {patience:?}")))),
+        }
+    }
+
+    async fn take(&mut self, events: &[Event]) -> Option<End> {
+        for event in events {
+            if let Err(fault) = self.answer.take(event, self.key.as_ref()) {
+                return Some(self.cut(fault));
+            }
+            if self.answer.is_done() {
+                let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
+                let _ = timeout(END_PATIENCE, rest).await;
+                return Some(End::Whole);
+            }
+        }
+        None
+    }
+
+    /// The end that this fault is: of an answer that is whole, only the usage can be missing.
+    fn cut(&self, fault: Fault) -> End {
+        if self.answer.is_whole() { End::Whole } else { End::Cut(fault) }
+    }
+}

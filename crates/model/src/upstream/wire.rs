@@ -1,0 +1,267 @@
+//! Chat completions on the wire: what we send, and what of the answer we read.
+//!
+//! Reading is lenient where services differ: everything may be missing or `null`, what is not named here is ignored.
+
+use serde::{Deserialize, Serialize};
+use tokenwire_core::{GenerateRequest, Role, Sampling, Temperature, TopP};
+
+use super::config::ContinuationMode;
+
+/// A request for a streamed answer. Options that were not given are left out: some services refuse what they do not know.
+#[derive(Debug, Serialize)]
+pub(super) struct Request<'a> {
+    model: &'a str,
+    messages: Vec<Message<'a>>,
+    stream: bool,
+    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stop: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add_generation_prompt: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continue_final_message: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl<'a> Request<'a> {
+    /// The whole request, to be answered from the start.
+    pub(super) fn new(model: &'a str, request: &'a GenerateRequest) -> Self {
+        let Sampling { temperature, top_p, top_k, seed, max_tokens, stop } = &request.sampling;
+        let messages = request.conversation.messages();
+        Self {
+            model,
+            messages: messages.map(|(role, content)| Message { role: role.as_str(), content }).collect(),
+            stream: true,
+            stream_options: StreamOptions { include_usage: true },
+            temperature: temperature.map(Temperature::get),
+            top_p: top_p.map(TopP::get),
+            top_k: top_k.map(Into::into),
+            // Services take a signed number: the same seed is the same number, as far as that reaches.
+            seed: seed.map(|seed| seed & i64::MAX.cast_unsigned()),
+            max_tokens: max_tokens.map(Into::into),
+            stop: stop.iter().collect(),
+            add_generation_prompt: None,
+            continue_final_message: None,
+        }
+    }
+
+    /// The same, to be answered from right after this text on.
+    #[must_use]
+    pub(super) fn after(mut self, text: &'a str, mode: ContinuationMode) -> Self {
+        self.messages.push(Message { role: Role::Assistant.as_str(), content: text });
+        if mode == ContinuationMode::ContinueFinalMessage {
+            self.add_generation_prompt = Some(false);
+            self.continue_final_message = Some(true);
+        }
+        self
+    }
+}
+
+/// One event of an answer.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Chunk {
+    pub(super) choices: Option<Vec<Choice>>,
+    pub(super) usage: Option<Usage>,
+    pub(super) error: Option<Complaint>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Choice {
+    pub(super) index: Option<u32>,
+    pub(super) delta: Option<Delta>,
+    pub(super) finish_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Delta {
+    pub(super) content: Option<String>,
+    /// Why the model does not answer, where a service keeps that apart: it is what the model says.
+    pub(super) refusal: Option<String>,
+    pub(super) reasoning_content: Option<String>,
+    /// The same by its other name; services that send both send it twice.
+    pub(super) reasoning: Option<String>,
+    pub(super) tool_calls: Option<Vec<ToolCall>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ToolCall {
+    pub(super) index: Option<u32>,
+    pub(super) id: Option<String>,
+    pub(super) function: Option<Function>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Function {
+    pub(super) name: Option<String>,
+    pub(super) arguments: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Usage {
+    pub(super) prompt_tokens: Option<u64>,
+    pub(super) completion_tokens: Option<u64>,
+}
+
+/// What a service says went wrong: an object, or a text alone.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Complaint {
+    Object {
+        message: Option<String>,
+        /// The status that it would have had, as a number, in most services; a word in some.
+        code: Option<serde_json::Value>,
+    },
+    Text(String),
+}
+
+impl Complaint {
+    /// In its own words, if it has any.
+    pub(super) fn message(&self) -> Option<&str> {
+        match self {
+            Self::Object { message, .. } => message.as_deref(),
+            Self::Text(text) => Some(text),
+        }
+    }
+
+    /// The status that it would have had.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Object { code: Some(code), .. } => code.as_u64()?.try_into().ok(),
+            Self::Object { code: None, .. } | Self::Text(_) => None,
+        }
+    }
+}
+
+/// The body of an answer that is not one.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refusal {
+    error: Option<Complaint>,
+    /// Some services have no `error` around it.
+    message: Option<String>,
+    /// Others call it so.
+    detail: Option<String>,
+}
+
+impl Refusal {
+    /// What this body says went wrong, if it is one of the usual forms.
+    pub(super) fn read(body: &[u8]) -> Option<Complaint> {
+        let Self { error, message, detail } = serde_json::from_slice(body).ok()?;
+        error.or_else(|| message.or(detail).map(Complaint::Text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokenwire_core::{Conversation, Message, ModelName};
+
+    use super::*;
+
+    fn request(sampling: &Value) -> GenerateRequest {
+        let before = vec![
+            Message { role: Role::System, content: "Be brief.".into() },
+            Message { role: Role::User, content: "1".into() },
+            Message { role: Role::Assistant, content: "2".into() },
+        ];
+        let conversation = Conversation::after(before, "3".into()).unwrap();
+        let sampling = serde_json::from_value(sampling.clone()).unwrap();
+        GenerateRequest { sampling, ..GenerateRequest::new(ModelName::new("ours").unwrap(), conversation) }
+    }
+
+    fn messages() -> Value {
+        json!([
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "1"},
+            {"role": "assistant", "content": "2"},
+            {"role": "user", "content": "3"},
+        ])
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_sent() {
+        let sent = serde_json::to_value(Request::new("theirs", &request(&json!({})))).unwrap();
+        let expected = json!({
+            "model": "theirs", "messages": messages(), "stream": true, "stream_options": {"include_usage": true},
+        });
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn every_option_is_passed_on() {
+        let sampling = json!({"temperature": 0.5, "top_p": 0.25, "top_k": 40, "seed": 7, "max_tokens": 64, "stop": ["a", "b"]});
+        let request = request(&sampling);
+        let sent = serde_json::to_value(Request::new("theirs", &request)).unwrap();
+        for (name, value) in sampling.as_object().unwrap() {
+            assert_eq!(&sent[name], value, "{name}");
+        }
+        let text = serde_json::to_string(&Request::new(
+            "theirs",
+            &super::tests::request(&json!({"temperature": 0.8})),
+        ));
+        assert!(text.unwrap().contains(r#""temperature":0.8"#), "not 0.800000011920929");
+    }
+
+    #[test]
+    fn a_seed_fits_a_signed_number() {
+        let request = request(&json!({"seed": u64::MAX}));
+        let sent = serde_json::to_value(Request::new("theirs", &request)).unwrap();
+        assert_eq!(sent["seed"], i64::MAX);
+    }
+
+    #[test]
+    fn the_text_so_far_is_the_last_message() {
+        let request = request(&json!({}));
+        let sent =
+            |mode| serde_json::to_value(Request::new("theirs", &request).after(" so far\n", mode)).unwrap();
+        let prefill = sent(ContinuationMode::AssistantPrefill);
+        assert_eq!(prefill["messages"][4], json!({"role": "assistant", "content": " so far\n"}));
+        assert_eq!(prefill.get("continue_final_message"), None);
+        let continued = sent(ContinuationMode::ContinueFinalMessage);
+        assert_eq!(continued["messages"], prefill["messages"]);
+        assert_eq!(continued["continue_final_message"], true);
+        assert_eq!(continued["add_generation_prompt"], false);
+    }
+
+    #[test]
+    fn complaints_are_understood_in_every_usual_form() {
+        let read = |body: Value| {
+            let complaint = Refusal::read(body.to_string().as_bytes())?;
+            Some((complaint.message()?.to_owned(), complaint.status()))
+        };
+        let no = || "no".to_owned();
+        assert_eq!(
+            read(json!({"error": {"message": "no", "code": 400, "type": "t"}})),
+            Some((no(), Some(400)))
+        );
+        assert_eq!(read(json!({"error": {"message": "no", "code": "x"}})), Some((no(), None)));
+        assert_eq!(read(json!({"error": {"message": "no", "code": null}})), Some((no(), None)));
+        assert_eq!(read(json!({"error": "no"})), Some((no(), None)));
+        assert_eq!(read(json!({"object": "error", "message": "no", "code": 400})), Some((no(), None)));
+        assert_eq!(read(json!({"detail": "no"})), Some((no(), None)));
+        for other in
+            [json!({}), json!([]), json!("no"), json!({"error": {}}), json!({"detail": [{"loc": []}]})]
+        {
+            assert_eq!(read(other.clone()), None, "{other}");
+        }
+    }
+}
