@@ -4,6 +4,8 @@
 //! Values are kept as text: [`crate::settings`] turns them into settings and explains everything that is wrong with them
 //! at once.
 
+pub(crate) mod client;
+
 use clap::{Args, Parser, Subcommand};
 use tokenwire_core::GenerationId;
 
@@ -31,7 +33,9 @@ pub(crate) enum Command {
     /// Resumes by itself when the connection or the server goes away. Ctrl-C stops the generation. Exit codes: 0 the
     /// whole answer, 1 a bad request or another error, 2 bad usage, 3 the generation failed, 4 it took too long, 5 no
     /// worker began in time, 6 somebody else stopped it, 7 the server cannot be reached, 130 stopped by Ctrl-C.
-    Ask(Ask),
+    Ask(client::Ask),
+    /// Lists the models of a running server, the default one marked.
+    Models(client::Models),
     /// Shows what is stored of one generation: attempts, entries, times and sizes.
     ///
     /// Reads the data directory of `serve`, or Redis, whether or not a server uses it now, and changes nothing. Exit codes: 0
@@ -269,22 +273,6 @@ pub(crate) struct Metrics {
 pub(crate) enum LogFormat {
     Text,
     Json,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Ask {
-    /// What to ask; `-` reads it from standard input.
-    #[arg(value_name = "PROMPT", allow_hyphen_values = true)]
-    pub(crate) prompt: String,
-    /// Where the server is.
-    #[arg(long, env = "TOKENWIRE_URL", value_name = "URL", default_value = "http://localhost:8000")]
-    pub(crate) url: String,
-    /// Which model to ask. [default: the server's]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) model: Option<String>,
-    /// How long to go on trying when the server cannot be reached.
-    #[arg(long, value_name = "DURATION", default_value = "60s")]
-    pub(crate) patience: String,
 }
 
 #[derive(Debug, Args)]

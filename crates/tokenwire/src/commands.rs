@@ -2,8 +2,10 @@
 
 pub(crate) mod api;
 pub(crate) mod ask;
+mod client;
 pub(crate) mod config;
 pub(crate) mod inspect;
+pub(crate) mod models;
 pub(crate) mod serve;
 pub(crate) mod worker;
 

@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::services::Redis;
 use token_log::redis;
 use tokenwire_core::{
@@ -25,6 +25,7 @@ use super::{
     app::{App, tokenwire},
     embedded::undisturbed,
     reader::Reader,
+    scripted::{Answer, Scripted},
 };
 
 fn run(args: &[&str]) -> Output {
@@ -39,14 +40,17 @@ fn run_in(env: &[(&str, &str)], args: &[&str]) -> Output {
 }
 
 async fn ask(app: &App, args: &[&str]) -> Output {
-    let url = app.url("");
-    let args: Vec<String> = ["ask", "--url", &url].iter().chain(args).map(ToString::to_string).collect();
+    speaking_to(&app.url(""), "ask", args).await
+}
+
+async fn speaking_to(url: &str, command: &str, args: &[&str]) -> Output {
+    let args: Vec<String> = [command, "--url", url].iter().chain(args).map(ToString::to_string).collect();
     tokio::task::spawn_blocking(move || tokenwire(&[], &args).stdin(Stdio::null()).output().unwrap())
         .await
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -123,13 +127,89 @@ async fn scripts_can_tell_how_it_ended() {
     assert_eq!(text(&failed.stdout), "Hello: This\n");
     let blank = ask(&app, &["  "]).await;
     assert_eq!(blank.status.code(), Some(1));
-    assert!(text(&blank.stderr).contains("query"), "{}", text(&blank.stderr));
+    assert!(text(&blank.stderr).contains("messages is empty"), "{}", text(&blank.stderr));
     let model = ask(&app, &["--model", "gpt-17", "Hello"]).await;
     assert_eq!(model.status.code(), Some(1));
     let nowhere = run(&["ask", "--url", "http://127.0.0.1:9", "--patience", "1s", "Hello"]);
     assert_eq!(nowhere.status.code(), Some(7));
     assert!(text(&nowhere.stderr).contains("cannot be reached"));
     assert_eq!(run(&["ask"]).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn ask_sends_what_its_options_say_and_nothing_else() {
+    let done = "id: 1\nevent: started\ndata:{}\n\nid: 2\ndata: Hi\n\nid: 3\nevent: done\ndata:{\"finish_reason\":\"length\"}\n\n";
+    let server = Scripted::answering([Answer::Whole(done), Answer::Whole(done)]).await;
+    let options =
+        "--model m --max-tokens 9 --temperature 0.8 --top-p 0.5 --top-k 40 --seed 18446744073709551615";
+    let mut args: Vec<_> = options.split(' ').collect();
+    args.extend(["--system", "- be brief", "--stop", "--", "--stop", "\n", "--", "Hello"]);
+    let output = speaking_to(&server.url(), "ask", &args).await;
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "Hi\n"));
+    assert!(text(&output.stderr).contains("as many tokens as it may"), "{}", text(&output.stderr));
+    assert_eq!(speaking_to(&server.url(), "ask", &["Hello"]).await.status.code(), Some(0));
+    let user = json!({"role": "user", "content": "Hello"});
+    let mut asked = server.questions();
+    for question in &mut asked {
+        let id = question.as_object_mut().unwrap().remove("uuid").unwrap();
+        assert!(id.as_str().unwrap().parse::<GenerationId>().is_ok());
+    }
+    let full = json!({
+        "messages": [{"role": "system", "content": "- be brief"}, user],
+        "model": "m", "max_tokens": 9, "temperature": 0.8, "top_p": 0.5, "top_k": 40,
+        "seed": u64::MAX, "stop": ["--", "\n"],
+    });
+    assert_eq!(asked, [full, json!({"messages": [user]})]);
+}
+
+#[tokio::test]
+async fn what_is_not_the_answer_goes_to_standard_error() {
+    let frames = "id: 1\nevent: started\ndata:{}\n\n\
+        id: 2\nevent: reasoning\ndata:{\"text\":\"Two and\"}\n\n\
+        id: 3\nevent: reasoning\ndata:{\"text\":\" two\"}\n\n\
+        id: 4\ndata: Let me\n\n\
+        id: 5\nevent: reasoning\ndata:{\"text\":\"hm\"}\n\n\
+        id: 6\ndata:  see\n\n\
+        id: 7\nevent: tool_call\ndata:{\"index\":0,\"id\":\"a\",\"name\":\"add\",\"arguments\":\"{\\\"x\\\"\"}\n\n\
+        id: 8\nevent: tool_call\ndata:{\"index\":1,\"name\":\"now\"}\n\n\
+        id: 9\nevent: tool_call\ndata:{\"index\":0,\"arguments\":\":2}\"}\n\n\
+        id: 10\nevent: done\ndata:{\"finish_reason\":\"tool_calls\"}\n\n";
+    let server = Scripted::answering([Answer::Whole(frames), Answer::Whole(frames)]).await;
+    let calls = "tokenwire: the model calls add({\"x\":2})\ntokenwire: the model calls now()\n";
+    let hidden = speaking_to(&server.url(), "ask", &["2+2?"]).await;
+    assert_eq!((text(&hidden.stdout).as_str(), text(&hidden.stderr).as_str()), ("Let me see\n", calls));
+    let shown = speaking_to(&server.url(), "ask", &["--reasoning", "2+2?"]).await;
+    assert_eq!(text(&shown.stdout), "Let me see\n");
+    assert_eq!(text(&shown.stderr), format!("Two and two\nhm\n{calls}"));
+}
+
+#[tokio::test]
+async fn models_lists_what_can_be_asked_and_marks_the_default() {
+    let app = App::serve(&[]).await;
+    let listed = speaking_to(&app.url(""), "models", &[]).await;
+    assert_eq!((listed.status.code(), text(&listed.stdout).as_str()), (Some(0), "simulated (default)\n"));
+    let json: Value =
+        serde_json::from_slice(&speaking_to(&app.url("/"), "models", &["--json"]).await.stdout).unwrap();
+    assert_eq!(json, json!([{"id": "simulated", "default": true}]));
+    let nowhere = run(&["models", "--url", "http://127.0.0.1:9"]);
+    assert_eq!((nowhere.status.code(), text(&nowhere.stdout).as_str()), (Some(7), ""));
+    assert!(text(&nowhere.stderr).contains("http://127.0.0.1:9/ cannot be reached"));
+}
+
+#[test]
+fn options_that_cannot_be_are_bad_usage_before_anything_is_sent() {
+    for bad in [
+        ["--temperature", "2.1"],
+        ["--temperature", "hot"],
+        ["--top-p", "-1"],
+        ["--top-k", "0"],
+        ["--max-tokens", "many"],
+        ["--seed", "-1"],
+        ["--patience", "soon"],
+    ] {
+        let output = run(&["ask", "--url", "http://127.0.0.1:9", bad[0], bad[1], "Hello"]);
+        assert_eq!(output.status.code(), Some(2), "{bad:?}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod cli;
 mod cluster;
 mod embedded;
 mod reader;
+mod scripted;

@@ -1,48 +1,22 @@
-//! Speaks `/ask`: posts the prompt, follows the stream, resumes, cancels.
+//! One question at one server: posted, followed to its end, resumed, cancelled.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
-use reqwest::{RequestBuilder, Response, StatusCode, header};
-use serde::Deserialize;
-use serde_json::json;
-use tokenwire_core::{GenerationId, retry::Backoff};
+use reqwest::{RequestBuilder, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokenwire_core::{FinishReason, GenerationId, retry::Backoff};
 use tokio::time::sleep;
-use url::Url;
 
-use super::answer::Answer;
+use super::{Answer, End, Question, Refusal, Server, open};
 
-/// A server that is silent for longer than two and a half heartbeats is gone.
-const SILENCE: Duration = Duration::from_secs(25);
-
-/// One prompt at one server.
-#[derive(Debug)]
-pub(super) struct Client {
-    http: reqwest::Client,
-    submit: Url,
-    generation: Url,
-    id: GenerationId,
-    prompt: String,
-    model: Option<String>,
+pub(super) struct Generation<'a> {
+    server: &'a Server,
+    path: String,
+    body: String,
     patience: Duration,
-}
-
-/// How it ended.
-#[derive(Debug)]
-pub(super) enum End {
-    Done,
-    /// The server will not take this prompt.
-    Refused(String),
-    Failed(String),
-    TimedOut,
-    Expired,
-    Cancelled,
-    Unreachable(String),
-    Interrupted,
-    /// Whoever read standard output went away.
-    NobodyReads,
 }
 
 /// Why one connection gave no more.
@@ -53,29 +27,19 @@ enum Cut {
     End(End),
 }
 
-impl Client {
-    pub(super) fn new(
-        base: &str,
-        id: GenerationId,
-        prompt: String,
-        model: Option<String>,
-        patience: Duration,
-    ) -> anyhow::Result<Self> {
-        let base = Url::parse(base).ok().filter(|base| matches!(base.scheme(), "http" | "https"));
-        let base = base.context("--url: expected the address of a server, such as http://localhost:8000")?;
-        let path = base.path().trim_end_matches('/').to_owned();
-        let at =
-            |tail: String| base.join(&format!("{path}/{tail}")).context("--url cannot be a base address");
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE);
-        Ok(Self {
-            http: http.build().context("preparing the HTTP client")?,
-            submit: at("ask".into())?,
-            generation: at(format!("ask/{id}"))?,
-            id,
-            prompt,
-            model,
-            patience,
-        })
+impl<'a> Generation<'a> {
+    /// Nothing is sent yet.
+    pub(super) fn new(server: &'a Server, question: &Question, patience: Duration) -> anyhow::Result<Self> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            uuid: GenerationId,
+            #[serde(flatten)]
+            question: &'a Question,
+        }
+        let id = GenerationId::fresh();
+        let body =
+            serde_json::to_string(&Body { uuid: id, question }).context("writing the question as JSON")?;
+        Ok(Self { server, path: format!("ask/{id}"), body, patience })
     }
 
     /// Streams the answer to its end. May be dropped at any time; the generation then stops once nobody reads.
@@ -96,12 +60,13 @@ impl Client {
                     }
                     cut
                 }
-                Err(cut) => cut,
+                Err(Refusal::Passing { reason, after }) => Cut::Again { reason, after },
+                Err(Refusal::Lasting(reason)) => Cut::End(End::Refused(reason)),
             };
             match cut {
                 Cut::End(end) => return end,
                 Cut::Again { reason, .. } if heard.elapsed() >= self.patience => {
-                    return End::Unreachable(format!("{} cannot be reached: {reason}", self.submit));
+                    return self.server.unreachable(&reason);
                 }
                 Cut::Again { reason, after } => {
                     tracing::debug!(reason, "trying again");
@@ -114,7 +79,7 @@ impl Client {
 
     /// Stops the generation.
     pub(super) async fn cancel(&self) -> anyhow::Result<()> {
-        let response = self.http.delete(self.generation.clone()).send().await?;
+        let response = self.server.http.delete(self.server.at(&self.path)).send().await?;
         // Not found is as good: it had not been accepted.
         anyhow::ensure!(response.status().is_success() || response.status() == StatusCode::NOT_FOUND);
         Ok(())
@@ -122,37 +87,17 @@ impl Client {
 
     /// The same id and the same body: posting it twice is posting it once.
     fn submit(&self) -> RequestBuilder {
-        let mut body = json!({ "query": self.prompt, "uuid": self.id.to_string() });
-        if let (Some(model), Some(fields)) = (&self.model, body.as_object_mut()) {
-            fields.insert("model".into(), model.clone().into());
-        }
-        self.http.post(self.submit.clone()).json(&body)
+        let request = self.server.http.post(self.server.at("ask"));
+        request.header("content-type", "application/json").body(self.body.clone())
     }
 
     fn resume(&self, cursor: Option<u64>) -> RequestBuilder {
-        let request = self.http.get(self.generation.clone());
+        let request = self.server.http.get(self.server.at(&self.path));
         match cursor {
             Some(cursor) => request.header("last-event-id", cursor),
             None => request,
         }
     }
-}
-
-/// Sends a request that should be answered with a stream.
-async fn open(request: RequestBuilder) -> Result<Response, Cut> {
-    let response = request.send().await.map_err(|error| again(&error))?;
-    let status = response.status();
-    if status == StatusCode::OK {
-        return Ok(response);
-    }
-    let after = retry_after(&response);
-    let message = match response.json::<ErrorBody>().await {
-        Ok(body) => body.error.message,
-        Err(_) => format!("the server answered {status}"),
-    };
-    let passing = status.is_server_error()
-        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-    Err(if passing { Cut::Again { reason: message, after } } else { Cut::End(End::Refused(message)) })
 }
 
 /// Shows what a connection brings.
@@ -164,7 +109,7 @@ async fn show<E: std::error::Error + 'static>(
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
-            Err(error) => return again(&error),
+            Err(error) => return Cut::Again { reason: tokenwire_core::explain(&error), after: None },
         };
         let is_entry = event.id.parse().is_ok_and(|seq| answer.advance(seq));
         match event.event.as_str() {
@@ -177,8 +122,21 @@ async fn show<E: std::error::Error + 'static>(
                     return Cut::End(End::NobodyReads);
                 }
             }
-            "rewind" => super::say("the answer starts over: what came before this line is void"),
-            "done" => return Cut::End(End::Done),
+            "reasoning" => {
+                if let Ok(Thought { text }) = serde_json::from_str(&event.data) {
+                    answer.think(&text);
+                }
+            }
+            "tool_call" => {
+                if let Ok(piece) = serde_json::from_str(&event.data) {
+                    answer.call(piece);
+                }
+            }
+            "rewind" => answer.rewind(),
+            "done" => {
+                let done = serde_json::from_str::<Done>(&event.data).ok();
+                return Cut::End(End::Done(done.map(|done| done.finish_reason)));
+            }
             "timeout" => return Cut::End(End::TimedOut),
             "expired" => return Cut::End(End::Expired),
             "cancelled" => return Cut::End(End::Cancelled),
@@ -189,27 +147,23 @@ async fn show<E: std::error::Error + 'static>(
     Cut::Again { reason: "the stream was cut".into(), after: None }
 }
 
-fn again(error: &(dyn std::error::Error + 'static)) -> Cut {
-    Cut::Again { reason: tokenwire_core::explain(error), after: None }
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
 fn message_of(data: &str) -> String {
-    serde_json::from_str::<Message>(data)
-        .map_or_else(|_| "the generation failed".into(), |message| message.message)
+    serde_json::from_str::<Failure>(data)
+        .map_or_else(|_| "the generation failed".into(), |failure| failure.message)
 }
 
-#[derive(Debug, Deserialize)]
-struct ErrorBody {
-    error: Message,
+#[derive(Deserialize)]
+struct Thought {
+    text: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Message {
+#[derive(Deserialize)]
+struct Done {
+    finish_reason: FinishReason,
+}
+
+#[derive(Deserialize)]
+struct Failure {
     message: String,
 }
 
@@ -219,7 +173,7 @@ mod tests {
 
     use futures::stream;
 
-    use super::*;
+    use super::{super::Reasoning, *};
 
     async fn shown(frames: &'static str, answer: &mut Answer) -> Cut {
         show(stream::iter([Ok::<_, Infallible>(frames)]).eventsource(), answer).await
@@ -227,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_the_server_has_lost_ends_as_failed() {
-        let mut answer = Answer::new();
+        let mut answer = Answer::new(Reasoning::Hidden);
         let started = "event: queued\ndata:{}\n\nid: 1\nevent: started\ndata:{}\n\n";
         assert!(matches!(shown(started, &mut answer).await, Cut::Again { .. }));
         let lost = "retry: 1000\n\nevent: error\ndata:{\"type\":\"lost\",\"message\":\"it is gone\"}\n\n";

@@ -1,0 +1,135 @@
+//! An answer on its way to the screen: what has been shown of it, and its figures.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
+
+use tokenwire_core::ToolCallDelta;
+
+use super::{say, screen::Screen};
+
+/// Whether people want to see what the model thinks before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::commands) enum Reasoning {
+    Shown,
+    Hidden,
+}
+
+pub(in crate::commands) struct Answer {
+    screen: Screen,
+    reasoning: Reasoning,
+    calls: BTreeMap<u32, Call>,
+    thought: bool,
+    /// The seq of the last entry that was shown.
+    cursor: u64,
+    asked: Instant,
+    first_after: Option<Duration>,
+    pieces: u64,
+}
+
+/// A call of a tool, as far as it has come.
+#[derive(Default)]
+struct Call {
+    name: String,
+    arguments: String,
+}
+
+impl Answer {
+    pub(super) fn new(reasoning: Reasoning) -> Self {
+        Self {
+            screen: Screen::new(),
+            reasoning,
+            calls: BTreeMap::new(),
+            thought: false,
+            cursor: 0,
+            asked: Instant::now(),
+            first_after: None,
+            pieces: 0,
+        }
+    }
+
+    /// The cursor to resume from; `None` before the first entry.
+    pub(super) fn cursor(&self) -> Option<u64> {
+        (self.cursor > 0).then_some(self.cursor)
+    }
+
+    /// Moves the cursor to an entry; false when it has been shown already.
+    pub(super) fn advance(&mut self, seq: u64) -> bool {
+        let new = seq > self.cursor;
+        self.cursor = self.cursor.max(seq);
+        new
+    }
+
+    /// Shows a piece of text at once.
+    pub(super) fn show(&mut self, text: &str) -> io::Result<()> {
+        self.first_after.get_or_insert_with(|| self.asked.elapsed());
+        self.pieces += 1;
+        self.screen.answer(text)
+    }
+
+    /// Takes a piece of reasoning.
+    pub(super) fn think(&mut self, text: &str) {
+        match self.reasoning {
+            Reasoning::Shown => self.screen.reasoning(text),
+            Reasoning::Hidden if !self.thought => self.screen.hint("thinking (--reasoning shows it)"),
+            Reasoning::Hidden => {}
+        }
+        self.thought = true;
+    }
+
+    /// Takes a piece of a tool call; shown when it is whole, since pieces of several may be mixed.
+    pub(super) fn call(&mut self, piece: ToolCallDelta) {
+        let call = self.calls.entry(piece.index).or_default();
+        call.name.push_str(&piece.name.unwrap_or_default());
+        call.arguments.push_str(&piece.arguments);
+    }
+
+    /// What came so far is void: the model starts over.
+    pub(super) fn rewind(&mut self) {
+        self.screen.end_line();
+        self.calls.clear();
+        self.thought = false;
+        say("the answer starts over: what came before this line is void");
+    }
+
+    /// Ends the last line, and shows the tools that the model wants called.
+    pub(super) fn finish(&mut self) {
+        self.screen.end_line();
+        for call in std::mem::take(&mut self.calls).into_values() {
+            say(&format!("the model calls {}({})", call.name, call.arguments));
+        }
+    }
+
+    /// For people: how long it took, and how fast it came.
+    pub(in crate::commands) fn figures(&self) -> String {
+        let total = self.asked.elapsed();
+        let Some(first_after) = self.first_after else {
+            return format!("no text in {:.1} s", total.as_secs_f64());
+        };
+        let streaming = (total.saturating_sub(first_after)).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = if streaming > 0.0 { self.pieces.saturating_sub(1) as f64 / streaming } else { 0.0 };
+        format!(
+            "{} pieces in {:.1} s, the first after {} ms, {rate:.1} pieces/s",
+            self.pieces,
+            total.as_secs_f64(),
+            first_after.as_millis()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_shown_once() {
+        let mut answer = Answer::new(Reasoning::Hidden);
+        assert_eq!(answer.cursor(), None);
+        assert!(answer.advance(1) && answer.advance(3));
+        assert!(!answer.advance(2) && !answer.advance(3));
+        assert_eq!(answer.cursor(), Some(3));
+    }
+}
