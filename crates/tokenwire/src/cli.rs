@@ -34,6 +34,12 @@ pub(crate) enum Command {
     /// whole answer, 1 a bad request or another error, 2 bad usage, 3 the generation failed, 4 it took too long, 5 no
     /// worker began in time, 6 somebody else stopped it, 7 the server cannot be reached, 130 stopped by Ctrl-C.
     Ask(client::Ask),
+    /// A conversation with a running server, in the terminal.
+    ///
+    /// Each line is a turn, and the model is told what was said before. Ctrl-C stops an answer and keeps what came of it;
+    /// Ctrl-D or /quit ends; /help lists the other commands. With piped standard input, the first answer that is not whole
+    /// ends the conversation, with the exit code that `ask` would have.
+    Chat(client::Chat),
     /// Lists the models of a running server, the default one marked.
     Models(client::Models),
     /// Shows what is stored of one generation: attempts, entries, times and sizes.

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod ask;
+pub(crate) mod chat;
 mod client;
 pub(crate) mod config;
 pub(crate) mod inspect;

@@ -50,6 +50,7 @@ fn run() -> anyhow::Result<ExitCode> {
             &cli.cluster,
         )?)),
         Command::Ask(cli) => block_on(commands::ask::run(cli)),
+        Command::Chat(cli) => block_on(commands::chat::run(cli)),
         Command::Models(cli) => block_on(commands::models::run(cli)),
         Command::Inspect(cli) => block_on(commands::inspect::run(&cli, settings::inspect(&cli)?)),
         Command::Config(cli::Config::Check(cli)) => commands::config::check(&cli),

@@ -15,8 +15,9 @@ pub(crate) fn init(logs: &Logs) -> anyhow::Result<()> {
         format!("the log filter {:?} cannot be read: write info, or info,tokenwire_core=debug", logs.log)
     })?;
     // lapin logs messages that a broker returns with their bodies, which are prompts. Whatever is wrong with the broker, the
-    // queue's adapter logs itself.
-    let no_prompts = filter_fn(|event| event.target().split("::").next() != Some("lapin"));
+    // queue's adapter logs itself. rustyline logs what is typed.
+    let no_prompts =
+        filter_fn(|event| !matches!(event.target().split("::").next(), Some("lapin" | "rustyline")));
     let lines = fmt::layer().with_writer(io::stderr).with_target(false);
     let lines = match logs.log_format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),

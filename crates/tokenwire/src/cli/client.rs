@@ -1,4 +1,4 @@
-//! The arguments of the commands that speak to a running server: `ask` and `models`.
+//! The arguments of the commands that speak to a running server: `ask`, `chat` and `models`.
 //!
 //! What a request may contain is core's to say: the values become its types here, so bad usage is told before anything is
 //! sent.
@@ -13,6 +13,12 @@ pub(crate) struct Ask {
     /// What to ask; `-` reads it from standard input.
     #[arg(value_name = "PROMPT", allow_hyphen_values = true)]
     pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
     #[command(flatten)]
     pub(crate) asking: Asking,
 }

@@ -1,4 +1,4 @@
-//! Speaks to a running server, for the commands that do: `ask` and `models`.
+//! Speaks to a running server, for the commands that do: `ask`, `chat` and `models`.
 //!
 //! The text of an answer goes to standard output as it comes, exactly once; everything else goes to standard error. A
 //! question has an id of the client's own, which makes it idempotent, so every step may be tried again: a cut connection, a

@@ -15,6 +15,8 @@ use tokio::{
 pub(crate) enum Answer {
     /// Then the body ends.
     Whole(&'static str),
+    /// Then nothing, for as long as the client likes.
+    Held(&'static str),
 }
 
 pub(crate) struct Scripted {
@@ -34,6 +36,7 @@ impl Scripted {
         let seen = Arc::clone(&asked);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
+            let mut held = Vec::new();
             loop {
                 let (mut client, _) = listener.accept().await.unwrap();
                 let (line, body) = read(&mut client).await;
@@ -42,10 +45,13 @@ impl Scripted {
                 let answer = if stop { None } else { Some(answers.next().expect("one more than scripted")) };
                 let (status, frames) = match answer {
                     None => ("202 Accepted", ""),
-                    Some(Answer::Whole(frames)) => ("200 OK", frames),
+                    Some(Answer::Whole(frames) | Answer::Held(frames)) => ("200 OK", frames),
                 };
                 let response = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n{frames}");
                 client.write_all(response.as_bytes()).await.unwrap();
+                if matches!(answer, Some(Answer::Held(_))) {
+                    held.push(client);
+                }
             }
         });
         Self { port, asked, _serving: serving }
@@ -63,6 +69,11 @@ impl Scripted {
             .filter(|(line, _)| line.starts_with("POST /ask "))
             .map(|(_, body)| body.clone())
             .collect()
+    }
+
+    /// How often an answer was stopped.
+    pub(crate) fn stops(&self) -> usize {
+        self.asked.lock().unwrap().iter().filter(|(line, _)| line.starts_with("DELETE /ask/")).count()
     }
 }
 

@@ -20,6 +20,8 @@ pub(in crate::commands) enum Reasoning {
 pub(in crate::commands) struct Answer {
     screen: Screen,
     reasoning: Reasoning,
+    /// Everything that was shown and is not void.
+    text: String,
     calls: BTreeMap<u32, Call>,
     thought: bool,
     /// The seq of the last entry that was shown.
@@ -41,6 +43,7 @@ impl Answer {
         Self {
             screen: Screen::new(),
             reasoning,
+            text: String::new(),
             calls: BTreeMap::new(),
             thought: false,
             cursor: 0,
@@ -66,6 +69,7 @@ impl Answer {
     pub(super) fn show(&mut self, text: &str) -> io::Result<()> {
         self.first_after.get_or_insert_with(|| self.asked.elapsed());
         self.pieces += 1;
+        self.text.push_str(text);
         self.screen.answer(text)
     }
 
@@ -89,6 +93,7 @@ impl Answer {
     /// What came so far is void: the model starts over.
     pub(super) fn rewind(&mut self) {
         self.screen.end_line();
+        self.text.clear();
         self.calls.clear();
         self.thought = false;
         say("the answer starts over: what came before this line is void");
@@ -100,6 +105,11 @@ impl Answer {
         for call in std::mem::take(&mut self.calls).into_values() {
             say(&format!("the model calls {}({})", call.name, call.arguments));
         }
+    }
+
+    /// The answer, as far as it came.
+    pub(in crate::commands) fn text(&self) -> &str {
+        &self.text
     }
 
     /// For people: how long it took, and how fast it came.
