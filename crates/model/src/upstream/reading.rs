@@ -131,3 +131,52 @@ impl Reading {
         if self.answer.is_whole() { End::Whole } else { End::Cut(fault) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use tokenwire_core::ModelName;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::upstream::endpoints::Endpoints;
+
+    /// Reads pieces that come this far apart, and after the last one nothing.
+    fn reading(apart: Duration, pieces: &[&'static str]) -> Reading {
+        let pieces = stream::iter(pieces.to_vec()).then(move |piece| async move {
+            sleep(apart).await;
+            Ok(piece.into())
+        });
+        let hold = Endpoints::new(&["http://h/v1".parse().unwrap()]).choose().unwrap();
+        let opened = Opened { hold, body: pieces.chain(stream::pending()).boxed() };
+        let idle_timeout = Duration::from_secs(30);
+        let reader = Reader { splice: Splice::default(), idle_timeout, key: None, price: None };
+        reader.read(opened, Asked::now(&ModelName::new("m").unwrap()))
+    }
+
+    const TEXT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    const FINISH: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn every_byte_is_a_sign_of_life() {
+        let began = Instant::now();
+        let mut reading =
+            reading(Duration::from_secs(29), &[":\n\n", ":", " ping", "\n", "data: {}\n\n", TEXT]);
+        for _ in 0..5 {
+            assert_eq!(reading.next().await.unwrap(), Output::Working);
+        }
+        assert!(matches!(reading.next().await.unwrap(), Output::Text { .. }));
+        let cut = reading.next().await.unwrap_err();
+        assert_eq!(cut.to_string(), "the upstream said nothing for 30s");
+        assert_eq!(began.elapsed(), Duration::from_secs(6 * 29 + 30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_whole_waits_for_its_usage_and_not_for_long() {
+        let began = Instant::now();
+        let mut reading = reading(Duration::ZERO, &[FINISH]);
+        assert_eq!(reading.next().await.unwrap(), Output::Working);
+        assert!(matches!(reading.next().await.unwrap(), Output::Finished { .. }));
+        assert_eq!(began.elapsed(), USAGE_PATIENCE);
+    }
+}
