@@ -11,9 +11,10 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 
-/// What the page may do: run and load its own files, talk to this server, and nothing else.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// What the page may do: run and load its own files, talk to this server, and nothing else. No text can become HTML, so what
+/// a model says cannot: the page makes elements one by one (`ui/markdown.js`).
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+                                       object-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 #[derive(Clone, Copy, Debug)]
 struct File {
@@ -34,18 +35,39 @@ macro_rules! file {
 
 const FILES: &[File] = &[
     file!("/", "index.html", "text/html; charset=utf-8"),
+    file!("announcer.js", "text/javascript; charset=utf-8"),
     file!("answer.js", "text/javascript; charset=utf-8"),
     file!("app.js", "text/javascript; charset=utf-8"),
+    file!("base.css", "text/css; charset=utf-8"),
+    file!("blocks.js", "text/javascript; charset=utf-8"),
     file!("clipboard.js", "text/javascript; charset=utf-8"),
+    file!("composer.css", "text/css; charset=utf-8"),
+    file!("composer.js", "text/javascript; charset=utf-8"),
+    file!("conversation.js", "text/javascript; charset=utf-8"),
+    file!("conversations.js", "text/javascript; charset=utf-8"),
+    file!("editing.js", "text/javascript; charset=utf-8"),
+    file!("field.js", "text/javascript; charset=utf-8"),
+    file!("follow.js", "text/javascript; charset=utf-8"),
     file!("format.js", "text/javascript; charset=utf-8"),
     file!("icon.svg", "image/svg+xml"),
     file!("ids.js", "text/javascript; charset=utf-8"),
-    file!("recents.js", "text/javascript; charset=utf-8"),
+    file!("layout.css", "text/css; charset=utf-8"),
+    file!("markdown.js", "text/javascript; charset=utf-8"),
+    file!("models.js", "text/javascript; charset=utf-8"),
+    file!("patch.js", "text/javascript; charset=utf-8"),
+    file!("prose.css", "text/css; charset=utf-8"),
+    file!("prose.js", "text/javascript; charset=utf-8"),
+    file!("settings.js", "text/javascript; charset=utf-8"),
+    file!("sidebar.css", "text/css; charset=utf-8"),
+    file!("sidebar.js", "text/javascript; charset=utf-8"),
     file!("sse.js", "text/javascript; charset=utf-8"),
     file!("stream.js", "text/javascript; charset=utf-8"),
-    file!("style.css", "text/css; charset=utf-8"),
-    file!("text.js", "text/javascript; charset=utf-8"),
     file!("theme.js", "text/javascript; charset=utf-8"),
+    file!("transcript.js", "text/javascript; charset=utf-8"),
+    file!("turn-view.js", "text/javascript; charset=utf-8"),
+    file!("turn.css", "text/css; charset=utf-8"),
+    file!("turn.js", "text/javascript; charset=utf-8"),
+    file!("vendor/markdown-it.js", "text/javascript; charset=utf-8"),
     file!("wire.js", "text/javascript; charset=utf-8"),
 ];
 
@@ -90,9 +112,10 @@ mod tests {
 
     #[test]
     fn every_file_of_the_page_is_served() {
-        let directory = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/ui")).unwrap();
+        let directories = ["/ui", "/ui/vendor"].map(|path| format!("{}{path}", env!("CARGO_MANIFEST_DIR")));
         let kinds = ["html", "css", "js", "svg"].map(std::ffi::OsStr::new);
-        for path in directory.map(|file| file.unwrap().path()) {
+        let files = directories.iter().flat_map(|directory| std::fs::read_dir(directory).unwrap());
+        for path in files.map(|file| file.unwrap().path()) {
             if path.extension().is_some_and(|kind| kinds.contains(&kind)) {
                 let bytes = std::fs::read(&path).unwrap();
                 assert!(FILES.iter().any(|file| file.bytes == bytes), "{} is not in FILES", path.display());

@@ -1,6 +1,7 @@
 // What a reader knows of one generation: a fold over the events of stream.js, with the figures that come with it.
 //
-// No DOM and no clock of its own: the time is an argument, so that every state can be told in a test.
+// No DOM and no clock of its own: the time is an argument, so that every state can be told in a test. What can be kept
+// across a reload is `kept()`.
 
 import { count, duration, rate } from './format.js';
 
@@ -22,6 +23,19 @@ const LABELS = {
   gone: 'Gone',
 };
 
+/** What to say of an answer that ended for another reason than being complete. */
+const FINISHES = {
+  length: 'It reached the limit of its length.',
+  tool_calls: 'The model asks for a tool, and waits for its result.',
+  content_filter: 'A filter of the model ended it here.',
+};
+
+/** What an answer that has ended is kept with, beside its phase and times. */
+const KEPT = [
+  'text', 'reasoning', 'toolCalls', 'pieces', 'finishReason', 'usage', 'message', 'cause', 'unsent', 'attempt', 'region',
+];
+
+const ENDS = new Set(['done', 'cancelled', 'timeout', 'error', 'expired', 'gone']);
 const ACTIVE = new Set(['sending', 'connecting', 'queued', 'streaming']);
 
 export class Answer {
@@ -35,6 +49,10 @@ export class Answer {
   attempt = null;
   region = null;
   rewound = false;
+  /** What the model said, what it thought before, and the tools that it asks for: { name, arguments } each. */
+  text = '';
+  reasoning = '';
+  toolCalls = [];
   pieces = 0;
   finishReason = null;
   usage = null;
@@ -56,6 +74,23 @@ export class Answer {
     this.askedAt = askedAt;
     this.firstAt = firstAt;
     this.endedAt = endedAt;
+  }
+
+  /** An answer as `kept` gave it out, or null when something else is stored there. One that had not ended begins to be read anew. */
+  static recall(kept) {
+    if (typeof kept !== 'object' || kept === null) return null;
+    if (!ENDS.has(kept.phase)) return new Answer(kept);
+    const answer = new Answer(kept);
+    for (const name of KEPT) answer[name] = kept[name] ?? answer[name];
+    if (typeof answer.text !== 'string' || typeof answer.reasoning !== 'string' || !Array.isArray(answer.toolCalls)) return null;
+    return answer;
+  }
+
+  /** What to keep of it: everything once it has ended; until then the server has the text. */
+  kept() {
+    const { phase, askedAt, firstAt, endedAt } = this;
+    if (this.active) return { askedAt, firstAt };
+    return { phase, askedAt, firstAt, endedAt, ...Object.fromEntries(KEPT.map((name) => [name, this[name]])) };
   }
 
   get active() {
@@ -91,6 +126,9 @@ export class Answer {
         this.phase = 'queued';
         break;
       case 'rewind':
+        this.text = '';
+        this.reasoning = '';
+        this.toolCalls = [];
         this.pieces = 0;
         this.rewound = true;
         this.#arrivals = [];
@@ -100,6 +138,15 @@ export class Answer {
         this.#start(event);
         break;
       case 'text':
+        this.text += event.text;
+        this.#piece(now);
+        break;
+      case 'reasoning':
+        this.reasoning += event.text ?? '';
+        this.#piece(now);
+        break;
+      case 'tool_call':
+        this.#toolCall(event);
         this.#piece(now);
         break;
       case 'stopping':
@@ -134,6 +181,15 @@ export class Answer {
     const last = this.#arrivals.at(-1);
     if (last?.[0] === now) last[1] += 1;
     else this.#arrivals.push([now, 1]);
+  }
+
+  /** Pieces of one index are one call. */
+  #toolCall({ index, name, arguments: more }) {
+    if (!Number.isInteger(index)) return;
+    let call = this.toolCalls.find((known) => known.index === index);
+    if (!call) this.toolCalls.push((call = { index, name: '', arguments: '' }));
+    call.name += name ?? '';
+    call.arguments += more ?? '';
   }
 
   #finish(phase, event, now) {
@@ -187,9 +243,9 @@ export class Answer {
       case 'error':
         return sentence(this.message) ?? 'The model could not answer.';
       case 'gone':
-        return 'This answer is no longer kept, or the link is wrong.';
+        return 'The server no longer keeps this answer, or the link is wrong.';
       case 'done':
-        return this.finishReason === 'length' ? 'It reached the limit of its length.' : null;
+        return FINISHES[this.finishReason] ?? null;
       default:
         return null;
     }

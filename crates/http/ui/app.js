@@ -1,34 +1,52 @@
-// The page: one prompt, one answer, and the address bar that names it.
+// The page: one conversation at a time, and the address bar that names its latest answer.
 //
-// What a generation is doing is answer.js, how its events get here is stream.js, how its text is painted is text.js. This
-// module gives them their elements and keeps the focus, the address and the recent list right.
+// This module gives the others their parts and keeps the address, the focus and what is kept in step. Conversations whose
+// answers are still being written go on in the background when another one is opened.
 
-import { Answer, stateLabel } from './answer.js';
-import { copy } from './clipboard.js';
-import { ago, excerpt } from './format.js';
-import { freshId, idIn } from './ids.js';
-import { Recents } from './recents.js';
-import { AnswerStream } from './stream.js';
-import { Text } from './text.js';
-import { Wire } from './wire.js';
+import { Announcer } from './announcer.js';
+import { Composer } from './composer.js';
+import { Conversation } from './conversation.js';
+import { Conversations } from './conversations.js';
+import { excerpt } from './format.js';
+import { Follow } from './follow.js';
+import { idIn } from './ids.js';
+import { Models } from './models.js';
+import { Settings } from './settings.js';
+import { Sidebar } from './sidebar.js';
+import { Transcript } from './transcript.js';
 
-/** How often the figures and countdowns move. */
+/** How often figures and countdowns move, in milliseconds. */
 const TICK = 200;
 
-/** How often a screen reader hears that the answer grows. The text itself is there to be read, not to be recited. */
-const PROGRESS = 15_000;
-
 const $ = (id) => document.getElementById(id);
-const prompt = $('prompt');
-const touch = matchMedia('(pointer: coarse)');
-const recents = new Recents(storage());
-const text = new Text($('text'), showJump);
-const wire = new Wire($('wire'));
+const storage = openStorage();
+const conversations = new Conversations(storage);
+const models = new Models(storage);
+const settings = new Settings(storage);
+const announcer = new Announcer($('announcer'));
+const follow = new Follow(showJump);
+const composer = new Composer({ settings, models, send: (prompt) => ask(prompt), stop });
+const sidebar = new Sidebar({ fresh: goHome, remove, removeAll, undo });
+const transcript = new Transcript($('transcript'), {
+  paint: () => follow.grown(),
+  announce: (words) => announcer.say(words),
+  mayEdit: () => !open?.active,
+  edit: (prompt, index) => ask(prompt, index),
+});
 
-/** The generation on the page: { id, prompt, answer, stream, seen }, or null at home. */
+/** The conversation on the page, or null at home. */
 let open = null;
 
-function storage() {
+/** Those with an answer that this page reads, also when another one is on the page. */
+const live = new Set();
+
+/** Those that the browser had no room for: they last as long as the page. */
+const unkept = new Set();
+
+/** What the reader has deleted last, and may have back. */
+let removed = [];
+
+function openStorage() {
   try {
     return localStorage;
   } catch {
@@ -38,345 +56,243 @@ function storage() {
 
 // Coming and going
 
-/**
- * Shows what the address names. The one way in: start, back button, recent list and reload all come through here.
- *
- * @param {string | null} query the prompt, when it was given just now
- */
-function route(query = null) {
+/** Shows what the address names. The one way in: list, back button, link and reload all come through here. */
+function route() {
   const id = idIn(location.hash);
-  if (id === (open?.id ?? null)) return;
-  leave();
-  if (id) enter(id, query);
-  else goHome();
-  showRecents();
+  if (id === null) show(null);
+  else if (!open?.has(id)) show(find(id), id);
+}
+
+function find(id) {
+  const known = [...live, ...unkept].find((conversation) => conversation.has(id));
+  return known ?? conversations.with(id) ?? Conversation.ofLink(id);
+}
+
+/** Puts a conversation on the page; null is home. */
+function show(conversation, generation = null) {
+  open = conversation;
+  document.body.dataset.view = open ? 'conversation' : 'home';
+  transcript.render(open?.turns ?? []);
+  composer.value = '';
+  if (open) {
+    for (const turn of open.turns) read(open, turn);
+    const turn = open.turns.find(({ id }) => id === generation);
+    if (turn && turn !== open.last) {
+      follow.stop();
+      transcript.scrollTo(turn);
+    } else follow.start();
+  } else scrollTo({ top: 0, behavior: 'instant' });
+  showState();
+  showList();
+  composer.invite();
 }
 
 function goHome() {
-  document.body.dataset.view = 'home';
-  document.title = 'Tokenwire';
-  $('answer').hidden = true;
-  setPrompt('');
-  scrollTo({ top: 0, behavior: 'instant' });
-  if (!touch.matches) prompt.focus();
+  history.pushState(null, '', location.pathname);
+  show(null);
+  composer.focus();
 }
 
-function enter(id, query) {
-  const known = recents.get(id);
-  // A reload may have cut the POST off before it was answered. Sending it again is harmless, and it may be the first.
-  const unsent = query ?? (known && !known.accepted && known.whole ? known.prompt : null);
-  const request = unsent === null ? null : { query: unsent };
-  const answer = new Answer({ askedAt: query === null ? null : Date.now(), ...known, phase: request ? 'sending' : 'connecting' });
-  const stream = new AnswerStream({ id, request, on: learn });
-  open = { id, prompt: query ?? known?.prompt ?? null, answer, stream, seen: false };
+// Asking
 
-  document.body.dataset.view = 'answer';
-  setPrompt(open.prompt ?? '');
-  $('answer').hidden = false;
-  scrollTo({ top: 0, behavior: 'instant' });
-  wire.start();
-  show();
-  stream.run();
+/** Asks in the open conversation, or begins one. With an index, in the place of that turn and all that follow. */
+function ask(prompt, index) {
+  if (open?.active || !composer.checks()) return;
+  const conversation = open?.isOwn ? open : new Conversation();
+  const how = { system: settings.system, options: settings.options, model: models.chosen, now: Date.now(), index };
+  const { turn, replaced } = conversation.ask(prompt, how);
+  keep(conversation);
+  // One conversation is one place in the history of the browser.
+  if (conversation === open) history.replaceState(null, '', `#${turn.id}`);
+  else history.pushState(null, '', `#${turn.id}`);
+  if (conversation === open) transcript.render(open.turns);
+  else show(conversation);
+  if (index === undefined) composer.value = '';
+  read(conversation, turn, replaced);
+  composer.leave();
+  if (index !== undefined) transcript.focus();
+  follow.start();
+  showState();
 }
 
-function leave() {
-  open?.stream.close();
-  open = null;
-  text.reset();
-  wire.end(Date.now());
-}
-
-function start(query) {
-  const id = freshId();
-  recents.add({ id, query, askedAt: Date.now() });
-  history.pushState(null, '', `#${id}`);
-  route(query);
-  $('answer').focus({ preventScroll: true });
-}
-
-// What happens to the answer
-
-function learn(event) {
-  const { id, answer } = open;
-  const now = Date.now();
-  const before = answer.state;
-  answer.apply(event, now);
-  switch (event.type) {
-    case 'text':
-      text.append(event.text);
-      if (!answer.catchingUp) wire.piece(now);
-      if (answer.firstAt === now) recents.update(id, { firstAt: now });
-      if (answer.pieces > 1 && answer.state === before) return; // the common case: the next tick shows the figures
-      break;
-    case 'rewind':
-      text.clear();
-      announce('The model starts over.');
-      break;
-    case 'accepted':
-      recents.update(id, { accepted: true });
-      break;
-    case 'connected':
-      text.hold();
-      wire.join(now);
-      break;
-    case 'caught-up':
-      text.release();
-      // Who opens an answer that is still being written wants to see it grow; a finished one is read from the top.
-      if (!open.seen) text.follow();
-      open.seen = true;
-      break;
-    case 'waiting':
-      text.release();
-      wire.cut(now);
-      break;
-    case 'refused':
-      refused(event.message);
+/** Reads an answer that has not ended. */
+function read(conversation, turn, replaced = []) {
+  if (!turn.active) return;
+  live.add(conversation);
+  let state = turn.answer.state;
+  turn.follow((event, now) => {
+    if (event.type === 'refused') {
+      refused(conversation, turn, replaced, event.message);
       return;
-    case 'ended':
-    case 'gone':
-      text.release();
-      wire.end(now);
-      recents.update(id, { accepted: true, outcome: answer.phase, endedAt: answer.endedAt });
-      showRecents();
-      break;
+    }
+    const isOpen = conversation === open;
+    if (isOpen) transcript.learn(turn, event, now);
+    const { answer } = turn;
+    const ended = !answer.active;
+    if (event.type === 'accepted' || answer.pieces === 1 || ended) keep(conversation, turn);
+    if (ended && !conversation.active) live.delete(conversation);
+    // The common case of one more piece: the next tick shows the figures.
+    if (answer.state === state) return;
+    state = answer.state;
+    if (isOpen) {
+      showState();
+      announcer.state(answer, now);
+    }
+    if (ended) showList();
+  });
+}
+
+function stop() {
+  for (const turn of open?.turns ?? []) if (turn.active) turn.stop();
+}
+
+/** The server does not want this message: everything is as it was before, and it can be changed. */
+function refused(conversation, turn, replaced, message) {
+  turn.close();
+  live.delete(conversation);
+  conversation.turns.splice(conversation.turns.indexOf(turn), 1, ...replaced);
+  if (conversation.last) keep(conversation);
+  else conversations.remove(conversation.id);
+  if (conversation === open) {
+    history.replaceState(null, '', conversation.last ? `#${conversation.last.id}` : location.pathname);
+    show(conversation.last ? conversation : null);
+    composer.value = turn.prompt;
+    composer.complain(message);
+    composer.focus();
   }
-  show();
-  if (answer.state !== before) announceState();
+  showList();
 }
 
-/** The server does not want this prompt: back to where it can be changed. */
-function refused(message) {
-  const { id, prompt: query } = open;
-  recents.remove(id);
-  history.replaceState(null, '', location.pathname);
-  route();
-  if (query !== null) setPrompt(query);
-  complain(message);
-  prompt.focus();
+// Keeping
+
+/** Keeps a conversation, or only what was learned of one turn. An answer that came as a link is not the reader's to keep. */
+function keep(conversation, learned = null) {
+  if (!conversation.isOwn) return;
+  const kept = learned ? conversations.learn(conversation, learned) : conversations.put(conversation);
+  if (!kept) unkept.add(conversation);
+  else if (!learned) unkept.delete(conversation);
+  showList();
 }
 
-// What the reader sees and hears
+function remove(id) {
+  forget(conversations.list().filter((entry) => entry.id === id));
+}
 
-function show() {
+function removeAll() {
+  forget(conversations.list());
+}
+
+function forget(entries) {
+  removed = entries.map(({ id, generations }) => {
+    const known = [...live, open].find((conversation) => conversation?.id === id);
+    return known ?? conversations.with(generations.at(-1));
+  }).filter(Boolean);
+  for (const { id } of entries) conversations.remove(id);
+  for (const conversation of removed) {
+    live.delete(conversation);
+    // Without a reader the server ends it in a while; should it be brought back before, it is read again.
+    for (const turn of conversation.turns) turn.close();
+  }
+  const words = removed.length === 1 ? `“${excerpt(removed[0].title, 24)}” is deleted.` : `${removed.length} conversations are deleted.`;
+  sidebar.offerUndo(words);
+  announcer.say(words);
+  if (removed.includes(open)) goHome();
+  showList();
+}
+
+function undo() {
+  for (const conversation of removed) conversations.put(conversation);
+  removed = [];
+  sidebar.offerUndo(null);
+  showList();
+  $('new').focus();
+}
+
+/** Another tab has changed the conversations. What it asked in the one that is open here is read here too. */
+function adopt() {
+  showList();
   if (!open) return;
-  const { answer } = open;
-  const now = Date.now();
-  const { state, active } = answer;
-  const section = $('answer');
-  const hadFocus = section.contains(document.activeElement);
-  section.dataset.state = state;
-  set($('chip'), answer.label);
-  set($('origin'), origin(answer));
-  $('text').classList.toggle('live', active && state === 'streaming');
+  const entry = conversations.list().find(({ id }) => id === open.id);
+  if (!entry || entry.generations.join() === open.turns.map(({ id }) => id).join()) return;
+  const theirs = conversations.with(entry.generations.at(-1));
+  if (!theirs) return;
+  for (const turn of open.turns) turn.close();
+  live.delete(open);
+  history.replaceState(null, '', `#${theirs.last.id}`);
+  const draft = composer.value;
+  show(theirs);
+  composer.value = draft;
+}
 
-  const figures = answer.figures(now);
-  for (const name of ['first', 'pieces', 'rate', 'elapsed']) set($(`figure-${name}`), figures[name] ?? '–');
+// What the reader sees
 
-  const notice = answer.notice(now);
-  set($('notice-text'), notice ?? '');
-  $('notice').hidden = notice === null;
-  $('retry').hidden = state !== 'reconnecting';
-  $('again').hidden = active || answer.phase === 'done' || open.prompt === null;
-
-  $('stop').hidden = !active;
-  $('stop').setAttribute('aria-disabled', String(answer.stopping));
-  $('copy').hidden = answer.pieces === 0;
-  showStart();
+function showState() {
+  const turn = open?.turns.find(({ active }) => active) ?? open?.last ?? null;
+  const { answer } = turn ?? {};
+  transcript.show(turn);
+  composer.show({
+    active: answer?.active ?? false,
+    stopping: answer?.stopping ?? false,
+    placeholder: !open || !open.isOwn ? 'Ask something' : 'Reply',
+  });
+  const title = open?.title ?? '';
+  $('title').hidden = title === '';
+  if ($('title').textContent !== title) $('title').textContent = title;
+  const words = answer ? `${answer.label} · ${excerpt(title, 40)}` : 'Tokenwire';
+  if (document.title !== words) document.title = words;
   showJump();
-  // The focus is not lost with the button that had it. Some browsers take it away at once, others a frame later.
-  const focused = document.activeElement;
-  if (hadFocus && (!section.contains(focused) || focused.closest('[hidden]'))) section.focus({ preventScroll: true });
-  const title = open.prompt === null ? 'Answer' : excerpt(open.prompt, 40);
-  set(document.querySelector('title'), `${answer.label} · ${title}`);
-}
-
-/** Writes only what changed: the rest of the page is asked for its layout no more often than needed. */
-function set(element, value) {
-  if (element.textContent !== value) element.textContent = value;
-}
-
-function origin({ attempt, region, usage }) {
-  const parts = [];
-  if (region) parts.push(region);
-  if (attempt > 1) parts.push(`attempt ${attempt}`);
-  if (usage) parts.push(`${usage.input_tokens} tokens in, ${usage.output_tokens} out`);
-  return parts.join(' · ');
-}
-
-function showStart() {
-  const repeats = open?.answer.active && prompt.value.trim() === open.prompt?.trim();
-  $('start').setAttribute('aria-disabled', String(prompt.value.trim() === '' || Boolean(repeats)));
 }
 
 function showJump() {
-  $('jump').hidden = !open?.answer.active || text.atEnd;
+  $('jump').hidden = !open?.active || follow.atEnd;
 }
 
-function showRecents() {
-  const list = recents.list();
-  const now = Date.now();
-  $('recents').hidden = list.length === 0;
-  $('recents-list').replaceChildren(
-    ...list.map((entry) => {
-      const link = document.createElement('a');
-      link.href = `#${entry.id}`;
-      if (entry.id === open?.id) link.setAttribute('aria-current', 'page');
-      const title = document.createElement('span');
-      title.textContent = excerpt(entry.prompt, 80);
-      const when = document.createElement('small');
-      when.textContent = [stateLabel(entry.outcome), ago(entry.askedAt, now)].filter(Boolean).join(' · ');
-      link.append(title, when);
-      const item = document.createElement('li');
-      item.append(link);
-      return item;
-    }),
-  );
-}
-
-function complain(message) {
-  const complaint = $('complaint');
-  complaint.hidden = message === null;
-  complaint.textContent = message ?? '';
-  if (message === null) prompt.removeAttribute('aria-invalid');
-  else prompt.setAttribute('aria-invalid', 'true');
-}
-
-let lastProgress = 0;
-
-function announce(message) {
-  lastProgress = Date.now();
-  $('announcer').textContent = message;
-}
-
-function announceState() {
-  const { answer } = open;
-  const now = Date.now();
-  const words = [`${answer.label}.`];
-  if (answer.state === 'done') words.push(`${answer.figures(now).pieces} pieces.`);
-  const notice = answer.notice(now);
-  if (notice) words.push(notice);
-  announce(words.join(' '));
+function showList() {
+  sidebar.render(conversations.list(), open?.id ?? null, !unkept.has(open));
 }
 
 function tick() {
-  if (!open?.answer.active) return;
-  show();
-  const { answer } = open;
-  if (answer.state === 'streaming' && Date.now() - lastProgress > PROGRESS) {
-    announce(`Still streaming, ${answer.figures(Date.now()).pieces} pieces so far.`);
-  }
+  if (!open?.active) return;
+  showState();
+  announcer.progress(open.last.answer, Date.now());
 }
 
-function setPrompt(value) {
-  prompt.value = value;
-  complain(null);
-  fitPrompt();
-  showStart();
+async function loadModels() {
+  if (models.names.length > 0) return;
+  if (await models.load()) composer.showModels();
 }
 
-/** Browsers without `field-sizing` get the same: a field as high as its text, up to what the style sheet allows. */
-function fitPrompt() {
-  if (CSS.supports('field-sizing', 'content')) return;
-  prompt.style.height = 'auto';
-  prompt.style.height = `${prompt.scrollHeight + 2}px`;
-}
+// What the reader does, where it is nobody else's
 
-// What the reader does
-
-function submit() {
-  if ($('start').getAttribute('aria-disabled') === 'true') {
-    prompt.focus();
-    return;
-  }
-  start(prompt.value);
-}
-
-function newPrompt() {
-  history.pushState(null, '', location.pathname);
-  route();
-  prompt.focus();
-}
-
-async function copyFrom(button, value, done) {
-  const copied = await copy(value);
-  announce(copied ? done : 'The browser does not allow copying.');
-  if (button.dataset.result) return;
-  const label = button.querySelector('span');
-  const before = label.textContent;
-  button.dataset.result = copied ? 'copied' : 'refused';
-  label.textContent = copied ? 'Copied' : 'Not allowed';
-  setTimeout(() => {
-    label.textContent = before;
-    delete button.dataset.result;
-  }, 1_500);
-}
-
-$('composer').addEventListener('submit', (event) => {
-  event.preventDefault();
-  submit();
-});
-prompt.addEventListener('input', () => {
-  complain(null);
-  fitPrompt();
-  showStart();
-});
-prompt.addEventListener('keydown', (event) => {
-  // Enter also ends the composition of a character, and on a touch keyboard it is the only way to a new line.
-  if (event.key !== 'Enter' || event.isComposing || event.shiftKey || event.altKey) return;
-  if (touch.matches && !event.ctrlKey && !event.metaKey) return;
-  event.preventDefault();
-  submit();
-});
 addEventListener('keydown', (event) => {
-  if (event.key === 'Escape' && !event.isComposing) open?.stream.stop();
+  if (event.key === 'Escape' && !event.isComposing) stop();
 });
 $('examples').addEventListener('click', ({ target }) => {
   if (!(target instanceof HTMLButtonElement)) return;
-  setPrompt(target.textContent);
-  prompt.focus();
+  composer.value = target.textContent;
+  composer.focus();
 });
-$('home').addEventListener('click', (event) => {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  newPrompt();
-});
-$('new').addEventListener('click', newPrompt);
-$('theme').addEventListener('click', () => {
-  theme.toggle();
-  wire.draw();
-});
-theme.onChange(() => wire.draw());
-$('stop').addEventListener('click', () => open?.stream.stop());
-$('retry').addEventListener('click', () => open?.stream.wake());
-$('again').addEventListener('click', () => start(open.prompt));
-$('copy').addEventListener('click', () => copyFrom($('copy'), text.value, 'The answer is copied.'));
-$('share').addEventListener('click', () => copyFrom($('share'), location.href, 'The link is copied.'));
 $('jump').addEventListener('click', () => {
-  text.follow();
-  $('answer').focus({ preventScroll: true });
+  follow.start();
+  transcript.focus();
 });
-$('recents-list').addEventListener('click', ({ target }) => {
-  if (target.closest('a')) queueMicrotask(() => $('answer').focus({ preventScroll: true }));
-});
-$('forget').addEventListener('click', () => {
-  recents.clear();
-  showRecents();
-  $('new').focus();
-});
+$('theme').addEventListener('click', () => theme.toggle());
 
-addEventListener('popstate', () => route());
+addEventListener('popstate', route);
 addEventListener('storage', (event) => {
-  if (recents.concerns(event)) showRecents();
+  if (conversations.concerns(event)) adopt();
 });
-addEventListener('online', () => open?.stream.wake());
+addEventListener('online', wake);
 document.addEventListener('visibilitychange', () => {
-  if (document.visibilityState === 'visible') open?.stream.wake();
+  if (document.visibilityState === 'visible') wake();
 });
 setInterval(tick, TICK);
 
-const first = idIn(location.hash);
-if (first) route();
-else {
-  goHome();
-  showRecents();
+/** The network may be back, or the page is seen again: what waits tries at once. */
+function wake() {
+  for (const conversation of live) for (const turn of conversation.turns) turn.wake();
+  loadModels();
 }
+
+route();
+loadModels();

@@ -26,6 +26,7 @@ const LONGEST_RETRY_AFTER = 300_000;
 const QUIET = 80;
 const LONGEST_BACKLOG = 1_000;
 
+const HAPPENINGS = new Set(['queued', 'started', 'rewind', 'reasoning', 'tool_call']);
 const OUTCOMES = new Set(['done', 'error', 'timeout', 'expired', 'cancelled']);
 
 const CLOCK = {
@@ -45,7 +46,8 @@ const CLOCK = {
  *
  * then what happened, as the server says it, and what became of `stop`:
  *
- *     queued | started { attempt, region? } | rewind { attempt?, region? } | text { text }
+ *     queued | started { attempt, region? } | rewind { attempt?, region? }
+ *     text { text } | reasoning { text } | tool_call { index, id?, name?, arguments }
  *     stopping | unstoppable { message }
  *
  * and exactly one last word, unless it is closed before:
@@ -216,7 +218,7 @@ export class AnswerStream {
     if (id !== undefined && Number(id) <= this.#cursor) return;
     if (type === 'message') this.#tell({ type: 'text', text: data });
     else if (OUTCOMES.has(type)) this.#end({ ...details(data), type: 'ended', outcome: type });
-    else if (type === 'queued' || type === 'started' || type === 'rewind') this.#tell({ ...details(data), type });
+    else if (HAPPENINGS.has(type)) this.#tell({ ...details(data), type });
     this.#advance(id);
   }
 

@@ -90,3 +90,26 @@ test('a reader is told what happens next', () => {
   assert.equal(notice([...STARTED, ...end('error', { message: 'context is full' })]), 'Context is full.');
   assert.equal(notice([...STARTED, ...end('done', { finish_reason: 'stop' })]), undefined);
 });
+
+test('thoughts and tools are kept apart from the text, and a rewind takes them all back', () => {
+  const answer = told([
+    ...STARTED,
+    [200, { type: 'reasoning', text: 'Let me ' }],
+    [300, { type: 'reasoning', text: 'see.' }],
+    [400, TEXT],
+    [500, { type: 'tool_call', index: 1, id: 'call_9', name: 'weather', arguments: '{"in"' }],
+    [600, { type: 'tool_call', index: 1, arguments: ':"Paris"}' }],
+    [700, { type: 'tool_call', arguments: 'of a broken server' }],
+  ]);
+  assert.equal(answer.reasoning, 'Let me see.');
+  assert.equal(answer.text, 'a');
+  assert.deepEqual(answer.toolCalls, [{ index: 1, name: 'weather', arguments: '{"in":"Paris"}' }]);
+  answer.apply({ type: 'rewind', attempt: 2 }, 800);
+  assert.deepEqual([answer.text, answer.reasoning, answer.toolCalls], ['', '', []]);
+});
+
+test('why an answer ended is said when it is not complete', () => {
+  const notice = (finish_reason) => told([...STARTED, [200, { type: 'ended', outcome: 'done', finish_reason }]]).notice(300);
+  assert.equal(notice('stop'), null);
+  for (const reason of ['length', 'tool_calls', 'content_filter']) assert.match(notice(reason), /\.$/);
+});

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-const CSS = readFileSync(new URL('../style.css', import.meta.url), 'utf8');
+const CSS = readFileSync(new URL('../base.css', import.meta.url), 'utf8');
 
 /** What is written on what. WCAG AA asks for 4.5 to 1. */
 const TEXT = [
   ['ink', 'ground'], ['ink', 'surface'], ['ink', 'sunken'],
   ['soft', 'ground'], ['soft', 'surface'], ['soft', 'sunken'],
-  ['accent-ink', 'accent'], ['accent', 'accent-wash'],
-  ['good', 'good-wash'], ['warn', 'warn-wash'], ['bad', 'bad-wash'], ['bad', 'ground'],
+  ['accent-ink', 'accent'], ['accent', 'accent-wash'], ['accent', 'ground'], ['accent', 'surface'],
+  ['good', 'good-wash'], ['warn', 'warn-wash'], ['bad', 'bad-wash'], ['bad', 'surface'], ['warn', 'surface'],
 ];
 
 /** Focus rings, the text cursor of the answer, the ticks of the wire: 3 to 1. */

@@ -291,3 +291,15 @@ test('a reader that closes is not told what a late response says', async () => {
   await running;
   assert.equal(told.length, before);
 });
+
+test('thoughts and tool calls are told as what they are', async () => {
+  const open = wire();
+  const { running, told } = reader(new FakeServer(open), { request: null });
+  open.send('event: reasoning\nid: 2\ndata:{"text":"two\\nlines"}\n\nevent: tool_call\nid: 3\ndata:{"index":0,"name":"f","arguments":"{}"}\n\n');
+  open.send(DONE);
+  await running;
+  assert.deepEqual(told.filter(({ type }) => type === 'reasoning' || type === 'tool_call'), [
+    { type: 'reasoning', text: 'two\nlines' },
+    { type: 'tool_call', index: 0, name: 'f', arguments: '{}' },
+  ]);
+});

@@ -1,0 +1,22 @@
+// Fields to write a message in.
+
+const touch = matchMedia('(pointer: coarse)');
+
+/** Whether a key press sends the message. */
+export function sends({ key, isComposing, shiftKey, altKey, ctrlKey, metaKey }) {
+  // Enter also ends the composition of a character, and on a touch keyboard it is the only way to a new line.
+  if (key !== 'Enter' || isComposing || shiftKey || altKey) return false;
+  return !touch.matches || ctrlKey || metaKey;
+}
+
+/** Browsers without `field-sizing` get the same: a field as high as its text, up to what the style sheet allows. */
+export function fit(field) {
+  if (CSS.supports('field-sizing', 'content')) return;
+  field.style.height = 'auto';
+  field.style.height = `${field.scrollHeight + 2}px`;
+}
+
+/** Puts the cursor where the next message is written, unless that would bring up a keyboard that nobody asked for. */
+export function invite(field) {
+  if (!touch.matches) field.focus({ preventScroll: true });
+}
