@@ -14,7 +14,8 @@ Builds Tokenwire in release mode and starts it on http://localhost:8000. Ctrl-C 
                           (all of them: docs/config.md, or `target/release/tokenwire serve --help`)
   ./up.sh --real [--model FILE.gguf] [SETTING...]
                           the same with a real language model in the process: the one given, or SmolLM2-135M-Instruct,
-                          which is fetched into ./models (98 MB). Installs what llama.cpp needs to be compiled.
+                          which is fetched into ./models (98 MB). Installs what llama.cpp needs to be compiled
+                          (with apt-get), and takes some ten minutes for that the first time.
   ./up.sh --compose       the API, two workers, RabbitMQ and Redis in Docker, rebuilt when the code changes.
                           Settings: copy .env.dev.example to .env.dev and change it. Ctrl-C takes the containers
                           down and keeps their data; ./docker.clean.sh removes that too.
@@ -85,7 +86,7 @@ port_of() {
 }
 
 # A plain `NAME=value` of .env; whatever is quoted or worse is the server's to read.
-setting() { sed -n "s/^$1=\([A-Za-z0-9.:]*\) *$/\1/p" .env | tail -n 1; }
+setting() { sed -n "s|^$1=\([A-Za-z0-9.:_/-]*\) *$|\1|p" .env | tail -n 1; }
 
 is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
@@ -109,7 +110,7 @@ TRY
 
 # --- With a real model ---
 
-# A model that was asked for by name is served or the reason said. Where it was not, the simulated one is better than none.
+# Models that were asked for by name are served, or the reason is said. Where none was, the simulated one is better than none.
 up_real() {
     local model
     check_port "$@"
@@ -131,17 +132,23 @@ up_real() {
     serve "$@"
 }
 
-# What --model says, if it is given.
+# What --model says, or the file of models; nothing where neither is given.
 model_of() {
-    local model=
+    local models=${TOKENWIRE_MODELS-} model=${TOKENWIRE_MODEL-}
+    if [[ -f .env ]]; then
+        [[ -n $models ]] || models=$(setting TOKENWIRE_MODELS)
+        [[ -n $model ]] || model=$(setting TOKENWIRE_MODEL)
+    fi
     while (($#)); do
         case $1 in
+        --models=*) models=${1#*=} ;;
+        --models) models=${2-} ;;
         --model=*) model=${1#*=} ;;
         --model) model=${2-} ;;
         esac
         shift
     done
-    say "$model"
+    say "${model:-$models}"
 }
 
 build_with_llama() {
