@@ -63,12 +63,20 @@ export class Person {
   }
 }
 
+/** A text without its white space, which Markdown does not keep between blocks. */
+export function letters(text) {
+  return text.replace(/\s+/g, '');
+}
+
 /** One tab. */
 export class Reader {
   constructor(page) {
     this.page = page;
-    this.prompt = page.getByRole('textbox', { name: 'Prompt' });
-    this.answer = page.getByRole('region', { name: 'Answer' });
+    this.prompt = page.getByRole('textbox', { name: 'Prompt', exact: true });
+    this.said = page.locator('.bubble');
+    this.answers = page.getByRole('region', { name: 'Answer' });
+    this.answer = this.answers.last();
+    this.conversations = page.getByRole('navigation', { name: 'Conversations' });
   }
 
   button(name) {
@@ -77,18 +85,34 @@ export class Reader {
 
   /** Asks, and returns the id of the generation. */
   async ask(query) {
+    const before = this.hash;
     await this.prompt.fill(query);
-    await this.button('Start').click();
-    return this.id();
+    await this.button('Send').first().click();
+    return this.id(before);
   }
 
-  async id() {
-    await this.page.waitForFunction(() => location.hash.length > 1);
-    return new URL(this.page.url()).hash.slice(1);
+  get hash() {
+    return new URL(this.page.url()).hash;
   }
 
+  /** The generation that the address names, once it is another than before. */
+  async id(before = '') {
+    await this.page.waitForFunction((old) => location.hash.length > 1 && location.hash !== old, before);
+    return this.hash.slice(1);
+  }
+
+  /** The text of the last answer as it is shown. */
   text() {
-    return this.page.locator('#text').evaluate((element) => element.textContent);
+    return this.page.evaluate(() => [...document.querySelectorAll('.prose')].at(-1).textContent);
+  }
+
+  /** What this browser keeps: the conversations, newest first, each as [prompt, text] pairs. */
+  kept() {
+    return this.page.evaluate(() => {
+      const entries = JSON.parse(localStorage.getItem('tokenwire.conversations')) ?? [];
+      const bodies = entries.map(({ id }) => JSON.parse(localStorage.getItem(`tokenwire.conversation.${id}`)));
+      return bodies.map(({ turns }) => turns.map(({ prompt, answer }) => [prompt, answer.text]));
+    });
   }
 
   figure(name) {
@@ -100,9 +124,12 @@ export class Reader {
     await this.answer.getByText(label, { exact: true }).first().waitFor();
   }
 
-  /** Waits for more text than this many characters. */
+  /** Waits until the last answer shows more than this many characters. */
   async grown(length) {
-    await this.page.waitForFunction((least) => document.getElementById('text').textContent.length > least, length);
+    await this.page.waitForFunction(
+      (least) => [...document.querySelectorAll('.prose')].at(-1)?.textContent.length > least,
+      length,
+    );
     return this.text();
   }
 }
