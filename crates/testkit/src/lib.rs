@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod conformance;
+pub mod gguf;
 pub mod history;
 pub mod proxy;
 pub mod services;
