@@ -7,11 +7,12 @@ source dev/common.sh
 
 usage() {
     cat <<'HELP'
-Runs every check and every test, and installs what they need with apt-get when it is missing: redis-server,
-rabbitmq-server, chromium, node and a few tools. Nothing is skipped: what cannot be had is a failure.
+Runs every check and every test, and installs what they need when it is missing: with apt-get redis-server,
+rabbitmq-server, chromium, node, cmake and a few tools, with pip a small real model and a server for it. Nothing is
+skipped: what cannot be had is a failure.
 
-  ./test.sh            everything; under 25 minutes on 2 cores
-  ./test.sh --quick    what needs no server and no browser: format, lints, crate arrows, unit tests
+  ./test.sh            everything; under 35 minutes on 2 cores, the first time
+  ./test.sh --quick    what needs no server, no model and no browser: format, lints, crate arrows, unit tests
 HELP
 }
 
@@ -40,6 +41,7 @@ forget_settings() {
 quick() {
     need "${tools[@]}"
     checks
+    step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
     # The testkit's own tests start servers; integration tests of every crate do too.
     step "unit tests" cargo test --workspace --exclude testkit --lib --bins --locked --no-fail-fast
     step "the page's unit tests" page_tests
@@ -47,10 +49,14 @@ quick() {
 
 everything() {
     need "${tools[@]}" "${services[@]}"
+    need_llama_build
+    need_real_model
     checks
+    step "lints" cargo clippy --workspace --all-targets --features "$in_process" --locked -- -D warnings
+    step "lints of the lean build" cargo clippy --package model --package tokenwire --all-targets --locked -- -D warnings
     # Also that docs/config.md is what `tokenwire config docs` prints. Not nextest: a process per test could not share
     # its RabbitMQ, which takes seconds to start.
-    step "tests" cargo test --workspace --locked --no-fail-fast
+    step "tests" cargo test --workspace --features "$in_process" --locked --no-fail-fast
     step "the page's unit tests" page_tests
     step "the page in a browser" browser_tests
     step "nothing is left running" nothing_left
@@ -60,7 +66,6 @@ checks() {
     step "shell scripts" shellcheck --external-sources ./*.sh dev/*.sh .ci/run
     step "container files" dev/check-containers.sh
     step "format" cargo fmt --all --check
-    step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
     step "crate arrows" cargo test --package testkit --test arrows --locked -- --nocapture
 }
 
@@ -68,9 +73,19 @@ page_tests() { node --test crates/http/ui/test/*.test.js; }
 
 browser_tests() {
     local tokenwire=${CARGO_TARGET_DIR:-target}/debug/tokenwire
-    cargo build --package tokenwire --locked
+    cargo build --package tokenwire --features "$in_process" --locked
     npm ci --prefix tests/browser --no-fund --no-audit
     TOKENWIRE_BIN=$(realpath "$tokenwire") npm test --prefix tests/browser
+}
+
+# Models in the process are a part of what is tested, and everything is built with them once.
+in_process=tokenwire/gguf
+
+# A real model, and a Python that can serve it to the upstream tests.
+need_real_model() {
+    TOKENWIRE_TEST_MODEL=$(dev/fetch-model.sh)
+    TOKENWIRE_TEST_PYTHON=$(dev/upstream-python.sh)
+    export TOKENWIRE_TEST_MODEL TOKENWIRE_TEST_PYTHON
 }
 
 # --- Steps: each says its name, all its output, and how long it took ---

@@ -69,6 +69,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) worker: Worker,
     #[command(flatten)]
+    pub(crate) models: Catalogue,
+    #[command(flatten)]
     pub(crate) simulated: Simulated,
     #[command(flatten)]
     pub(crate) embedded: Embedded,
@@ -85,6 +87,8 @@ pub(crate) struct Api {
     #[command(flatten)]
     pub(crate) generations: Generations,
     #[command(flatten)]
+    pub(crate) models: Catalogue,
+    #[command(flatten)]
     pub(crate) metrics: Metrics,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
@@ -96,6 +100,8 @@ pub(crate) struct Work {
     pub(crate) generations: Generations,
     #[command(flatten)]
     pub(crate) worker: Worker,
+    #[command(flatten)]
+    pub(crate) models: Catalogue,
     #[command(flatten)]
     pub(crate) simulated: Simulated,
     #[command(flatten)]
@@ -182,6 +188,52 @@ pub(crate) struct Worker {
     /// Where this worker stands; shown in its logs and in the `started` event.
     #[arg(long, env = "REGION", value_name = "NAME")]
     pub(crate) region: Option<String>,
+}
+
+/// Which models there are. Where none of these is given there is one, `simulated`; otherwise exactly those that are named.
+/// Give the API and the workers the same.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Models")]
+pub(crate) struct Catalogue {
+    /// A TOML file that names models and says what stands behind them: see docs/models.md.
+    #[arg(long, env = "TOKENWIRE_MODELS", value_name = "FILE")]
+    pub(crate) models: Option<String>,
+    /// The model that answers when a request names none: a name, or a GGUF file that this process then runs (in a build
+    /// with the feature `gguf`). [default: the one in the file, or the only one]
+    #[arg(long, env = "TOKENWIRE_MODEL", value_name = "NAME or FILE.gguf")]
+    pub(crate) model: Option<String>,
+    /// With a GGUF file: how many generations it runs at once; more wait for their turn. Memory grows with it.
+    /// [default: 4]
+    #[arg(long, env = "TOKENWIRE_MODEL_SLOTS", value_name = "COUNT")]
+    pub(crate) model_slots: Option<String>,
+    /// With a GGUF file: how many threads compute. [default: one fewer than there are cores]
+    #[arg(long, env = "TOKENWIRE_MODEL_THREADS", value_name = "COUNT")]
+    pub(crate) model_threads: Option<String>,
+    /// With a GGUF file: how many tokens a conversation may have, its answer included. Memory grows with it.
+    /// [default: 4096, or what the model was trained for if that is less]
+    #[arg(long, env = "TOKENWIRE_MODEL_CONTEXT", value_name = "TOKENS")]
+    pub(crate) model_context: Option<String>,
+    /// The address of an OpenAI-compatible API that generates: vLLM, llama.cpp, Ollama, a hosted service. Several
+    /// addresses, separated by commas, share the load.
+    #[arg(long, env = "TOKENWIRE_UPSTREAM", value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+    /// What the model of `--upstream` is called there, and here. [default: `default` there, `upstream` here]
+    #[arg(long, env = "TOKENWIRE_UPSTREAM_MODEL", value_name = "NAME")]
+    pub(crate) upstream_model: Option<String>,
+    /// The environment variable that holds the key for `--upstream`. [default: no key is sent]
+    #[arg(long, env = "TOKENWIRE_UPSTREAM_KEY_ENV", value_name = "VARIABLE")]
+    pub(crate) upstream_key_env: Option<String>,
+    /// How `--upstream` goes on with the answer of a worker that died: `unsupported` (it starts over, and readers are told),
+    /// `assistant_prefill` (llama.cpp) or `continue_final_message` (vLLM). [default: unsupported]
+    #[arg(long, env = "TOKENWIRE_UPSTREAM_CONTINUATION", value_name = "MODE")]
+    pub(crate) upstream_continuation: Option<String>,
+    /// With `--model FILE.gguf` or `--upstream`: the system message of conversations that do not begin with one.
+    #[arg(long, env = "TOKENWIRE_DEFAULT_SYSTEM", value_name = "TEXT")]
+    pub(crate) default_system: Option<String>,
+    /// With `--model FILE.gguf` or `--upstream`: the temperature of requests that do not say one, 0 to 2.
+    /// [default: the model's; 0.8 for a GGUF file]
+    #[arg(long, env = "TOKENWIRE_DEFAULT_TEMPERATURE", value_name = "NUMBER")]
+    pub(crate) default_temperature: Option<String>,
 }
 
 /// The simulated model.

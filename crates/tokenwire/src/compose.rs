@@ -6,16 +6,16 @@ use anyhow::{Context, bail};
 use job_queue::{memory::MemoryQueue, rabbitmq::RabbitMq};
 use journal::DirLock;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use model::Simulated;
+use model::{Simulated, Upstream};
 use token_log::{memory::MemoryLog, redis::Redis};
 use tokenwire_core::{
-    Catalogue, Clock, Generations, JobQueue, SystemClock, TokenLog, Worker, catalogue::ModelNames,
+    Catalogue, Clock, Generations, JobQueue, Model, SystemClock, TokenLog, Worker, catalogue::ModelNames,
 };
 use tokio::net::TcpListener;
 
 use crate::{
     lifecycle::Lifecycle,
-    settings::{self, Store, simulated_name},
+    settings::{self, Kind, Offered, Store},
 };
 
 /// How often the embedded store looks for streams that it may forget, and for space that it may give back.
@@ -105,10 +105,49 @@ async fn embedded(
     Ok(Ports { log, queue, clock, _lock: Some(lock) })
 }
 
+/// The names of the models, for callers.
+pub(crate) fn names(models: &settings::Models) -> ModelNames {
+    ModelNames::new(models.default.clone(), models.all.keys().cloned())
+}
+
+/// The models themselves. Those of this process are read from disk first, which takes seconds.
+pub(crate) async fn load(models: settings::Models) -> anyhow::Result<Catalogue> {
+    let mut catalogue = Catalogue::default();
+    for (name, Offered { kind, defaults }) in models.all {
+        let model: Arc<dyn Model> = match kind {
+            Kind::Simulated(config) => Arc::new(Simulated::new(config)),
+            Kind::Upstream(config) => {
+                Arc::new(Upstream::new(config).with_context(|| format!("the model {name}"))?)
+            }
+            #[cfg(feature = "gguf")]
+            Kind::Gguf(gguf) => in_process(&name, gguf.into()).await?,
+            // The settings have refused it already.
+            #[cfg(not(feature = "gguf"))]
+            Kind::Gguf(gguf) => {
+                bail!("the model {name} ({}) needs a build with --features gguf", gguf.path.display())
+            }
+        };
+        catalogue = catalogue.with(name, defaults.of(model));
+    }
+    Ok(catalogue)
+}
+
+#[cfg(feature = "gguf")]
+async fn in_process(
+    name: &tokenwire_core::ModelName,
+    config: model::gguf::Config,
+) -> anyhow::Result<Arc<dyn Model>> {
+    tracing::info!(model = %name, path = %config.path.display(), "loading a model");
+    let loading = tokio::task::spawn_blocking(move || model::Gguf::load(config));
+    let loaded = loading.await.context("loading a model")?;
+    Ok(Arc::new(loaded.with_context(|| format!("the model {name}"))?))
+}
+
 /// Listens, and serves the page and the API.
 pub(crate) async fn run_http(
     http: settings::Http,
     generations: &settings::Generations,
+    models: ModelNames,
     ports: &Ports,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<()> {
@@ -119,7 +158,7 @@ pub(crate) async fn run_http(
         Arc::clone(&ports.log),
         Arc::clone(&ports.queue),
         Arc::clone(&ports.clock),
-        ModelNames::new(simulated_name(), []),
+        models,
         generations.limits,
     );
     tracing::info!(%address, "listening on http://{address}");
@@ -140,6 +179,7 @@ pub(crate) async fn run_metrics(listen: Option<SocketAddr>, lifecycle: &mut Life
     tokenwire_core::metrics::describe();
     tokenwire_http::metrics::describe();
     job_queue::metrics::describe();
+    model::upstream::metrics::describe();
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("listening on {listen} for metrics"))?;
     let (soft, hard, upkeep) = (lifecycle.soft.clone(), lifecycle.hard.clone(), handle.clone());
@@ -158,8 +198,12 @@ pub(crate) async fn run_metrics(listen: Option<SocketAddr>, lifecycle: &mut Life
 }
 
 /// Runs jobs.
-pub(crate) fn run_worker(worker: settings::Worker, ports: &Ports, lifecycle: &mut Lifecycle) {
-    let models = Catalogue::default().with(simulated_name(), Arc::new(Simulated::new(worker.simulated)));
+pub(crate) fn run_worker(
+    worker: settings::Worker,
+    models: Catalogue,
+    ports: &Ports,
+    lifecycle: &mut Lifecycle,
+) {
     tracing::info!(slots = worker.config.slots, region = worker.config.region, "taking jobs");
     let worker = Worker::new(
         Arc::clone(&ports.log),

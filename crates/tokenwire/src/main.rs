@@ -39,12 +39,14 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Api(cli) => block_on(commands::api::run(settings::api(
             &cli.http,
             &cli.generations,
+            &cli.models,
             &cli.metrics,
             &cli.cluster,
         )?)),
         Command::Worker(cli) => block_on(commands::worker::run(settings::work(
             &cli.generations,
             &cli.worker,
+            &cli.models,
             &cli.simulated,
             &cli.metrics,
             &cli.cluster,

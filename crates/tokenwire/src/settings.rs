@@ -3,6 +3,7 @@
 //! Everything that is wrong is found in one pass and explained together: what it is, what it means, what to do. Past this
 //! module no setting is checked again.
 
+mod models;
 mod parse;
 mod problems;
 
@@ -15,10 +16,13 @@ use std::{
 };
 
 use job_queue::rabbitmq;
+use model::simulated;
 use token_log::redis;
-use tokenwire_core::{ModelName, generations::Limits, token_log::OnDisconnect, worker};
+use tokenwire_core::{generations::Limits, token_log::OnDisconnect, worker};
 use tokenwire_http::Cors;
 
+use models::Use;
+pub(crate) use models::{Kind, Models, Offered};
 pub(crate) use problems::Problems;
 
 use crate::cli;
@@ -35,6 +39,7 @@ const OTHER_CONNECTIONS: usize = 2_000;
 pub(crate) struct Serve {
     /// Where to serve the metrics, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) models: Models,
     pub(crate) http: Http,
     pub(crate) generations: Generations,
     pub(crate) worker: Worker,
@@ -46,6 +51,7 @@ pub(crate) struct Serve {
 pub(crate) struct Api {
     /// Where to serve the metrics, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) models: Models,
     pub(crate) http: Http,
     pub(crate) generations: Generations,
     pub(crate) cluster: Cluster,
@@ -56,6 +62,7 @@ pub(crate) struct Api {
 pub(crate) struct Work {
     /// Where to serve the metrics, if anywhere.
     pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) models: Models,
     pub(crate) generations: Generations,
     pub(crate) worker: Worker,
     pub(crate) cluster: Cluster,
@@ -79,7 +86,6 @@ pub(crate) struct Worker {
     /// As in `config`, and as RabbitMQ's prefetch.
     slots: NonZeroU16,
     pub(crate) config: worker::Config,
-    pub(crate) simulated: model::simulated::Config,
 }
 
 /// Where queue and log are.
@@ -142,12 +148,14 @@ pub(crate) fn serve(cli: &cli::Serve) -> Result<Serve, Problems> {
     let mut problems = Problems::default();
     let http = http(&cli.http, &mut problems);
     let generations = generations(&cli.generations, DRAIN_SERVE, &mut problems);
-    let worker = worker(&cli.worker, &cli.simulated, generations.as_ref(), &mut problems);
-    let store = store(cli, generations.as_ref(), worker.as_ref(), &mut problems);
+    let worker = worker(&cli.worker, generations.as_ref(), &mut problems);
+    let models = run_models(&cli.models, &cli.simulated, &mut problems);
+    let store = store(cli, models.as_ref(), generations.as_ref(), worker.as_ref(), &mut problems);
     let metrics = metrics(&cli.metrics, &mut problems);
     problems.finish(|| {
         Some(Serve {
             metrics: metrics?,
+            models: models?,
             http: http?,
             generations: generations?,
             worker: worker?,
@@ -160,33 +168,50 @@ pub(crate) fn serve(cli: &cli::Serve) -> Result<Serve, Problems> {
 pub(crate) fn api(
     http_cli: &cli::Http,
     generations_cli: &cli::Generations,
+    models_cli: &cli::Catalogue,
     metrics_cli: &cli::Metrics,
     cluster_cli: &cli::Cluster,
 ) -> Result<Api, Problems> {
     let mut problems = Problems::default();
     let http = http(http_cli, &mut problems);
     let generations = generations(generations_cli, DRAIN_CLUSTER, &mut problems);
-    let cluster = cluster(cluster_cli, generations.as_ref(), None, &mut problems);
+    let models = models::models(models_cli, simulated::Config::default(), Use::Name, &mut problems);
+    let cluster = cluster(cluster_cli, models.as_ref(), generations.as_ref(), None, &mut problems);
     let metrics = metrics(metrics_cli, &mut problems);
-    problems
-        .finish(|| Some(Api { metrics: metrics?, http: http?, generations: generations?, cluster: cluster? }))
+    problems.finish(|| {
+        Some(Api {
+            metrics: metrics?,
+            models: models?,
+            http: http?,
+            generations: generations?,
+            cluster: cluster?,
+        })
+    })
 }
 
 /// Reads the settings of `worker`.
 pub(crate) fn work(
     generations_cli: &cli::Generations,
     worker_cli: &cli::Worker,
+    models_cli: &cli::Catalogue,
     simulated_cli: &cli::Simulated,
     metrics_cli: &cli::Metrics,
     cluster_cli: &cli::Cluster,
 ) -> Result<Work, Problems> {
     let mut problems = Problems::default();
     let generations = generations(generations_cli, DRAIN_CLUSTER, &mut problems);
-    let worker = worker(worker_cli, simulated_cli, generations.as_ref(), &mut problems);
-    let cluster = cluster(cluster_cli, generations.as_ref(), worker.as_ref(), &mut problems);
+    let worker = worker(worker_cli, generations.as_ref(), &mut problems);
+    let models = run_models(models_cli, simulated_cli, &mut problems);
+    let cluster = cluster(cluster_cli, models.as_ref(), generations.as_ref(), worker.as_ref(), &mut problems);
     let metrics = metrics(metrics_cli, &mut problems);
     problems.finish(|| {
-        Some(Work { metrics: metrics?, generations: generations?, worker: worker?, cluster: cluster? })
+        Some(Work {
+            metrics: metrics?,
+            models: models?,
+            generations: generations?,
+            worker: worker?,
+            cluster: cluster?,
+        })
     })
 }
 
@@ -262,16 +287,35 @@ fn generations(cli: &cli::Generations, drain: Duration, problems: &mut Problems)
     Some(Generations { limits, retention: retention?, drain: drain? })
 }
 
-fn worker(
-    cli: &cli::Worker,
-    simulated: &cli::Simulated,
-    generations: Option<&Generations>,
-    problems: &mut Problems,
-) -> Option<Worker> {
+fn worker(cli: &cli::Worker, generations: Option<&Generations>, problems: &mut Problems) -> Option<Worker> {
     let slots = problems.parse("TOKENWIRE_SLOTS (--slots)", &cli.slots, parse::slots);
     let attempts = problems.parse("TOKENWIRE_ATTEMPTS (--attempts)", &cli.attempts, parse::count);
     let stall_time =
         problems.parse("TOKENWIRE_STALL_TIME (--stall-time)", &cli.stall_time, parse::positive_duration);
+    let slots = slots?;
+    let config = worker::Config {
+        slots: usize::from(slots.get()),
+        attempts: attempts?,
+        run_time: generations?.limits.run_time,
+        stall_time: stall_time?,
+        region: given(cli.region.as_deref()).map(str::to_owned),
+        ..worker::Config::default()
+    };
+    Some(Worker { slots, config })
+}
+
+/// The models of a role that runs them.
+fn run_models(
+    cli: &cli::Catalogue,
+    simulated_cli: &cli::Simulated,
+    problems: &mut Problems,
+) -> Option<Models> {
+    let simulated = simulated(simulated_cli, problems);
+    models::models(cli, simulated.clone().unwrap_or_default(), Use::Run, problems)
+        .filter(|_| simulated.is_some())
+}
+
+fn simulated(simulated: &cli::Simulated, problems: &mut Problems) -> Option<simulated::Config> {
     let delay = problems.parse(
         "TOKENWIRE_SIMULATED_DELAY (--simulated-delay)",
         &simulated.simulated_delay,
@@ -292,22 +336,12 @@ fn worker(
         given(simulated.simulated_fault.as_deref()),
         parse::fault,
     );
-    let slots = slots?;
-    let config = worker::Config {
-        slots: usize::from(slots.get()),
-        attempts: attempts?,
-        run_time: generations?.limits.run_time,
-        stall_time: stall_time?,
-        region: given(cli.region.as_deref()).map(str::to_owned),
-        ..worker::Config::default()
-    };
-    let simulated =
-        model::simulated::Config { delay: delay?, first_delay: first_delay?, words: words?, fault: fault? };
-    Some(Worker { slots, config, simulated })
+    Some(simulated::Config { delay: delay?, first_delay: first_delay?, words: words?, fault: fault? })
 }
 
 fn store(
     cli: &cli::Serve,
+    models: Option<&Models>,
     generations: Option<&Generations>,
     worker: Option<&Worker>,
     problems: &mut Problems,
@@ -315,7 +349,7 @@ fn store(
     match choice(&cli.embedded, &cli.cluster, problems)? {
         Choice::Memory => Some(Store::Memory),
         Choice::Embedded { dir, sync } => Some(Store::Embedded { dir, sync }),
-        Choice::Cluster => cluster(&cli.cluster, generations, worker, problems)
+        Choice::Cluster => cluster(&cli.cluster, models, generations, worker, problems)
             .map(|cluster| Store::Cluster(Box::new(cluster))),
     }
 }
@@ -377,6 +411,7 @@ fn named(cli: &cli::Cluster) -> Vec<&'static str> {
 
 fn cluster(
     cli: &cli::Cluster,
+    models: Option<&Models>,
     generations: Option<&Generations>,
     worker: Option<&Worker>,
     problems: &mut Problems,
@@ -396,7 +431,7 @@ fn cluster(
     let retention = generations?.retention;
     let redis = redis::Config { retention, ..redis? };
     let mut rabbitmq =
-        rabbitmq::Config { queue: queue?, ..rabbitmq::Config::new(address?, simulated_name()) };
+        rabbitmq::Config { queue: queue?, ..rabbitmq::Config::new(address?, models?.default.clone()) };
     if let Some(worker) = worker {
         rabbitmq.prefetch = worker.slots;
     }
@@ -408,11 +443,6 @@ fn redis_place(cli: &cli::Cluster, problems: &mut Problems) -> Option<redis::Con
     let url = parse::redis_url(cli, problems);
     let prefix = problems.parse("TOKENWIRE_REDIS_PREFIX (--redis-prefix)", &cli.redis_prefix, parse::prefix);
     Some(redis::Config { url: url?, prefix: prefix?, ..redis::Config::default() })
-}
-
-/// The one model there is so far, and so the default.
-pub(crate) fn simulated_name() -> ModelName {
-    ModelName::new("simulated").expect("a plain name")
 }
 
 /// A setting that is there and not blank: `REDIS_HOST=` in an environment file means that it is not set.

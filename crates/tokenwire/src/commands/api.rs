@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    compose::{Ports, run_http, run_metrics},
+    compose::{Ports, names, run_http, run_metrics},
     lifecycle::Lifecycle,
     settings::Api,
 };
@@ -12,6 +12,6 @@ pub(crate) async fn run(settings: Api) -> anyhow::Result<ExitCode> {
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::cluster(settings.cluster)?;
-    run_http(settings.http, &settings.generations, &ports, &mut lifecycle).await?;
+    run_http(settings.http, &settings.generations, names(&settings.models), &ports, &mut lifecycle).await?;
     Ok(lifecycle.run(settings.generations.drain).await)
 }

@@ -15,18 +15,19 @@ use crate::{
 
 /// Reads the settings as the role would, and says what is wrong with them.
 pub(crate) fn check(cli: &cli::Check) -> anyhow::Result<ExitCode> {
-    let cli::Serve { http, generations, worker, simulated, embedded: _, metrics, cluster } = &cli.settings;
+    let cli::Serve { http, generations, worker, models, simulated, embedded: _, metrics, cluster } =
+        &cli.settings;
     let summary = match cli.role {
         Role::Serve => {
             let settings = settings::serve(&cli.settings)?;
             format!("listens on http://{}, {}, {}", settings.http.listen, settings.store, settings.worker)
         }
         Role::Api => {
-            let settings = settings::api(http, generations, metrics, cluster)?;
+            let settings = settings::api(http, generations, models, metrics, cluster)?;
             format!("listens on http://{}, on RabbitMQ and Redis", settings.http.listen)
         }
         Role::Worker => {
-            let settings = settings::work(generations, worker, simulated, metrics, cluster)?;
+            let settings = settings::work(generations, worker, models, simulated, metrics, cluster)?;
             format!("on RabbitMQ and Redis, {}", settings.worker)
         }
     };

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    compose::{Ports, run_http, run_metrics, run_worker},
+    compose::{Ports, load, names, run_http, run_metrics, run_worker},
     lifecycle::Lifecycle,
     settings::Serve,
 };
@@ -12,7 +12,9 @@ pub(crate) async fn run(settings: Serve) -> anyhow::Result<ExitCode> {
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::open(settings.store, &settings.generations, &mut lifecycle).await?;
-    run_worker(settings.worker, &ports, &mut lifecycle);
-    run_http(settings.http, &settings.generations, &ports, &mut lifecycle).await?;
+    let names = names(&settings.models);
+    let models = load(settings.models).await?;
+    run_worker(settings.worker, models.clone(), &ports, &mut lifecycle);
+    run_http(settings.http, &settings.generations, names.checked_by(models), &ports, &mut lifecycle).await?;
     Ok(lifecycle.run(settings.generations.drain).await)
 }

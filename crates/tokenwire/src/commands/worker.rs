@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    compose::{Ports, run_metrics, run_worker},
+    compose::{Ports, load, run_metrics, run_worker},
     lifecycle::Lifecycle,
     settings::Work,
 };
@@ -12,6 +12,6 @@ pub(crate) async fn run(settings: Work) -> anyhow::Result<ExitCode> {
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::cluster(settings.cluster)?;
-    run_worker(settings.worker, &ports, &mut lifecycle);
+    run_worker(settings.worker, load(settings.models).await?, &ports, &mut lifecycle);
     Ok(lifecycle.run(settings.generations.drain).await)
 }

@@ -1,10 +1,15 @@
 //! One function for each kind of value. An error says what is expected.
 
-use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 use http::HeaderValue;
 use job_queue::rabbitmq::{Address, QueueName};
-use model::simulated::Fault;
+use model::{simulated::Fault, upstream::ContinuationMode};
+use tokenwire_core::Temperature;
 use tokenwire_http::Cors;
 use url::Url;
 
@@ -98,6 +103,35 @@ pub(super) fn fault(text: &str) -> Result<Fault, String> {
         "error" => Ok(Fault::Error { after }),
         "silence" => Ok(Fault::Silence { after }),
         _ => Err(expected()),
+    }
+}
+
+pub(super) fn tokens(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "expected a whole number of tokens from 1".into())
+}
+
+pub(super) fn temperature(text: &str) -> Result<Temperature, String> {
+    text.parse()
+        .ok()
+        .and_then(|number| Temperature::new(number).ok())
+        .ok_or_else(|| "expected a number from 0 to 2".into())
+}
+
+/// Where an OpenAI-compatible service has its API.
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
+    let expected =
+        || "expected the address of an OpenAI-compatible API, such as http://127.0.0.1:8080/v1".to_owned();
+    let url = Url::parse(text).map_err(|_| expected())?;
+    let plain = ["http", "https"].contains(&url.scheme()) && url.has_host() && url.query().is_none();
+    plain.then_some(url).ok_or_else(expected)
+}
+
+pub(super) fn continuation(text: &str) -> Result<ContinuationMode, String> {
+    match text {
+        "unsupported" => Ok(ContinuationMode::Unsupported),
+        "assistant_prefill" => Ok(ContinuationMode::AssistantPrefill),
+        "continue_final_message" => Ok(ContinuationMode::ContinueFinalMessage),
+        _ => Err("expected unsupported, assistant_prefill or continue_final_message".into()),
     }
 }
 

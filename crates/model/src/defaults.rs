@@ -1,0 +1,120 @@
+//! What a model is asked with where the request does not say: a system message, and sampling options.
+//!
+//! Small models need it: what an answer is worth may hang on a word of the system message. The request that is stored and
+//! compared stays the caller's own; it is completed where it is run, so give every worker the same.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokenwire_core::{
+    Conversation, GenerateRequest, GenerationId, Message, Model, Role, Sampling,
+    model::{Continuation, ModelError, OutputStream},
+    token_log::Prefix,
+};
+
+/// What completes a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// The system message of conversations that do not begin with one.
+    pub system: Option<String>,
+    /// Each option that the request leaves out.
+    pub sampling: Sampling,
+}
+
+impl Defaults {
+    /// The model, asked with these. The model itself, where there are none.
+    pub fn of(self, model: Arc<dyn Model>) -> Arc<dyn Model> {
+        if self == Self::default() { model } else { Arc::new(WithDefaults { model, defaults: self }) }
+    }
+
+    fn complete(&self, request: &GenerateRequest) -> Result<GenerateRequest, ModelError> {
+        let GenerateRequest { model, conversation, sampling } = request.clone();
+        let (ours, theirs) = (self.sampling.clone(), sampling);
+        let sampling = Sampling {
+            temperature: theirs.temperature.or(ours.temperature),
+            top_p: theirs.top_p.or(ours.top_p),
+            top_k: theirs.top_k.or(ours.top_k),
+            seed: theirs.seed.or(ours.seed),
+            max_tokens: theirs.max_tokens.or(ours.max_tokens),
+            stop: if theirs.stop.is_empty() { ours.stop } else { theirs.stop },
+        };
+        Ok(GenerateRequest { model, conversation: self.begun(conversation)?, sampling })
+    }
+
+    fn begun(&self, conversation: Conversation) -> Result<Conversation, ModelError> {
+        let begins_so = conversation.before().first().is_some_and(|first| first.role == Role::System);
+        let Some(system) = self.system.as_ref().filter(|_| !begins_so) else { return Ok(conversation) };
+        let system = Message { role: Role::System, content: system.clone() };
+        let before = std::iter::once(system).chain(conversation.before().iter().cloned()).collect();
+        Conversation::after(before, conversation.prompt().to_owned()).map_err(|error| {
+            let message = format!("with the system message of the model, the conversation {error}");
+            ModelError::Rejected { message }
+        })
+    }
+}
+
+#[derive(Debug)]
+struct WithDefaults {
+    model: Arc<dyn Model>,
+    defaults: Defaults,
+}
+
+#[async_trait]
+impl Model for WithDefaults {
+    fn continuation(&self, so_far: &Prefix) -> Continuation {
+        self.model.continuation(so_far)
+    }
+
+    async fn check(&self, request: &GenerateRequest) -> Result<(), ModelError> {
+        self.model.check(&self.defaults.complete(request)?).await
+    }
+
+    async fn generate(
+        &self,
+        id: GenerationId,
+        request: &GenerateRequest,
+        so_far: &Prefix,
+    ) -> Result<OutputStream, ModelError> {
+        self.model.generate(id, &self.defaults.complete(request)?, so_far).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Defaults {
+        let sampling = r#"{"temperature":0.2,"top_k":40,"stop":["a"]}"#;
+        Defaults { system: Some("Be brief.".to_owned()), sampling: serde_json::from_str(sampling).unwrap() }
+    }
+
+    fn request(messages: &[(Role, &str)], sampling: &str) -> GenerateRequest {
+        let said = |&(role, content): &(Role, &str)| Message { role, content: content.to_owned() };
+        let conversation = Conversation::new(messages.iter().map(said).collect()).unwrap();
+        let model = "m".to_owned().try_into().unwrap();
+        GenerateRequest { model, conversation, sampling: serde_json::from_str(sampling).unwrap() }
+    }
+
+    #[test]
+    fn what_is_left_out_is_completed() {
+        let completed = defaults().complete(&request(&[(Role::User, "q")], r#"{"seed":7}"#)).unwrap();
+        let expected = r#"{"temperature":0.2,"top_k":40,"seed":7,"stop":["a"]}"#;
+        assert_eq!(completed, request(&[(Role::System, "Be brief."), (Role::User, "q")], expected));
+    }
+
+    #[test]
+    fn what_the_caller_says_stays() {
+        let said = [(Role::System, ""), (Role::User, "q")];
+        let sampling = r#"{"temperature":0.0,"top_k":1,"stop":["b"]}"#;
+        assert_eq!(defaults().complete(&request(&said, sampling)).unwrap(), request(&said, sampling));
+    }
+
+    #[test]
+    fn a_system_message_that_makes_it_too_long_is_told() {
+        let long = "x".repeat(Conversation::MAX_BYTES);
+        let refused = defaults().complete(&request(&[(Role::User, &long)], "{}"));
+        assert!(
+            matches!(refused, Err(ModelError::Rejected { message }) if message.contains("system message of the model"))
+        );
+    }
+}
