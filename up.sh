@@ -122,6 +122,9 @@ up_real() {
     if [[ -n $model ]]; then
         build_with_llama
     elif model=$(dev/fetch-model.sh) && (build_with_llama); then
+        # So small a model answers much better when it is told what it is, and is not left to chance.
+        unless_set TOKENWIRE_DEFAULT_SYSTEM "You are a helpful assistant."
+        unless_set TOKENWIRE_DEFAULT_TEMPERATURE 0.2
         set -- --model "$model" "$@"
     else
         say
@@ -149,6 +152,13 @@ model_of() {
         shift
     done
     say "${model:-$models}"
+}
+
+# Exports a setting that neither the environment nor .env has. A flag wins over it.
+unless_set() {
+    if [[ ! -v $1 ]] && ! grep -q "^$1=" .env 2>/dev/null; then
+        export "$1=$2"
+    fi
 }
 
 build_with_llama() {
