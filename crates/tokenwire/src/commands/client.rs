@@ -17,7 +17,10 @@ use anyhow::Context;
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tokenwire_core::{Message, Role, Sampling, StopTexts, explain};
-use tokio::time::timeout;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 use url::Url;
 
 pub(super) use answer::{Answer, Reasoning};
@@ -92,16 +95,15 @@ impl Server {
     ) -> anyhow::Result<(End, Answer)> {
         let generation = Generation::new(self, question, patience)?;
         let mut answer = Answer::new(reasoning);
+        // Listens before the first byte is asked for: a Ctrl-C that nobody listens to ends the program.
+        let mut interrupts = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
         let end = tokio::select! {
             end = generation.stream(&mut answer) => end,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.context("listening for Ctrl-C")?;
-                End::Interrupted
-            }
+            _ = interrupts.recv() => End::Interrupted,
         };
         answer.finish();
         if matches!(end, End::Interrupted | End::NobodyReads) {
-            stop(&generation).await;
+            stop(&generation, &mut interrupts).await;
         }
         end.report();
         Ok((end, answer))
@@ -131,12 +133,12 @@ impl Server {
 }
 
 /// Stops the generation; a second Ctrl-C does not wait for it.
-async fn stop(generation: &Generation<'_>) {
+async fn stop(generation: &Generation<'_>, interrupts: &mut Signal) {
     tokio::select! {
         stopped = timeout(STOP_PATIENCE, generation.cancel()) => if !matches!(stopped, Ok(Ok(()))) {
             say("could not tell the server to stop; it stops by itself once nobody reads");
         },
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupts.recv() => {}
     }
 }
 
