@@ -28,8 +28,8 @@ use super::{
 /// The longest that a request waits here to be tried again. For longer, its job goes back to the queue and frees its slot.
 const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long connections are kept for the next request: less than the 5 s after which llama.cpp and uvicorn (vLLM) close
-/// them, so that no request meets a connection that is just being closed.
+/// How long connections are kept for the next request: less than the 5 s after which uvicorn (vLLM) closes them, so that no
+/// request meets one that is just being closed. (One may still: llama.cpp closes after each streamed answer.)
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
 /// The most of an error's body that is read, and for how long.
@@ -91,6 +91,7 @@ impl Caller {
     pub(super) async fn open(&self, request: Bytes, asked: &Asked) -> Result<Opened, Fault> {
         let mut pace = Pace::default();
         let mut tries = 0;
+        let mut hung_up = false;
         loop {
             let Some(hold) = self.endpoints.choose() else {
                 return Err(Fault::broken("there is no upstream"));
@@ -102,6 +103,11 @@ impl Caller {
                 }
                 Err(fault) => fault,
             };
+            if matches!(fault, Fault::HungUp { .. }) && !std::mem::replace(&mut hung_up, true) {
+                // A connection that was kept, most likely, and that it was about to close. That is no try.
+                tracing::debug!(upstream = hold.endpoint.name, %fault, "asking again on a new connection");
+                continue;
+            }
             tries += 1;
             if fault.is_about_the_upstream() {
                 hold.failed(fault.retry_after());
@@ -124,7 +130,7 @@ impl Caller {
                         tracing::info!(upstream, %fault, "an upstream rejected a request");
                     }
                     // The worker says so, and what it does about it.
-                    Fault::Busy { .. } | Fault::Broken { .. } | Fault::Odd { .. } => {}
+                    Fault::Busy { .. } | Fault::Broken { .. } | Fault::HungUp { .. } | Fault::Odd { .. } => {}
                 }
                 return Err(fault.after(tries));
             }
@@ -145,7 +151,7 @@ impl Caller {
                 .headers(self.headers.clone())
                 .body(request)
                 .send();
-            let response = sent.await.map_err(|error| Fault::broken(error.without_url()))?;
+            let response = sent.await.map_err(unanswered)?;
             let mut body = self.answer(response).await?;
             while let Some(bytes) = body.next().await {
                 let bytes = bytes.map_err(Fault::broken)?;
@@ -193,9 +199,17 @@ impl Fault {
             Self::Broken { cause, retry_after } if tries > 1 => {
                 Self::Broken { cause: NoAnswer { tries, last: cause }.into(), retry_after }
             }
+            Self::HungUp { cause } if tries > 1 => Self::broken(NoAnswer { tries, last: cause }),
             other => other,
         }
     }
+}
+
+/// Why there was no response. Its address is for logs alone.
+fn unanswered(error: reqwest::Error) -> Fault {
+    let hung_up = !(error.is_connect() || error.is_timeout() || error.is_builder());
+    let cause = error.without_url();
+    if hung_up { Fault::HungUp { cause: cause.into() } } else { Fault::broken(cause) }
 }
 
 /// What an error says, as far as it can be had.

@@ -19,7 +19,9 @@ pub struct Config {
     pub continuation: ContinuationMode,
     /// How long a connection may take. Default 5 s.
     pub connect_timeout: Duration,
-    /// How long it may take until the first byte of the answer: until it has room and has read the prompt. Default 60 s.
+    /// How long it may take until the first byte of the answer: until it has room and has read the prompt. llama.cpp says
+    /// nothing while a request waits for a slot: with fewer slots there than here, this is longer than that wait. Default
+    /// 60 s.
     pub first_byte_timeout: Duration,
     /// How long it may be silent after that. Default 30 s.
     pub idle_timeout: Duration,

@@ -26,6 +26,8 @@ pub(super) enum Fault {
     Busy { status: StatusCode, retry_after: Option<Duration> },
     /// It cannot be reached, or it failed.
     Broken { cause: BoxError, retry_after: Option<Duration> },
+    /// It closed the connection without a word.
+    HungUp { cause: BoxError },
     /// It is there and does not do what it should: asking again at once would give the same.
     Odd { cause: String },
     /// It does not want us: key, quota or URL.
@@ -66,19 +68,19 @@ impl Fault {
 
     /// Whether the same request may be answered in a moment, here or by another replica.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Broken { .. })
+        matches!(self, Self::Busy { .. } | Self::Broken { .. } | Self::HungUp { .. })
     }
 
     /// Whether other requests would meet the same.
     pub(super) fn is_about_the_upstream(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Broken { .. } | Self::Odd { .. })
+        !matches!(self, Self::Refused { .. } | Self::Rejected { .. })
     }
 
     /// How long the upstream wants to be left alone.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after, .. } | Self::Broken { retry_after, .. } => *retry_after,
-            Self::Odd { .. } | Self::Refused { .. } | Self::Rejected { .. } => None,
+            Self::HungUp { .. } | Self::Odd { .. } | Self::Refused { .. } | Self::Rejected { .. } => None,
         }
     }
 
@@ -86,7 +88,7 @@ impl Fault {
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "busy",
-            Self::Broken { .. } | Self::Odd { .. } => "failed",
+            Self::Broken { .. } | Self::HungUp { .. } | Self::Odd { .. } => "failed",
             Self::Refused { .. } => "refused",
             Self::Rejected { .. } => "rejected",
         }
@@ -95,7 +97,7 @@ impl Fault {
     /// The same, for an answer that had begun.
     pub(super) fn outcome_after_the_first_byte(&self) -> &'static str {
         match self {
-            Self::Broken { .. } => "broken_off",
+            Self::Broken { .. } | Self::HungUp { .. } => "broken_off",
             Self::Busy { .. } | Self::Odd { .. } | Self::Refused { .. } | Self::Rejected { .. } => {
                 self.outcome()
             }
@@ -110,7 +112,7 @@ impl From<Fault> for ModelError {
             Fault::Busy { status: _, retry_after } => {
                 Self::Busy { retry_after: retry_after.unwrap_or(BUSY_AGAIN).min(MOST_BUSY) }
             }
-            Fault::Broken { cause, retry_after: _ } => Self::Unavailable(cause),
+            Fault::Broken { cause, retry_after: _ } | Fault::HungUp { cause } => Self::Unavailable(cause),
             Fault::Odd { cause } => Self::Unavailable(cause.into()),
             Fault::Refused { status } => Self::Rejected {
                 message: format!(
@@ -129,7 +131,9 @@ impl std::fmt::Display for Fault {
             Self::Busy { status, retry_after: Some(wait) } => {
                 write!(f, "it answered {status}, come back in {wait:?}")
             }
-            Self::Broken { cause, retry_after: _ } => f.write_str(&tokenwire_core::explain(&**cause)),
+            Self::Broken { cause, retry_after: _ } | Self::HungUp { cause } => {
+                f.write_str(&tokenwire_core::explain(&**cause))
+            }
             Self::Odd { cause } => f.write_str(cause),
             Self::Refused { status } => {
                 write!(f, "it answered {status}: its key, its quota or its URL is wrong")

@@ -62,6 +62,29 @@ async fn connections_are_kept_for_the_next_request() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_is_closed_under_a_request_costs_no_try() {
+    let said = Reply::answer(["a"]);
+    let fake = Fake::replying([said.clone(), Reply::silence().close(), said, Reply::silence().close()]).await;
+    let upstream = upstream(Config { retries: 0, ..fake.config() });
+    for _ in 0..2 {
+        answer(&upstream).await.end.unwrap();
+    }
+    assert!(answer(&upstream).await.is_unavailable(), "twice in a row is a failure");
+    assert_eq!(fake.seen().len(), 5);
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_after_each_answer_is_asked_on_a_new_connection() {
+    // As llama.cpp does. Without retries, a request that meets the old connection would fail.
+    let fake = Fake::replying([Reply::answer(["a", "b"]).close()]).await;
+    let upstream = upstream(Config { retries: 0, ..fake.config() });
+    for _ in 0..50 {
+        answer(&upstream).await.end.unwrap();
+    }
+    assert_eq!(fake.connections(), 50);
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_with_prompt_and_key() {
     let other = Fake::replying([Reply::answer(["a"])]).await;
     for status in ["301 Moved Permanently", "307 Temporary Redirect"] {
