@@ -169,6 +169,18 @@ test('an answer goes on while another conversation is read', async (t) => {
   assert.equal(letters(await reader.text()), letters(await server.text(id)));
 });
 
+test('a message that is not sent yet waits in its conversation', async (t) => {
+  const server = await serve(t, ECHO);
+  const reader = await (await Person.arrive(t, browser)).open(server.url);
+  await said(reader, 'About rivers');
+  await reader.prompt.fill('And what');
+  await reader.button('New conversation').click();
+  assert.equal(await reader.prompt.inputValue(), '');
+  await reader.page.getByRole('link', { name: /^About rivers/ }).click();
+  await reader.said.first().waitFor();
+  assert.equal(await reader.prompt.inputValue(), 'And what');
+});
+
 test('a conversation that goes on in one tab goes on in the other', async (t) => {
   const server = await serve(t, STORY);
   const person = await Person.arrive(t, browser);

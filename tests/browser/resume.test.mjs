@@ -148,6 +148,17 @@ test('a link to nothing says that the answer is gone', async (t) => {
   await reader.state('Gone');
 });
 
+test('what this browser had of an answer stays when the server has lost it', async (t) => {
+  const server = await serve(t, ENDLESS);
+  const reader = await (await Person.arrive(t, browser, { allowed: BROKEN })).open(server.url);
+  await reader.ask('Count to infinity');
+  const before = await reader.grown(50);
+  await reader.page.route('**/ask/*', (route) => route.fulfill({ status: 404, json: { error: { message: 'no such generation' } } }));
+  await reader.page.reload();
+  await reader.state('Gone');
+  assert.ok((await reader.text()).startsWith(before));
+});
+
 test('a long answer is followed, until the reader scrolls up', async (t) => {
   const server = await serve(t, [...ENDLESS.slice(0, 2), '--simulated-delay', '2ms']);
   const reader = await (await Person.arrive(t, browser, { viewport: { width: 800, height: 600 } })).open(server.url);

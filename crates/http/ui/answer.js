@@ -65,6 +65,7 @@ export class Answer {
   firstAt;
   endedAt;
 
+  #kept = ''; // what this device had of an answer that is read anew
   #opening = true; // until the first connection has brought what was there before
   #arrivals = []; // [time, pieces] within the window, oldest first
 
@@ -79,17 +80,20 @@ export class Answer {
   /** An answer as `kept` gave it out, or null when something else is stored there. One that had not ended begins to be read anew. */
   static recall(kept) {
     if (typeof kept !== 'object' || kept === null) return null;
-    if (!ENDS.has(kept.phase)) return new Answer(kept);
     const answer = new Answer(kept);
+    if (!ENDS.has(kept.phase)) {
+      if (typeof kept.text === 'string') answer.#kept = kept.text;
+      return answer;
+    }
     for (const name of KEPT) answer[name] = kept[name] ?? answer[name];
     if (typeof answer.text !== 'string' || typeof answer.reasoning !== 'string' || !Array.isArray(answer.toolCalls)) return null;
     return answer;
   }
 
-  /** What to keep of it: everything once it has ended; until then the server has the text. */
+  /** What to keep of it: everything once it has ended. Until then the server has the text, and this is for when it has not. */
   kept() {
-    const { phase, askedAt, firstAt, endedAt } = this;
-    if (this.active) return { askedAt, firstAt };
+    const { phase, askedAt, firstAt, endedAt, text } = this;
+    if (this.active) return { askedAt, firstAt, text: text || this.#kept };
     return { phase, askedAt, firstAt, endedAt, ...Object.fromEntries(KEPT.map((name) => [name, this[name]])) };
   }
 
@@ -160,6 +164,9 @@ export class Answer {
         this.#finish(event.outcome, event, now);
         break;
       case 'gone':
+        this.text ||= this.#kept;
+        this.#finish(event.type, event, now);
+        break;
       case 'refused':
         this.#finish(event.type, event, now);
         break;
@@ -243,7 +250,9 @@ export class Answer {
       case 'error':
         return sentence(this.message) ?? 'The model could not answer.';
       case 'gone':
-        return 'The server no longer keeps this answer, or the link is wrong.';
+        return this.text
+          ? 'The server no longer keeps this answer. This is what this browser had of it.'
+          : 'The server no longer keeps this answer, or the link is wrong.';
       case 'done':
         return FINISHES[this.finishReason] ?? null;
       default:

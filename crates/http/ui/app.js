@@ -43,6 +43,9 @@ const live = new Set();
 /** Those that the browser had no room for: they last as long as the page. */
 const unkept = new Set();
 
+/** What was being written, by conversation; at home under none. */
+const drafts = new Map();
+
 /** What the reader has deleted last, and may have back. */
 let removed = [];
 
@@ -70,10 +73,11 @@ function find(id) {
 
 /** Puts a conversation on the page; null is home. */
 function show(conversation, generation = null) {
+  drafts.set(open?.id, composer.value);
   open = conversation;
   document.body.dataset.view = open ? 'conversation' : 'home';
   transcript.render(open?.turns ?? []);
-  composer.value = '';
+  composer.value = drafts.get(open?.id) ?? '';
   if (open) {
     for (const turn of open.turns) read(open, turn);
     const turn = open.turns.find(({ id }) => id === generation);
@@ -99,6 +103,7 @@ function goHome() {
 function ask(prompt, index) {
   if (open?.active || !composer.checks()) return;
   const conversation = open?.isOwn ? open : new Conversation();
+  if (index === undefined) composer.value = '';
   const how = { system: settings.system, options: settings.options, model: models.chosen, now: Date.now(), index };
   const { turn, replaced } = conversation.ask(prompt, how);
   keep(conversation);
@@ -107,7 +112,6 @@ function ask(prompt, index) {
   else history.pushState(null, '', `#${turn.id}`);
   if (conversation === open) transcript.render(open.turns);
   else show(conversation);
-  if (index === undefined) composer.value = '';
   read(conversation, turn, replaced);
   composer.leave();
   if (index !== undefined) transcript.focus();
@@ -219,9 +223,7 @@ function adopt() {
   for (const turn of open.turns) turn.close();
   live.delete(open);
   history.replaceState(null, '', `#${theirs.last.id}`);
-  const draft = composer.value;
   show(theirs);
-  composer.value = draft;
 }
 
 // What the reader sees
@@ -281,6 +283,9 @@ $('theme').addEventListener('click', () => theme.toggle());
 addEventListener('popstate', route);
 addEventListener('storage', (event) => {
   if (conversations.concerns(event)) adopt();
+});
+addEventListener('pagehide', () => {
+  for (const conversation of live) for (const turn of conversation.turns) if (turn.active) conversations.learn(conversation, turn);
 });
 addEventListener('online', wake);
 document.addEventListener('visibilitychange', () => {

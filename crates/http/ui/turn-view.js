@@ -76,8 +76,13 @@ export class TurnView {
         this.#prose.release();
         this.#wire?.cut(now);
         break;
-      case 'ended':
       case 'gone':
+        this.#prose.clear();
+        this.#prose.append(answer.text);
+        this.#prose.release();
+        this.#endWire();
+        break;
+      case 'ended':
         this.#prose.release();
         this.#endWire();
         break;

@@ -113,3 +113,17 @@ test('why an answer ended is said when it is not complete', () => {
   assert.equal(notice('stop'), null);
   for (const reason of ['length', 'tool_calls', 'content_filter']) assert.match(notice(reason), /\.$/);
 });
+
+test('what this device had of an answer is shown when the server no longer has it, and only then', () => {
+  const answer = told([...STARTED, [500, TEXT], [600, TEXT]]);
+  const again = () => Answer.recall(JSON.parse(JSON.stringify(answer.kept())));
+  const gone = again();
+  gone.apply({ type: 'gone' }, 9_000);
+  assert.equal(gone.text, 'aa');
+  assert.match(gone.notice(9_000), /what this browser had/);
+  const there = again();
+  assert.equal(there.text, '');
+  assert.deepEqual(there.kept(), answer.kept());
+  there.apply(TEXT, 9_000);
+  assert.equal(there.text, 'a');
+});
