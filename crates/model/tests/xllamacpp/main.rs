@@ -122,11 +122,12 @@ async fn options_reach_the_model_and_a_request_that_cannot_fit_is_rejected_in_it
     assert!(message.contains("2048"), "{message}");
 }
 
+/// llama.cpp looks for a closed connection when it has something to say: a prompt is read to its end first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_frees_the_slot_in_mid_answer_and_while_the_prompt_is_read() {
+async fn stopping_frees_the_slot_in_mid_answer_and_once_a_prompt_is_read() {
     let server = Server::start(1).await;
     let upstream = upstream(server.config());
-    let long_prompt = request(&"word ".repeat(1_500), 400);
+    let long_prompt = request(&"word ".repeat(400), 1_500);
     for (request, count) in [(endless(), 3), (long_prompt, 0)] {
         let mut outputs = ask(&upstream, &request, "").await;
         pieces(&mut outputs, count).await;

@@ -24,8 +24,8 @@ fn finish(reason: &str) -> Value {
     json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
 }
 
-fn data(data: impl ToString) -> Event {
-    Event { data: data.to_string(), ..Event::default() }
+fn data(data: impl std::fmt::Display) -> Event {
+    Event { data: format!("{data}"), ..Event::default() }
 }
 
 struct Fold(Answer);
