@@ -5,10 +5,10 @@
 //! where they are asked for, and a reader that is slow, or gone, costs no one else a step.
 //!
 //! **An answer that is taken over goes on with the very tokens that an undisturbed run would have given**, at any
-//! temperature. It takes the same file and [`Config`] under the same name, the same release of this program, and the same kind of
+//! temperature. It takes the same file under the same name, the same release of this program, and the same kind of
 //! processor (what llama.cpp computes differs in the last bits from one to another). The number of slots and threads may
-//! differ, and what else is going on does not matter. Whoever takes over sees the committed tokens come out again, one by one, before it
-//! says a word, or fails. The price is time: a prefix of 500 tokens takes as long as saying 500 tokens.
+//! differ, and what else is going on does not matter. Whoever takes over sees the committed tokens come out again, one by
+//! one, before it says a word, or fails. The price is time: a prefix of 500 tokens takes as long as saying 500 tokens.
 //!
 //! What a request can set, and what else it gets, is in [`Gguf`]. What is not here: GPUs, several sequences that share the
 //! memory of a common beginning, tools, reasoning apart from the answer.
@@ -34,7 +34,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Model, Temperature,
+    Conversation, GenerateRequest, GenerationId, Model,
     model::{Continuation, ModelError, OutputStream},
     token_log::Prefix,
 };
@@ -52,13 +52,12 @@ use thread::Thread;
 
 /// A model that runs in this process.
 ///
-/// Temperature is [`Config::temperature`], `top_k` 40 and `top_p` 0.95 where a request says nothing; the choices follow from
-/// its seed, or from the id of the generation. An answer ends with [`tokenwire_core::FinishReason::Length`] after `max_tokens`, counted over
+/// Temperature is 0.8, `top_k` 40 and `top_p` 0.95 where a request says nothing; the choices follow from its seed, or from
+/// the id of the generation. An answer ends with [`tokenwire_core::FinishReason::Length`] after `max_tokens`, counted over
 /// all attempts, or when the slot's context is full.
 #[derive(Debug)]
 pub struct Gguf {
     prompts: Arc<Prompts>,
-    temperature: Option<Temperature>,
     thread: Arc<Thread>,
 }
 
@@ -71,10 +70,9 @@ impl Gguf {
     /// [`LoadError`] says what to change.
     pub fn load(config: Config) -> Result<Self, LoadError> {
         let loaded = load::load(&config)?;
-        let thread = thread::Thread::start(&config, &loaded)?;
-        let template = loaded.template.with_system(config.system);
-        let prompts = Prompts::new(loaded.vocabulary, template, loaded.context);
-        Ok(Self { prompts: Arc::new(prompts), temperature: config.temperature, thread: Arc::new(thread) })
+        let thread = thread::Thread::start(config.path, &loaded)?;
+        let prompts = Prompts::new(loaded.vocabulary, loaded.template, loaded.context);
+        Ok(Self { prompts: Arc::new(prompts), thread: Arc::new(thread) })
     }
 
     /// How many generations wait or run now.
@@ -130,7 +128,7 @@ impl Model for Gguf {
         let task = Task {
             prompt,
             limit,
-            sampler: Sampler::new(sampling, self.temperature, id),
+            sampler: Sampler::new(sampling, id),
             transcript: Transcript::new(&sampling.stop),
             outputs: sender,
         };

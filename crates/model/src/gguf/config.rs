@@ -5,8 +5,6 @@ use std::{
     path::PathBuf,
 };
 
-use tokenwire_core::Temperature;
-
 /// One model file, and how much of this machine it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -21,11 +19,6 @@ pub struct Config {
     /// How many tokens a conversation and its answer may have together. Memory for all slots is taken at once. Default
     /// 4096, and never more than the model was trained for.
     pub context: NonZeroU32,
-    /// What the model is told first where a conversation has no system message. Default: nothing, or what the file's own
-    /// chat template says then.
-    pub system: Option<String>,
-    /// The temperature of requests that name none. Default 0.8; small models keep to the point with less.
-    pub temperature: Option<Temperature>,
 }
 
 impl Config {
@@ -36,7 +29,7 @@ impl Config {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let slots = NonZeroU16::MIN.saturating_add(3);
         let context = NonZeroU32::MIN.saturating_add(4095);
-        Self { path: path.into(), slots, threads: None, context, system: None, temperature: None }
+        Self { path: path.into(), slots, threads: None, context }
     }
 
     /// The threads to compute with.

@@ -146,3 +146,6 @@ impl Compute for Llama<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

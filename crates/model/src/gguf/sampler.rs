@@ -27,13 +27,12 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// `temperature` (or 0.8), `top_k` 40 and `top_p` 0.95 unless the request says otherwise. Without a seed the choices
-    /// follow from the id, which a second attempt has too.
-    pub(super) fn new(sampling: &Sampling, temperature: Option<Temperature>, id: GenerationId) -> Self {
-        let temperature = sampling.temperature.or(temperature);
+    /// Temperature 0.8, `top_k` 40 and `top_p` 0.95 unless the request says otherwise. Without a seed the choices follow
+    /// from the id, which a second attempt has too.
+    pub(super) fn new(sampling: &Sampling, id: GenerationId) -> Self {
         let top_k = sampling.top_k.map_or(default::TOP_K, std::num::NonZeroU32::get);
         Self {
-            temperature: f64::from(temperature.map_or(default::TEMPERATURE, Temperature::get)),
+            temperature: f64::from(sampling.temperature.map_or(default::TEMPERATURE, Temperature::get)),
             top_k: usize::try_from(top_k).unwrap_or(usize::MAX),
             top_p: f64::from(sampling.top_p.map_or(default::TOP_P, TopP::get)),
             seed: sampling.seed.unwrap_or_else(|| seed_of(id)),
@@ -147,7 +146,7 @@ mod tests {
     use super::*;
 
     fn sampler(json: &str) -> Sampler {
-        Sampler::new(&serde_json::from_str(json).unwrap(), None, GenerationId::from_bytes([7; 16]))
+        Sampler::new(&serde_json::from_str(json).unwrap(), GenerationId::from_bytes([7; 16]))
     }
 
     fn many(sampler: &Sampler, logits: &[f32]) -> Vec<u32> {
@@ -158,18 +157,6 @@ mod tests {
     fn temperature_zero_takes_the_likeliest_and_of_equals_the_first() {
         let greedy = sampler(r#"{"temperature":0}"#);
         assert_eq!(greedy.choose(&[0.5, 2.0, f32::NAN, 2.0, -1.0], 3), Some(1));
-    }
-
-    #[test]
-    fn a_request_without_a_temperature_gets_the_models() {
-        let cold = |json| {
-            let sampling = serde_json::from_str(json).unwrap();
-            let sampler =
-                Sampler::new(&sampling, Temperature::new(0.0).ok(), GenerationId::from_bytes([7; 16]));
-            many(&sampler, &[1.0, 1.1]).contains(&0)
-        };
-        assert!(!cold("{}"));
-        assert!(cold(r#"{"temperature":1}"#));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! an answer that is taken over today must go on from.
 
 use minijinja::{Environment, Error, ErrorKind, context, syntax::SyntaxConfig, value::Value};
-use tokenwire_core::{Conversation, Role};
+use tokenwire_core::Conversation;
 
 /// For files without a template: ChatML, which most models know best.
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% \
@@ -28,8 +28,6 @@ pub(super) struct ChatTemplate {
     end: String,
     /// The spellings of special tokens, longest first.
     special: Vec<String>,
-    /// What is said first where nothing is.
-    system: Option<String>,
 }
 
 /// A part of what a template made.
@@ -60,25 +58,17 @@ impl ChatTemplate {
         special.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         special.dedup();
         let [begin, end] = ends;
-        let template = Self { environment, begin, end, special, system: None };
+        let template = Self { environment, begin, end, special };
         let hello = Conversation::of("Hello").map_err(|error| error.to_string())?;
         template.render(&hello)?;
         Ok(template)
     }
 
-    /// With this system message for conversations that have none.
-    pub(super) fn with_system(self, system: Option<String>) -> Self {
-        Self { system, ..self }
-    }
-
     /// The parts in order. Fails where the template refuses the conversation; the reason is for the caller.
     pub(super) fn render(&self, conversation: &Conversation) -> Result<Vec<Part>, String> {
         let mark = Mark::unlike(conversation);
-        let is_told = conversation.messages().any(|(role, _)| role == Role::System);
-        let system = self.system.as_deref().filter(|_| !is_told).map(|system| (Role::System, system));
-        let messages: Vec<Value> = system
-            .into_iter()
-            .chain(conversation.messages())
+        let messages: Vec<Value> = conversation
+            .messages()
             .map(|(role, content)| context! { role => role.as_str(), content => self.marked(content, &mark) })
             .collect();
         let context = context! {

@@ -1,6 +1,7 @@
 //! The way to a model's thread, and back.
 
 use std::{
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc,
@@ -17,7 +18,6 @@ use tokenwire_core::model::{ModelError, Output};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    config::Config,
     engine::{Engine, LINE},
     generation::Generation,
     llama::Llama,
@@ -37,7 +37,7 @@ pub(super) struct Thread {
 
 impl Thread {
     /// Starts it, and waits until the model has its memory.
-    pub(super) fn start(config: &Config, loaded: &Loaded) -> Result<Self, LoadError> {
+    pub(super) fn start(path: PathBuf, loaded: &Loaded) -> Result<Self, LoadError> {
         let (sender, inbox) = mpsc::channel(LINE);
         let busy = Arc::new(AtomicUsize::new(0));
         let slots = usize::from(loaded.size.slots);
@@ -50,7 +50,7 @@ impl Thread {
         };
         let thread = thread::Builder::new().name("gguf".to_owned()).spawn(work).map_err(LoadError::Thread)?;
         let built = ready.recv().unwrap_or_else(|_| Err("its thread ended".into()));
-        built.map_err(|source| LoadError::Refused { path: config.path.clone(), source })?;
+        built.map_err(|source| LoadError::Refused { path, source })?;
         Ok(Self { running: Some((sender, thread)), busy })
     }
 

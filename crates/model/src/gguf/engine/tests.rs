@@ -139,7 +139,7 @@ impl Bench {
         let task = Task {
             prompt: vec![0; prompt],
             limit: letters,
-            sampler: Sampler::new(&sampling, None, GenerationId::from_bytes([7; 16])),
+            sampler: Sampler::new(&sampling, GenerationId::from_bytes([7; 16])),
             transcript: Transcript::new(&StopTexts::default()),
             outputs: sender,
         };

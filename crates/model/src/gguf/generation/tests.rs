@@ -28,7 +28,7 @@ fn answering(limit: usize, stop: &[&str], so_far: &Prefix) -> Answering {
     let task = Task {
         prompt: vec![0; 40],
         limit,
-        sampler: Sampler::new(&sampling, None, GenerationId::from_bytes([7; 16])),
+        sampler: Sampler::new(&sampling, GenerationId::from_bytes([7; 16])),
         transcript: Transcript::new(&stop),
         outputs: sender,
     };

@@ -38,16 +38,6 @@ fn a_file_without_a_template_is_asked_in_chatml() {
 }
 
 #[test]
-fn a_conversation_without_a_system_message_gets_the_models() {
-    let template = template(Some("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"));
-    let template = template.with_system(Some("Be kind.".to_owned()));
-    assert_eq!(template.render(&asked("x")).unwrap(), [made("system: Be kind.\nuser: x\n")]);
-    let system = vec![Message { role: Role::System, content: "Be brief.".to_owned() }];
-    let told = Conversation::after(system, "x".into()).unwrap();
-    assert_eq!(template.render(&told).unwrap(), [made("system: Be brief.\nuser: x\n")]);
-}
-
-#[test]
 fn what_python_templates_do_to_a_text_is_done_to_the_text() {
     let source = "{{ bos_token }}{%- for m in messages %}\n    {%- set text = m['content'].strip().split('|')[-1] %}\n\
                   {{- '[' + text | trim + ']' }}{% endfor %}";
