@@ -122,8 +122,8 @@ up_real() {
     if [[ -n $model ]]; then
         build_with_llama
     elif model=$(dev/fetch-model.sh) && (build_with_llama); then
-        # So small a model answers much better when it is told what it is, and is not left to chance.
-        unless_set TOKENWIRE_DEFAULT_SYSTEM "You are a helpful assistant."
+        # So small a model wanders off into other languages unless it is told, and left little to chance.
+        unless_set TOKENWIRE_DEFAULT_SYSTEM "Answer in English."
         unless_set TOKENWIRE_DEFAULT_TEMPERATURE 0.2
         set -- --model "$model" "$@"
     else
