@@ -70,7 +70,8 @@ impl<'m> Llama<'m> {
         let context = llama_log::explained(|| model.new_context(backend, params))?;
         let mut llama = Self { context, batch: LlamaBatch::new(rows, 1), steps: Steps::Alone };
         llama.steps = llama.probe(usize::from(size.slots))?;
-        tracing::debug!(steps = ?llama.steps, slots = size.slots, threads = size.threads, "a model has its memory");
+        let context = size.tokens.get() / u32::from(size.slots.max(1));
+        tracing::info!(slots = size.slots, context, threads = size.threads, steps = ?llama.steps, "a model is ready");
         Ok(llama)
     }
 

@@ -101,10 +101,10 @@ fn company_changes_no_bit_where_kernels_differ() {
 fn slots_threads_and_what_was_there_before_change_no_bit() {
     let model = model(Weights::Q8_0);
     let (mut one, mut two) = (llama(&model, 1), llama(&model, 2));
-    for sequence in 0..PROMPTS.len() {
+    for (sequence, length) in PROMPTS.iter().enumerate() {
         let first = alone(&mut one, sequence, sequence);
         // After a longer one in the same place.
         alone(&mut two, 2, PROMPTS.len() - 1);
-        assert!(alone(&mut two, 2, sequence) == first, "a prompt of {}", PROMPTS[sequence]);
+        assert!(alone(&mut two, 2, sequence) == first, "a prompt of {length}");
     }
 }
