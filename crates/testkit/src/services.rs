@@ -5,6 +5,7 @@
 //! way of other tests by key prefixes and queue names. Servers start in real time: not for tests that pause tokio's.
 
 mod guarded;
+mod llama;
 mod ports;
 mod rabbitmq;
 mod redis;
@@ -13,6 +14,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 pub use guarded::Guarded;
+pub use llama::{LlamaServer, small_model};
 pub use ports::free_port;
 pub use rabbitmq::RabbitMq;
 pub use redis::{AppendOnly, Redis};

@@ -14,7 +14,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use futures::StreamExt;
 use model::upstream::{Config, Upstream};
-use testkit::proxy::Proxy;
+use testkit::{proxy::Proxy, services::LlamaServer};
 use tokenwire_core::{
     Conversation, FinishReason, GenerateRequest, GenerationId, Message, Model, ModelName, Role, StopTexts,
     Temperature, Usage,
@@ -22,7 +22,7 @@ use tokenwire_core::{
     token_log::Prefix,
 };
 
-use server::{Server, at, until, upstream};
+use server::{at, config, until, upstream};
 
 fn request(prompt: &str, max_tokens: u32) -> GenerateRequest {
     let system = Message { role: Role::System, content: "You answer questions.".into() };
@@ -90,9 +90,9 @@ fn is_unavailable(answer: &Answer) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_streamed_with_their_reason_and_usage_one_right_after_another() {
-    let server = Server::start(1).await;
+    let server = LlamaServer::start(1).await;
     // llama.cpp closes each connection after its answer: without retries, a request that met an old one would fail.
-    let upstream = upstream(Config { retries: 0, ..server.config() });
+    let upstream = upstream(Config { retries: 0, ..config(&server) });
     for max_tokens in [4, 8, 12] {
         let answer = answer(&upstream, &request("Tell me about Paris.", max_tokens), "").await;
         let (reason, usage) = answer.end.unwrap();
@@ -104,8 +104,8 @@ async fn answers_are_streamed_with_their_reason_and_usage_one_right_after_anothe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn options_reach_the_model_and_a_request_that_cannot_fit_is_rejected_in_its_words() {
-    let server = Server::start(1).await;
-    let upstream = upstream(server.config());
+    let server = LlamaServer::start(1).await;
+    let upstream = upstream(config(&server));
     let mut stopped = request("Count: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10. Now you.", 60);
     let whole = answer(&upstream, &stopped, "").await.text();
     let stop = &whole[whole.len() / 2..][..1];
@@ -125,8 +125,8 @@ async fn options_reach_the_model_and_a_request_that_cannot_fit_is_rejected_in_it
 /// llama.cpp looks for a closed connection when it has something to say: a prompt is read to its end first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_frees_the_slot_in_mid_answer_and_once_a_prompt_is_read() {
-    let server = Server::start(1).await;
-    let upstream = upstream(server.config());
+    let server = LlamaServer::start(1).await;
+    let upstream = upstream(config(&server));
     let long_prompt = request(&"word ".repeat(400), 1_500);
     for (request, count) in [(endless(), 3), (long_prompt, 0)] {
         let mut outputs = ask(&upstream, &request, "").await;
@@ -144,8 +144,8 @@ async fn stopping_frees_the_slot_in_mid_answer_and_once_a_prompt_is_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_for_a_slot_is_answered() {
-    let server = Server::start(1).await;
-    let upstream = upstream(server.config());
+    let server = LlamaServer::start(1).await;
+    let upstream = upstream(config(&server));
     let asked: Vec<_> = (0..3).map(|_| request("Tell me about Paris.", 24)).collect();
     let answers = futures::future::join_all(asked.iter().map(|request| answer(&upstream, request, ""))).await;
     for answer in &answers {
@@ -156,16 +156,16 @@ async fn whoever_waits_for_a_slot_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_whose_server_was_killed_goes_on_at_another() {
-    let (first, second) = (Server::start(1).await, Server::start(1).await);
+    let (first, second) = (LlamaServer::start(1).await, LlamaServer::start(1).await);
     let request = request("Tell me about Paris.", 60);
-    let mut outputs = ask(&upstream(first.config()), &request, "").await;
+    let mut outputs = ask(&upstream(config(&first)), &request, "").await;
     let mut text = pieces(&mut outputs, 10).await;
     first.kill();
     let cut = read(outputs).await;
     assert!(is_unavailable(&cut), "{:?}", cut.end);
     text += &cut.text();
 
-    let upstream = upstream(second.config());
+    let upstream = upstream(config(&second));
     let rest = answer(&upstream, &request, &text).await;
     assert!(rest.end.is_ok());
     assert!(
@@ -177,7 +177,7 @@ async fn an_answer_whose_server_was_killed_goes_on_at_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_cut_or_falls_silent_ends_the_attempt() {
-    let server = Server::start(2).await;
+    let server = LlamaServer::start(2).await;
     let proxy = Proxy::start(server.port()).await;
     let upstream = upstream(Config { idle_timeout: Duration::from_secs(2), ..at(proxy.port()) });
     for hurt in [Proxy::cut, Proxy::black_hole] {
@@ -193,8 +193,8 @@ async fn a_connection_that_is_cut_or_falls_silent_ends_the_attempt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_continuation_goes_on_right_where_the_text_was_cut() {
-    let server = Server::start(1).await;
-    let upstream = upstream(server.config());
+    let server = LlamaServer::start(1).await;
+    let upstream = upstream(config(&server));
     let alphabet = request("Write the letters of the alphabet in order, each followed by a comma.", 8);
     for (text, next) in [
         ("A, B, C, D, E, F, G,", " H, I, J"),
@@ -209,8 +209,8 @@ async fn a_continuation_goes_on_right_where_the_text_was_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_text_so_far_is_given_to_the_model_as_it_is_and_never_said_again() {
-    let server = Server::start(1).await;
-    let upstream = upstream(server.config());
+    let server = LlamaServer::start(1).await;
+    let upstream = upstream(config(&server));
     let request = request("Tell me about Paris.", 12);
     let whole = answer(&upstream, &request, "").await;
     for cut in 1..=whole.pieces.len() {

@@ -9,4 +9,7 @@ mod cli;
 mod cluster;
 mod embedded;
 mod reader;
+#[cfg(feature = "gguf")]
+mod real;
 mod scripted;
+mod upstream;

@@ -29,8 +29,13 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(query: &str) -> Self {
+        Self::sending(json!({ "query": query }))
+    }
+
+    /// Will ask with this body, under an id of its own.
+    pub(crate) fn sending(mut body: Value) -> Self {
         let id = GenerationId::fresh();
-        let body = json!({ "query": query, "uuid": id.to_string() });
+        body.as_object_mut().unwrap().insert("uuid".to_owned(), json!(id.to_string()));
         Self {
             id,
             text: String::new(),
