@@ -43,6 +43,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lapin", &["job-queue"]),
     ("redis", &["token-log"]),
     ("crc32fast", &["journal"]),
+    ("llama-cpp-2", &["model"]),
+    ("minijinja", &["model"]),
     ("reqwest", &["model", "tokenwire"]),
     ("rustls", &["model", "tokenwire"]),
     ("clap", &["tokenwire"]),
