@@ -122,7 +122,7 @@ async fn slots_and_threads_change_nothing() {
     let threads = std::num::NonZeroU16::new(2);
     let many = model::gguf::Config { threads, ..crate::house::config(file.path(), 7, 512) };
     let many = Gguf::load(many).unwrap();
-    for ask in asks() {
+    for ask in asks().into_iter().take(3) {
         assert_eq!(ask.answer(&one).await, ask.answer(&many).await);
     }
 }
