@@ -1,7 +1,8 @@
-//! The door for front ends: submit a generation, follow it, cancel it.
+//! The door for front ends: submit a generation, follow it, look it up, cancel it.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -50,7 +51,7 @@ pub struct Generations {
 }
 
 /// What a front end asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Submission {
     /// The client's own id, which makes submitting idempotent, or a fresh one.
     pub id: GenerationId,
@@ -58,6 +59,22 @@ pub struct Submission {
     pub request: GenerateRequest,
     /// What happens once nobody reads.
     pub on_disconnect: OnDisconnect,
+    /// What the front end wants to read again with [`Generations::spec`], at most [`StreamSpec::MAX_MEMO_BYTES`]; empty for
+    /// nothing. No part of the request's identity: of a submission that is repeated, the first memo stays.
+    pub memo: Bytes,
+}
+
+/// Memos are private: a log line shows how large one is.
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, request, on_disconnect, memo } = self;
+        f.debug_struct("Submission")
+            .field("id", id)
+            .field("request", request)
+            .field("on_disconnect", on_disconnect)
+            .field("memo", &format_args!("{} bytes", memo.len()))
+            .finish()
+    }
 }
 
 /// What became of a submission.
@@ -95,7 +112,8 @@ impl Generations {
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
-        let Submission { id, request, on_disconnect } = submission;
+        let Submission { id, request, on_disconnect, memo } = submission;
+        debug_assert!(memo.len() <= StreamSpec::MAX_MEMO_BYTES, "front ends see to it");
         match self.models.check(&request).await {
             Ok(()) => {}
             Err(ModelError::Rejected { message }) => return Err(SubmitError::Rejected { message }),
@@ -111,6 +129,7 @@ impl Generations {
             created_at: now,
             start_by,
             end_by: start_by.after(self.limits.run_time).after(TIME_TO_SEAL),
+            memo,
         };
         let job = Job { id, request, expires_at: start_by };
         match self.log.create(id, &spec).await? {
@@ -136,6 +155,14 @@ impl Generations {
     /// See [`Follower::open`].
     pub async fn follow(&self, id: GenerationId, after: Seq) -> Result<Follower, FollowError> {
         Follower::open(Arc::clone(&self.log), Arc::clone(&self.clock), id, after).await
+    }
+
+    /// What a generation was accepted with, the memo of its front end too: for as long as it is kept, on any replica.
+    ///
+    /// # Errors
+    /// [`SpecError::NotFound`], [`SpecError::Unavailable`].
+    pub async fn spec(&self, id: GenerationId) -> Result<StreamSpec, SpecError> {
+        Ok(self.log.spec(id).await?)
     }
 
     /// Stops a generation, queued or running, wherever it runs. Durable when it returns; the stream ends with a
@@ -207,6 +234,26 @@ impl From<LogError> for SubmitError {
 impl From<QueueError> for SubmitError {
     fn from(error: QueueError) -> Self {
         Self::Unavailable(error.into())
+    }
+}
+
+/// Why it cannot be said what a generation was accepted with.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// No such generation is kept.
+    #[error("there is no generation {0}: it never was, or its retention time is over")]
+    NotFound(GenerationId),
+    /// The log cannot be reached. Try again later.
+    #[error("the token log is unavailable")]
+    Unavailable(#[source] LogError),
+}
+
+impl From<LogError> for SpecError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::NotFound(id) => Self::NotFound(id),
+            LogError::Fenced | LogError::Sealed | LogError::Unavailable(_) => Self::Unavailable(error),
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +41,8 @@ pub const OWNERSHIP: Duration = Duration::from_millis(1500);
 /// right. Every method may be dropped at any await; what it began then happens wholly or not at all.
 #[async_trait]
 pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
-    /// Creates an empty stream, or finds the one that is there. Durable when it returns. Creating twice is creating once.
+    /// Creates an empty stream, or finds the one that is there. Durable when it returns. Creating twice is creating once:
+    /// what the first one fixed stands.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]: try again with the same arguments.
@@ -60,6 +62,12 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`LogError::NotFound`] when no such stream is kept.
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError>;
+
+    /// What the stream was created with, its memo too: for as long as it is kept, however far it has come.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`] when no such stream is kept.
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError>;
 
     /// Starts to listen for what is appended from now on. To miss nothing, take the tail first and read second.
     ///
@@ -128,8 +136,8 @@ pub trait LogWriter: fmt::Debug + Send {
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError>;
 }
 
-/// What is fixed about a stream when it is created.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is fixed about a stream when it is created. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
 pub struct StreamSpec {
     /// Of the request that the stream answers.
     pub fingerprint: Fingerprint,
@@ -141,6 +149,29 @@ pub struct StreamSpec {
     pub start_by: Timestamp,
     /// After this time a stream that is not sealed has no worker any more (I10).
     pub end_by: Timestamp,
+    /// What whoever created it wants to read again, at most [`Self::MAX_MEMO_BYTES`]. It means nothing to the log. Often
+    /// empty.
+    pub memo: Bytes,
+}
+
+impl StreamSpec {
+    /// The largest memo: as large as a request body is by default. Front ends see to it.
+    pub const MAX_MEMO_BYTES: usize = 1024 * 1024;
+}
+
+/// Memos are private, as what they are about: a log line shows how large one is.
+impl fmt::Debug for StreamSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fingerprint, on_disconnect, created_at, start_by, end_by, memo } = self;
+        f.debug_struct("StreamSpec")
+            .field("fingerprint", fingerprint)
+            .field("on_disconnect", on_disconnect)
+            .field("created_at", created_at)
+            .field("start_by", start_by)
+            .field("end_by", end_by)
+            .field("memo", &format_args!("{} bytes", memo.len()))
+            .finish()
+    }
 }
 
 /// What happens to a generation once its last reader has gone.

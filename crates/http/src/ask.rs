@@ -18,6 +18,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use tokenwire_core::{
     GenerationId, Seq,
     generations::{Submission, Submitted},
@@ -34,7 +35,8 @@ pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<R
     let Ask { id, request } = Ask::parse(&app.limits.read(body).await?, app.generations.models())?;
     let permit = app.limits.open_stream()?;
     let id = id.unwrap_or_else(GenerationId::fresh);
-    let submission = Submission { id, request, on_disconnect: app.config.on_disconnect };
+    let on_disconnect = app.config.on_disconnect;
+    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
     let after = match app.generations.submit(submission).await? {
         // A cursor from an earlier life of this id: what it counted is gone, and the stream is read from its start.
         Submitted::New => Seq::START,

@@ -147,6 +147,10 @@ impl TokenLog for FlawedLog {
         Ok(page)
     }
 
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        self.log.spec(id).await
+    }
+
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         self.state().joining.insert(id);
         match self.defect {

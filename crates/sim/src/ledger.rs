@@ -49,6 +49,10 @@ impl TokenLog for LedgerLog {
         self.log.read(id, after, limit).await
     }
 
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        self.log.spec(id).await
+    }
+
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         self.log.tail(id).await
     }

@@ -67,6 +67,10 @@ impl TokenLog for RemoteLog {
         self.call(self.log.read(id, after, limit)).await
     }
 
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        self.call(self.log.spec(id)).await
+    }
+
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         let tail = self.call(self.log.tail(id)).await?;
         Ok(garble(tail, &self.node))

@@ -3,7 +3,7 @@
 //! Every change of a stream is a record in one journal for all streams, and takes effect when the journal has committed it,
 //! in the order of the journal: a batch is visible, and announced, once it is durable and not before (I2); and what an older
 //! writer had on the way is refused behind a newer opening (I3), now and whenever the log is opened again. The index
-//! holds where each batch lies, not its text.
+//! holds where each batch lies, not its text, and where a memo lies, not what it says.
 //!
 //! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
 
@@ -19,6 +19,7 @@ mod writer;
 use std::{fmt, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use journal::{Disk, Journal, JournalError, Medium, Options, Position, ReadError};
 use tokenwire_core::{
     Clock, Entry, GenerationId, LogError, LogWriter, Seq, TokenLog,
@@ -152,12 +153,16 @@ impl Embedded {
 #[async_trait]
 impl TokenLog for Embedded {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        let record =
-            |number| Record { stream: number, change: Change::Created { id, spec: spec.clone() } }.encode();
+        // The memo stays on the disk.
+        let kept = StreamSpec { memo: Bytes::new(), ..spec.clone() };
+        let record = |number| {
+            let change = Change::Created { id, spec: kept.clone(), memo: &spec.memo };
+            Record { stream: number, change }.encode()
+        };
         loop {
             // Before the claim: nothing may be dropped between the claim and the record.
             let room = self.shared.reserve(record(StreamNumber(0)).len()).await?;
-            let stream = match self.shared.index.claim(id, spec) {
+            let stream = match self.shared.index.claim(id, &kept, spec.memo.len()) {
                 Claim::Ours(stream) => stream,
                 Claim::Theirs(stream) if stream.is_kept() => {
                     return Ok(Created::Existing(stream.spec.fingerprint));
@@ -212,6 +217,15 @@ impl TokenLog for Embedded {
         entries.retain(|entry| entry.seq > after);
         entries.truncate(limit.get());
         Ok(Page { entries, tail, phase })
+    }
+
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        let stream = self.shared.index.kept(id)?;
+        let memo = match stream.memo() {
+            Some(at) => self.shared.read_back(&stream, move |journal| memo(journal, at)).await?,
+            None => Bytes::new(),
+        };
+        Ok(StreamSpec { memo, ..stream.spec.clone() })
     }
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
@@ -272,8 +286,7 @@ impl Shared {
         received(applied).await
     }
 
-    /// The entries of some batches. On a thread that may block, once for all of them: what is read here is mostly in the
-    /// system's cache, but when it is not, a reader of old text must not hold up everybody else.
+    /// The entries of some batches.
     async fn entries(
         self: &Arc<Self>,
         stream: &Stream,
@@ -282,25 +295,42 @@ impl Shared {
         if batches.is_empty() {
             return Ok(Vec::new());
         }
-        let shared = Arc::clone(self);
-        let reading = spawn_blocking(move || {
+        let read = move |journal: &Journal| {
             let mut entries = Vec::new();
             for Placed { first, at } in batches {
-                let bytes = shared.journal.read(at)?;
+                let bytes = journal.read(at)?;
                 entries.extend(decode(&bytes, first)?.into_entries());
             }
             Ok(entries)
-        });
+        };
+        self.read_back(stream, read).await
+    }
+
+    /// Reads what belongs to a stream, all of it on one thread that may block: what is read here is mostly in the system's
+    /// cache, but when it is not, a reader of old text must not hold up everybody else.
+    async fn read_back<T: Send + 'static>(
+        self: &Arc<Self>,
+        stream: &Stream,
+        read: impl FnOnce(&Journal) -> Result<T, BadRecord> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let shared = Arc::clone(self);
+        let reading = spawn_blocking(move || read(&shared.journal));
         match reading.await.map_err(LogError::unavailable)? {
-            Ok(entries) => Ok(entries),
+            Ok(value) => Ok(value),
             // Forgotten since we looked.
             Err(BadRecord::Read(ReadError::Gone { .. })) => Err(LogError::NotFound(stream.id)),
             Err(error) => {
-                tracing::error!(generation.id = %stream.id, %error, "cannot read entries back");
+                tracing::error!(generation.id = %stream.id, %error, "cannot read a generation back");
                 Err(LogError::unavailable(error))
             }
         }
     }
+}
+
+fn memo(journal: &Journal, at: Position) -> Result<Bytes, BadRecord> {
+    let record = Bytes::from(journal.read(at)?);
+    let Change::Created { memo, .. } = Record::decode(&record)?.change else { return Err(BadRecord::Other) };
+    Ok(record.slice_ref(memo))
 }
 
 fn decode(record: &[u8], first: Seq) -> Result<Batch, BadRecord> {

@@ -120,6 +120,10 @@ impl TokenLog for MemoryLog {
         Ok(Page { entries, tail: stream.tail(), phase: stream.phase() })
     }
 
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        Ok(lock(&*self.shared.find(id)?).spec.clone())
+    }
+
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         Ok(self.shared.tails.listen(id))
     }
@@ -323,6 +327,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokenwire_core::{Failure, Fingerprint, SystemClock};
 
     use super::*;
@@ -339,6 +344,7 @@ mod tests {
             created_at: now,
             start_by: now,
             end_by: now.after(2 * HOUR),
+            memo: Bytes::from_static(b"memo"),
         };
         let (sealed, unsealed) = (GenerationId::fresh(), GenerationId::fresh());
         log.create(sealed, &spec).await.unwrap();
@@ -347,7 +353,11 @@ mod tests {
         tokio::time::advance(HOUR / 2).await;
         writer.seal(&Event::Failed { failure: Failure::Lost }).await.unwrap();
 
-        let is_kept = async |id| log.read(id, Seq::START, NonZeroUsize::MIN).await.is_ok();
+        let is_kept = async |id| {
+            let is_kept = log.read(id, Seq::START, NonZeroUsize::MIN).await.is_ok();
+            assert_eq!(log.spec(id).await.is_ok(), is_kept, "with all that was fixed about it");
+            is_kept
+        };
         tokio::time::advance(Duration::from_secs(3599)).await;
         assert!(is_kept(sealed).await && is_kept(unsealed).await);
         tokio::time::advance(Duration::from_secs(2)).await;

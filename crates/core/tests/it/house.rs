@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use job_queue::memory::MemoryQueue;
 use testkit::clock::TokioClock;
 use token_log::memory::MemoryLog;
@@ -74,7 +75,7 @@ impl House {
 
     pub(crate) async fn submit(&self, on_disconnect: OnDisconnect) -> GenerationId {
         let id = GenerationId::fresh();
-        let submission = Submission { id, request: request("Hello"), on_disconnect };
+        let submission = Submission { id, request: request("Hello"), on_disconnect, memo: Bytes::new() };
         assert_eq!(self.generations.submit(submission).await.unwrap(), Submitted::New);
         id
     }

@@ -90,6 +90,11 @@ impl TokenLog for Outage {
         Ok(page)
     }
 
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        self.check()?;
+        self.log.spec(id).await
+    }
+
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         self.check()?;
         self.log.tail(id).await

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokenwire_core::{
     Catalogue, Event, Failure, GenerateRequest, GenerationId, Generations, Job, JobQueue, Lease, Model,
     QueueError, Seq,
     catalogue::ModelNames,
-    generations::{CancelError, Limits, Submission, SubmitError, Submitted},
+    generations::{CancelError, Limits, SpecError, Submission, SubmitError, Submitted},
     model::{Continuation, ModelError, OutputStream},
     token_log::{OnDisconnect, Prefix},
 };
@@ -20,7 +21,8 @@ use super::{
 };
 
 fn submission(id: GenerationId, prompt: &str) -> Submission {
-    Submission { id, request: request(prompt), on_disconnect: OnDisconnect::Detached }
+    let memo = Bytes::from_static(b"as it was asked");
+    Submission { id, request: request(prompt), on_disconnect: OnDisconnect::Detached, memo }
 }
 
 #[tokio::test(start_paused = true)]
@@ -31,6 +33,23 @@ async fn the_same_submission_attaches_and_another_one_is_a_conflict() {
     assert_eq!(submit("Hello").await.unwrap(), Submitted::New);
     assert_eq!(submit("Hello").await.unwrap(), Submitted::Existing);
     assert!(matches!(submit("Goodbye").await, Err(SubmitError::Conflict(other)) if other == id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_front_end_noted_can_be_read_again_and_is_never_printed() {
+    let house = House::new();
+    let submission = submission(GenerationId::fresh(), "Hello");
+    house.generations.submit(submission.clone()).await.unwrap();
+    let again = Submission { memo: Bytes::from_static(b"otherwise"), ..submission.clone() };
+    assert_eq!(house.generations.submit(again).await.unwrap(), Submitted::Existing);
+    let spec = house.generations.spec(submission.id).await.unwrap();
+    assert_eq!(spec.memo, submission.memo, "the first one stays");
+    assert_eq!(spec.start_by.since(spec.created_at), QUEUE_TIME);
+    let printed = format!("{submission:?} {spec:?}");
+    assert!(printed.contains("15 bytes") && !printed.contains("as it was"), "{printed}");
+    let unknown = GenerationId::fresh();
+    let missing = house.generations.spec(unknown).await;
+    assert!(matches!(missing, Err(SpecError::NotFound(id)) if id == unknown));
 }
 
 #[tokio::test(start_paused = true)]

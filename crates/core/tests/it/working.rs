@@ -138,6 +138,7 @@ async fn a_job_for_a_model_that_this_worker_does_not_have_is_rejected() {
         id: other,
         request: foreign,
         on_disconnect: OnDisconnect::Detached,
+        memo: bytes::Bytes::new(),
     };
     house.generations.submit(submission).await.unwrap();
     let entries = house.follow(other).await;

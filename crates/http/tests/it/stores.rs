@@ -66,6 +66,9 @@ impl TokenLog for Plug {
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
         self.log()?.read(id, after, limit).await
     }
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        self.log()?.spec(id).await
+    }
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         self.log()?.tail(id).await
     }

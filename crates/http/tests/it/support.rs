@@ -69,7 +69,8 @@ impl Stage {
         let request =
             GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of("Hello").unwrap());
         let id = GenerationId::fresh();
-        let submission = Submission { id, request, on_disconnect: OnDisconnect::Detached };
+        let (on_disconnect, memo) = (OnDisconnect::Detached, Bytes::new());
+        let submission = Submission { id, request, on_disconnect, memo };
         self.generations.submit(submission).await.unwrap();
         id
     }

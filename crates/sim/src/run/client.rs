@@ -60,6 +60,7 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
             id: wanted.id,
             request: wanted.request.clone(),
             on_disconnect: wanted.on_disconnect,
+            memo: wanted.name.clone().into(),
         };
         let submitting = door(world, doors).submit(submission);
         let answer = if world.weather.strikes(|rates| rates.client_impatient) {

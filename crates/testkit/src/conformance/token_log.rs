@@ -8,10 +8,12 @@ mod fencing;
 mod following;
 mod keeping;
 mod reading;
+mod remembering;
 mod writing;
 
 use std::{any::Any, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokenwire_core::{
     Attempt, Clock, Entry, Event, Failure, Fingerprint, FinishReason, GenerationId, LogError, LogWriter, Seq,
@@ -21,7 +23,7 @@ use tokenwire_core::{
 
 pub use self::{
     audience::*, cancelling::*, creating::*, dropping::*, fencing::*, following::*, keeping::*, reading::*,
-    writing::*,
+    remembering::*, writing::*,
 };
 
 /// Makes a test of every promise of [`TokenLog`]: `token_log_conformance!(real redis);` calls `redis()` for the fixture of
@@ -63,6 +65,11 @@ macro_rules! token_log_conformance {
             readers_who_join_at_any_moment_see_the_log_once_and_in_order
             losing_every_hint_loses_no_entry
             everything_is_still_there_after_a_reopen
+            what_a_stream_was_created_with_is_there_in_every_phase
+            a_memo_may_be_empty
+            the_largest_memo_comes_back_exactly
+            the_first_memo_stays
+            a_memo_goes_with_its_stream
         }}
     };
 }
@@ -169,6 +176,7 @@ fn spec(request: u8) -> StreamSpec {
         created_at: now,
         start_by: now.after(Duration::from_secs(3600)),
         end_by: now.after(Duration::from_secs(7200)),
+        memo: Bytes::new(),
     }
 }
 

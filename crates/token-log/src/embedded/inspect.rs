@@ -50,8 +50,8 @@ struct Found {
 impl Search {
     fn record(&mut self, at: Position, bytes: &[u8]) {
         match Record::decode(bytes) {
-            Ok(Record { stream: number, change: Change::Created { id, spec } }) if id == self.id => {
-                let stream = Stream::creating(id, number, spec);
+            Ok(Record { stream: number, change: Change::Created { id, spec, memo } }) if id == self.id => {
+                let stream = Stream::creating(id, number, spec, memo.len());
                 stream.created(at);
                 let (cancelled, entries) = (false, Vec::new());
                 // The earlier one of this id was forgotten when this one was created.
@@ -101,7 +101,7 @@ impl Found {
     fn finish(self) -> Inspection {
         let Self { number: _, stream, cancelled, entries, batches, stored_bytes } = self;
         let (attempt, phase) = stream.standing();
-        let spec = stream.spec;
-        Inspection { spec, attempt, phase, cancelled, entries, batches, stored_bytes }
+        let Stream { spec, memo_bytes, .. } = stream;
+        Inspection { spec, memo_bytes, attempt, phase, cancelled, entries, batches, stored_bytes }
     }
 }

@@ -1,4 +1,4 @@
-//! What the embedded log writes into its journal, in version 1: one record for each change of a stream.
+//! What the embedded log writes into its journal: one record for each change of a stream.
 //!
 //! ```text
 //! record     version u8 | kind u8 | number of the stream u64 | body
@@ -7,7 +7,13 @@
 //! 3 batch    attempt u32 | first seq u64 | how many entries u32 | ends the stream u8 | entries as in `crate::record`
 //! 4 cancelled
 //! 5 removed
+//!
+//! in version 2
+//! 1 created  as in version 1 | memo
 //! ```
+//!
+//! A record is of the oldest version that can say it: a log in which no stream has a memo can be read by versions of
+//! tokenwire that know none.
 //!
 //! Numbers are little-endian. A stream's number is never used again, while its id may be once it was removed: a late record
 //! of the old stream cannot touch the new one. A batch says outside its entries what recovery needs to know, so that
@@ -15,12 +21,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokenwire_core::{
     Attempt, Fingerprint, GenerationId, Seq, Timestamp,
     token_log::{OnDisconnect, StreamSpec},
 };
 
 const VERSION: u8 = 1;
+
+/// Of a creation with a memo.
+const WITH_MEMO: u8 = 2;
 
 const DETACHED: u8 = 0;
 const CANCEL_AFTER: u8 = 1;
@@ -39,8 +49,15 @@ pub(super) struct StreamNumber(pub(super) u64);
 /// What happened to a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
-    Created { id: GenerationId, spec: StreamSpec },
-    Opened { attempt: Attempt },
+    /// The memo is beside the spec, not in it: opening a log copies none.
+    Created {
+        id: GenerationId,
+        spec: StreamSpec,
+        memo: &'a [u8],
+    },
+    Opened {
+        attempt: Attempt,
+    },
     Appended(Appended<'a>),
     Cancelled,
     Removed,
@@ -60,10 +77,10 @@ pub(super) struct Appended<'a> {
 
 impl<'a> Record<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION, self.change.kind()];
+        let mut bytes = vec![self.change.version(), self.change.kind()];
         bytes.extend_from_slice(&self.stream.0.to_le_bytes());
         match &self.change {
-            Change::Created { id, spec } => {
+            Change::Created { id, spec, memo } => {
                 bytes.extend_from_slice(id.as_bytes());
                 bytes.extend_from_slice(spec.fingerprint.as_bytes());
                 let (kind, grace) = match spec.on_disconnect {
@@ -77,6 +94,7 @@ impl<'a> Record<'a> {
                 for number in std::iter::once(grace).chain(times) {
                     bytes.extend_from_slice(&number.to_le_bytes());
                 }
+                bytes.extend_from_slice(memo);
             }
             Change::Opened { attempt } => bytes.extend_from_slice(&attempt.get().to_le_bytes()),
             Change::Appended(Appended { attempt, first, count, ends, entries }) => {
@@ -94,6 +112,7 @@ impl<'a> Record<'a> {
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         match bytes.first() {
             Some(&VERSION) => Self::version_1(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
+            Some(&WITH_MEMO) => Self::version_2(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
             Some(&version) => Err(DecodeError::Version(version)),
             None => Err(DecodeError::Malformed),
         }
@@ -104,7 +123,7 @@ impl<'a> Record<'a> {
         let kind = bytes.u8()?;
         let stream = StreamNumber(bytes.u64()?);
         let change = match kind {
-            1 => Change::Created { id: GenerationId::from_bytes(bytes.array()?), spec: spec(bytes)? },
+            1 => created(bytes)?,
             2 => Change::Opened { attempt: Attempt::new(bytes.u32()?) },
             3 => Change::Appended(Appended {
                 attempt: Attempt::new(bytes.u32()?),
@@ -119,9 +138,27 @@ impl<'a> Record<'a> {
         };
         bytes.0.is_empty().then_some(Self { stream, change })
     }
+
+    fn version_2(bytes: &mut Reader<'a>) -> Option<Self> {
+        let _version = bytes.u8()?;
+        let kind = bytes.u8()?;
+        let stream = StreamNumber(bytes.u64()?);
+        let mut change = created(bytes)?;
+        if let Change::Created { memo, .. } = &mut change {
+            *memo = bytes.0;
+        }
+        (kind == 1).then_some(Self { stream, change })
+    }
 }
 
 impl Change<'_> {
+    fn version(&self) -> u8 {
+        match self {
+            Self::Created { memo, .. } if !memo.is_empty() => WITH_MEMO,
+            _ => VERSION,
+        }
+    }
+
     fn kind(&self) -> u8 {
         match self {
             Self::Created { .. } => 1,
@@ -133,7 +170,9 @@ impl Change<'_> {
     }
 }
 
-fn spec(bytes: &mut Reader<'_>) -> Option<StreamSpec> {
+/// A creation, but for its memo.
+fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
+    let id = GenerationId::from_bytes(bytes.array()?);
     let fingerprint = Fingerprint::from_bytes(bytes.array()?);
     let on_disconnect = match (bytes.u8()?, bytes.u64()?) {
         (DETACHED, _) => OnDisconnect::Detached,
@@ -141,7 +180,9 @@ fn spec(bytes: &mut Reader<'_>) -> Option<StreamSpec> {
         _ => return None,
     };
     let mut time = || bytes.u64().map(Timestamp::from_millis);
-    Some(StreamSpec { fingerprint, on_disconnect, created_at: time()?, start_by: time()?, end_by: time()? })
+    let (created_at, start_by, end_by) = (time()?, time()?, time()?);
+    let spec = StreamSpec { fingerprint, on_disconnect, created_at, start_by, end_by, memo: Bytes::new() };
+    Some(Change::Created { id, spec, memo: &[] })
 }
 
 /// What is left to read of a record.
@@ -170,7 +211,7 @@ impl Reader<'_> {
 /// Why a record of the journal is no change of a stream.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DecodeError {
-    #[error("the token log has a record of format {0}, this version of tokenwire knows {VERSION}: upgrade")]
+    #[error("the token log has a record of format {0}, this version of tokenwire knows {WITH_MEMO}: upgrade")]
     Version(u8),
     #[error("a record of the token log cannot be read")]
     Malformed,
@@ -192,7 +233,7 @@ mod tests {
         numbers: [u64; 4],
         attempt: u32,
         flag: bool,
-        entries: &[u8],
+        bytes: &[u8],
     ) -> Change<'_> {
         let [a, b, c, d] = numbers;
         match kind % 5 {
@@ -208,7 +249,9 @@ mod tests {
                     created_at: Timestamp::from_millis(b),
                     start_by: Timestamp::from_millis(c),
                     end_by: Timestamp::from_millis(d),
+                    memo: Bytes::new(),
                 },
+                memo: bytes,
             },
             1 => Change::Opened { attempt: Attempt::new(attempt) },
             2 => Change::Appended(Appended {
@@ -216,7 +259,7 @@ mod tests {
                 first: Seq::new(a),
                 count: attempt ^ 1,
                 ends: flag,
-                entries,
+                entries: bytes,
             }),
             3 => Change::Cancelled,
             _ => Change::Removed,
@@ -225,8 +268,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_record_comes_back_as_it_went((stream, kind, id, numbers, attempt, flag, entries) in records()) {
-            let change = change(kind, id, numbers, attempt, flag, &entries);
+        fn every_record_comes_back_as_it_went((stream, kind, id, numbers, attempt, flag, bytes) in records()) {
+            let change = change(kind, id, numbers, attempt, flag, &bytes);
             let record = Record { stream: StreamNumber(stream), change };
             let bytes = record.encode();
             prop_assert_eq!(Record::decode(&bytes), Ok(record));
@@ -236,6 +279,8 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>) {
             let _ = Record::decode(&bytes);
             bytes.splice(0..0, [VERSION]);
+            let _ = Record::decode(&bytes);
+            bytes[0] = WITH_MEMO;
             let _ = Record::decode(&bytes);
         }
     }
@@ -252,12 +297,23 @@ mod tests {
         .encode();
         let mut lines = fixture.lines();
         for kind in 0..5 {
-            let change = change(kind, [0xa1; 16], [7, 2, 3, 4], 2, false, &entries);
+            let without_memo: &[u8] = if kind == 0 { &[] } else { &entries };
+            let change = change(kind, [0xa1; 16], [7, 2, 3, 4], 2, false, without_memo);
             let stored = unhex(lines.next().unwrap());
             let record = Record { stream: StreamNumber(0x0102_0304), change };
             assert_eq!(record.encode(), stored, "kind {}", kind + 1);
             assert_eq!(Record::decode(&stored), Ok(record));
         }
+    }
+
+    /// As above. What has no memo is written as version 1 wrote it: that is the test above.
+    #[test]
+    fn version_2_is_written_and_read_like_this_for_ever() {
+        let stored = unhex(include_str!("../../tests/fixtures/embedded.v2.hex").trim_end());
+        let change = change(0, [0xa1; 16], [7, 2, 3, 4], 2, false, b"{\"input\":\"Hi\"}\n");
+        let record = Record { stream: StreamNumber(0x0102_0304), change };
+        assert_eq!(record.encode(), stored);
+        assert_eq!(Record::decode(&stored), Ok(record));
     }
 
     fn unhex(text: &str) -> Vec<u8> {

@@ -53,8 +53,8 @@ impl Replay {
 
     fn apply(&mut self, Record { stream: number, change }: Record<'_>, at: Position) {
         self.highest = self.highest.max(number.0);
-        if let Change::Created { id, spec } = change {
-            let stream = Arc::new(Stream::creating(id, number, spec));
+        if let Change::Created { id, spec, memo } = change {
+            let stream = Arc::new(Stream::creating(id, number, spec, memo.len()));
             stream.created(at);
             self.by_number.insert(number, Arc::clone(&stream));
             // The earlier one was forgotten when this one was created.

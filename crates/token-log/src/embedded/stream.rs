@@ -23,7 +23,9 @@ use super::records::StreamNumber;
 pub(super) struct Stream {
     pub(super) id: GenerationId,
     pub(super) number: StreamNumber,
+    /// Without its memo, which is read from the disk when somebody asks for it.
     pub(super) spec: StreamSpec,
+    pub(super) memo_bytes: usize,
     /// Fires once it is known whether the stream was created.
     pub(super) settled: CancellationToken,
     state: Mutex<State>,
@@ -32,6 +34,8 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct State {
     life: Life,
+    /// Where the record of its creation lies.
+    created: Option<Position>,
     /// The newest durable opening; 0 before the first.
     attempt: Attempt,
     /// The newest opening that was begun.
@@ -96,9 +100,15 @@ pub(super) enum Refused {
 }
 
 impl Stream {
-    pub(super) fn creating(id: GenerationId, number: StreamNumber, spec: StreamSpec) -> Self {
+    pub(super) fn creating(
+        id: GenerationId,
+        number: StreamNumber,
+        spec: StreamSpec,
+        memo_bytes: usize,
+    ) -> Self {
         let state = State {
             life: Life::Creating,
+            created: None,
             attempt: Attempt::new(0),
             issued: Attempt::new(0),
             batches: Vec::new(),
@@ -110,7 +120,8 @@ impl Stream {
             cancellation: Cancellation::default(),
             segments: Vec::new(),
         };
-        Self { id, number, spec, settled: CancellationToken::new(), state: Mutex::new(state) }
+        let settled = CancellationToken::new();
+        Self { id, number, spec, memo_bytes, settled, state: Mutex::new(state) }
     }
 
     // Changes by committed records.
@@ -118,6 +129,7 @@ impl Stream {
     pub(super) fn created(&self, at: Position) {
         let mut state = self.lock();
         state.life = Life::Kept;
+        state.created = Some(at);
         state.attended = Instant::now();
         state.lies_in(at);
         drop(state);
@@ -211,6 +223,11 @@ impl Stream {
             batches.extend(wanted.iter().take_while(|batch| batch.first <= end));
         }
         Ok(View { batches, tail: state.tail, phase: self.phase_of(&state) })
+    }
+
+    /// Where its memo lies: in the record of its creation, where there is one.
+    pub(super) fn memo(&self) -> Option<Position> {
+        self.lock().created.filter(|_| self.memo_bytes > 0)
     }
 
     /// The newest attempt, and how the stream stands.

@@ -6,6 +6,7 @@ mod looking;
 
 use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use journal::{Medium, Sync};
 use tempfile::TempDir;
 use tokenwire_core::{
@@ -45,6 +46,7 @@ fn spec() -> StreamSpec {
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(120)),
+        memo: Bytes::from_static(b"memo"),
     }
 }
 

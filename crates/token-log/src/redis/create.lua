@@ -1,9 +1,10 @@
 #!lua
 -- Creates an empty stream, or answers the fingerprint of the one that is there.
 -- KEYS: meta, entries, audience
--- ARGV: fingerprint, created_at, start_by, end_by, keep (ms), grace (ms, or '' when detached), attendance (ms)
+-- ARGV: fingerprint, created_at, start_by, end_by, keep (ms), grace (ms, or '' when detached), attendance (ms),
+--       memo ('' for none)
 local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
-local fingerprint, created_at, start_by, end_by, keep, grace, attendance = unpack(ARGV)
+local fingerprint, created_at, start_by, end_by, keep, grace, attendance, memo = unpack(ARGV)
 
 local found = redis.call('HGET', meta, 'fingerprint')
 if found then
@@ -14,6 +15,9 @@ end
 redis.call('UNLINK', entries)
 redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', created_at,
   'start_by', start_by, 'end_by', end_by, 'attempt', 0, 'tail', 0)
+if memo ~= '' then
+  redis.call('HSET', meta, 'memo', memo)
+end
 redis.call('PEXPIRE', meta, keep)
 if grace ~= '' then
   redis.call('HSET', meta, 'grace', grace)

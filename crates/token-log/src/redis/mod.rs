@@ -18,6 +18,7 @@ mod outage;
 mod page;
 mod restore;
 mod scripts;
+mod spec;
 mod subscriptions;
 mod writer;
 
@@ -174,7 +175,8 @@ impl TokenLog for Redis {
             .arg(spec.end_by.as_millis())
             .arg(millis(keep))
             .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
-            .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())));
+            .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())))
+            .arg(&*spec.memo);
         let found: Option<Vec<u8>> = shared.link.script(&script).await.map_err(|outage| outage.about(id))?;
         match found.map(<[u8; 32]>::try_from) {
             None => Ok(Created::New),
@@ -189,6 +191,10 @@ impl TokenLog for Redis {
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
         page::read(&self.shared.link, &self.shared.keys(id), id, after, limit).await
+    }
+
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        spec::read(&self.shared.link, &self.shared.keys(id), id).await
     }
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {

@@ -3,14 +3,15 @@
 -- KEYS: meta, audience
 -- ARGV: how often a reader attends (ms)
 -- Answers: attempt, token of the writer, tail, reason to stop ('' for none), and what is fixed about the stream, for a
---          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace ('' for none)
+--          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace and memo ('' for
+--          none)
 local meta, audience = KEYS[1], KEYS[2]
 local every = tonumber(ARGV[1])
 
 local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace', 'heard')
 local version, sealed, tail, cancelled, grace, heard = unpack(state)
-local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by')
-local fingerprint, created_at, start_by, end_by = unpack(fixed)
+local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by', 'memo')
+local fingerprint, created_at, start_by, end_by, memo = unpack(fixed)
 if not version then
   return redis.error_reply('NOTFOUND no such stream')
 end
@@ -39,4 +40,4 @@ elseif grace and redis.call('EXISTS', audience) == 0 then
     stop = 'abandoned'
   end
 end
-return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '' }
+return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '', memo or '' }

@@ -12,7 +12,7 @@ use super::{connection::Link, keys::Keys};
 use crate::record::{Batch, DecodeError};
 
 /// The format of streams that this version reads and writes: the field `v` of their meta.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// How many batches of earlier attempts are read at once: a few round trips for a long answer.
 const PREFIX_PAGE: usize = 512;

@@ -4,10 +4,10 @@
 -- KEYS: meta, entries, audience, removed, staged
 -- ARGV: token of the writer, attempt, tail, how many batches are staged, fingerprint, created_at, start_by, end_by,
 --       grace (ms, or '' when detached), cancelled ('1', or ''), keep (ms), how often a reader attends (ms),
---       channel of the entries
+--       channel of the entries, memo ('' for none)
 local meta, entries, audience, removed, staged = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local writer, attempt, tail, batches, fingerprint, created_at, start_by, end_by, grace, cancelled, keep, every, channel =
-  unpack(ARGV)
+local writer, attempt, tail, batches, fingerprint, created_at, start_by, end_by, grace, cancelled, keep, every, channel,
+  memo = unpack(ARGV)
 
 if redis.call('GET', removed) == created_at then
   return redis.error_reply('NOTFOUND the stream was removed')
@@ -40,6 +40,9 @@ end
 
 redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', created_at, 'start_by', start_by,
   'end_by', end_by, 'attempt', attempt, 'writer', writer, 'tail', tail)
+if memo ~= '' then
+  redis.call('HSET', meta, 'memo', memo)
+end
 redis.call('PEXPIRE', meta, keep)
 if tonumber(batches) > 0 then
   redis.call('RENAME', staged, entries)

@@ -12,6 +12,8 @@
 //!
 //! Not here: a stream whose writer is gone as well. Nobody knows it any more, and its readers are told so.
 
+use std::fmt;
+
 use ::redis::Pipeline;
 use tokenwire_core::{Attempt, CancelCause, Seq, Timestamp, token_log::ATTENDANCE};
 
@@ -25,8 +27,8 @@ const KEEP_STAGED_MS: u64 = 60_000;
 
 /// A stream as the server has taken it, from this writer and from those before it.
 ///
-/// It holds no more than the answer does, in its stored form, for as long as the answer is written; what bounds the answer
-/// (the model's limit of tokens) bounds this.
+/// It holds no more than the answer does, in its stored form, and the memo, for as long as the answer is written; what bounds
+/// the answer (the model's limit of tokens) and the memo bounds this.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) fixed: Fixed,
@@ -34,7 +36,6 @@ pub(super) struct Memory {
 }
 
 /// What was fixed about the stream when it was created, as the server keeps it.
-#[derive(Debug)]
 pub(super) struct Fixed {
     pub(super) fingerprint: Vec<u8>,
     pub(super) created_at: u64,
@@ -42,6 +43,14 @@ pub(super) struct Fixed {
     pub(super) end_by: u64,
     /// In milliseconds; empty when the stream is detached.
     pub(super) grace: String,
+    pub(super) memo: Vec<u8>,
+}
+
+/// Without the memo, which is private.
+impl fmt::Debug for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fixed").field("created_at", &self.created_at).finish_non_exhaustive()
+    }
 }
 
 /// Who restores.
@@ -72,7 +81,7 @@ impl Memory {
         let batches: Vec<_> = self.batches.iter().chain(unsettled).collect();
         stage(shared, &staged, &batches).await?;
 
-        let Fixed { fingerprint, created_at, start_by, end_by, grace } = &self.fixed;
+        let Fixed { fingerprint, created_at, start_by, end_by, grace, memo } = &self.fixed;
         let left = Timestamp::from_millis(*end_by).since(shared.clock.now());
         let tail = batches.last().map_or(Seq::START, |batch| batch.last);
         let cancelled = owner.told_to_stop == Some(CancelCause::Requested);
@@ -95,7 +104,8 @@ impl Memory {
             .arg(if cancelled { "1" } else { "" })
             .arg(millis(left.saturating_add(shared.retention)))
             .arg(millis(ATTENDANCE))
-            .arg(&keys.appended);
+            .arg(&keys.appended)
+            .arg(&**memo);
         shared.link.script(&script).await
     }
 }

@@ -47,7 +47,7 @@ struct Unsettled {
 }
 
 /// What `open_writer.lua` answers.
-type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String);
+type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String, Vec<u8>);
 
 impl Writer {
     pub(super) async fn open(shared: Arc<Shared>, id: GenerationId) -> Result<Self, LogError> {
@@ -58,10 +58,10 @@ impl Writer {
             .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)))
             .await
             .map_err(|outage| outage.about(id))?;
-        let (attempt, token, tail, stop, fingerprint, created_at, start_by, end_by, grace) = opened;
+        let (attempt, token, tail, stop, fingerprint, created_at, start_by, end_by, grace, memo) = opened;
         // Earlier writers are fenced: nothing can be added to this any more.
         let (so_far, batches) = page::prefix(&shared.link, &keys, id, Seq::new(tail)).await?;
-        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace };
+        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, memo };
         let cancellation = Cancellation::default();
         obey(&stop, &cancellation);
         let mut lookout = JoinSet::new();

@@ -6,11 +6,11 @@ use redis::aio::MultiplexedConnection;
 use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::Config;
 use tokenwire_core::{
-    Fingerprint, GenerationId, Seq, Timestamp, TokenLog,
-    token_log::{Created, Hint, OnDisconnect, Phase},
+    Fingerprint, GenerationId, LogError, Seq, Timestamp, TokenLog,
+    token_log::{Created, Hint, OnDisconnect, Phase, StreamSpec},
 };
 
-use crate::support::{admin, ask, created, delta, explain, finished, next, open, read, shared, spec};
+use crate::support::{admin, ask, created, delta, explain, finished, insist, next, open, read, shared, spec};
 
 /// The time to live of each of the log's keys by the last part of its name, in milliseconds.
 async fn keys(admin: &mut MultiplexedConnection, config: &Config) -> BTreeMap<String, i64> {
@@ -29,7 +29,8 @@ async fn every_key_expires_in_every_state() {
     let id = GenerationId::fresh();
     let day = 24 * 60 * 60 * 1000;
 
-    log.create(id, &spec(OnDisconnect::CancelAfter(Duration::from_secs(30)))).await.unwrap();
+    let grace = OnDisconnect::CancelAfter(Duration::from_secs(30));
+    log.create(id, &StreamSpec { memo: "a memo".into(), ..spec(grace) }).await.unwrap();
     let queued = keys(&mut admin, &config).await;
     assert_eq!(queued.keys().collect::<Vec<_>>(), ["audience", "meta"]);
     assert!((1..=35_000).contains(&queued["audience"]));
@@ -57,6 +58,18 @@ async fn every_key_expires_in_every_state() {
     let removed = keys(&mut admin, &config).await;
     assert_eq!(removed.keys().collect::<Vec<_>>(), ["ready", "removed"], "word for a writer that lives");
     assert!(removed.values().all(|&expires| expires > 0));
+}
+
+#[tokio::test]
+async fn a_memo_expires_with_its_stream() {
+    let (config, _) = shared().await;
+    let log = open(&Config { retention: Duration::from_millis(1), ..config.clone() });
+    let id = GenerationId::fresh();
+    log.create(id, &StreamSpec { memo: "a memo".into(), ..spec(OnDisconnect::Detached) }).await.unwrap();
+    log.open_writer(id).await.unwrap().seal(&finished()).await.unwrap();
+    let gone = insist(async || log.spec(id).await.err()).await;
+    assert!(matches!(gone, LogError::NotFound(_)), "{gone}");
+    assert_eq!(keys(&mut admin(&config.url).await, &config).await.len(), 0);
 }
 
 #[tokio::test]
@@ -92,6 +105,8 @@ async fn a_stream_that_version_1_stored_goes_on() {
     let end_by = Timestamp::from_millis(1_763_800_600_000);
     assert_eq!(page.phase, Phase::Running { end_by, silent_for: Duration::MAX });
     assert_eq!((page.tail, page.entries.len()), (Seq::new(2), 2));
+    let spec_of_old = log.spec(id).await.unwrap();
+    assert_eq!((spec_of_old.end_by, spec_of_old.memo.len()), (end_by, 0), "it knew no memos");
     assert_eq!(
         log.create(id, &spec(OnDisconnect::Detached)).await.unwrap(),
         Created::Existing(Fingerprint::from_bytes([b'f'; 32]))
@@ -102,7 +117,9 @@ async fn a_stream_that_version_1_stored_goes_on() {
 
     // And what a later version stored is not guessed at.
     ask::<u32>(&mut admin, &format!("HSET {family}:meta v 2")).await;
-    for refused in [read(&log, id, Seq::START).await.err(), log.open_writer(id).await.err()] {
+    for refused in
+        [read(&log, id, Seq::START).await.err(), log.spec(id).await.err(), log.open_writer(id).await.err()]
+    {
         let reason = explain(&refused.unwrap());
         assert!(reason.contains("format 2") && reason.contains("upgrade"), "{reason}");
     }

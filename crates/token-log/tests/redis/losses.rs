@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
     CancelCause, Entry, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{Created, Hint, OnDisconnect, Phase},
+    token_log::{Created, Hint, OnDisconnect, Phase, StreamSpec},
 };
 
 use crate::support::{
     admin, append, ask, config, created, delta, finished, follow_by_hints, insist, next, open, read, shared,
     spec, texts,
 };
+
+/// Every byte there is, and more than a hash of small fields would hold.
+fn memo() -> Bytes {
+    (0..=u8::MAX).cycle().take(100_000).collect()
+}
 
 /// A stream with a writer that has appended `one`, and `two` and `three` together.
 async fn begun(log: &Redis) -> (GenerationId, Box<dyn LogWriter>) {
@@ -84,6 +90,38 @@ async fn a_server_that_comes_back_empty_gets_the_stream_again_entry_for_entry() 
     assert_eq!(next.attempt().get(), 3, "attempts go on counting (I4)");
     assert_eq!(next.so_far().text, "onetwothreefourfive");
     assert!(matches!(writer.append(&[]).await, Err(LogError::Fenced)));
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_empty_gets_the_memo_again() {
+    let server = Server::start(AppendOnly::No).await;
+    let config = config(server.url());
+    let (readers, writers) = (open(&config), open(&config));
+    let id = GenerationId::fresh();
+    let grace = OnDisconnect::CancelAfter(Duration::from_secs(600));
+    let spec = StreamSpec { memo: memo(), ..spec(grace) };
+    writers.create(id, &spec).await.unwrap();
+    // It learns of the memo from the server, and not from whoever created the stream.
+    let mut writer = open(&config).open_writer(id).await.unwrap();
+    append(&mut *writer, &[delta("one")]).await;
+    // The second loss too: what was put back is as good as what was there.
+    for _ in 0..2 {
+        server.kill().await;
+        server.restart().await;
+        append(&mut *writer, &[]).await;
+        let again = insist(async || readers.spec(id).await.ok()).await;
+        assert!(again == spec, "{again:?}");
+    }
+    drop(writer);
+    let mut next = insist(async || writers.open_writer(id).await.ok()).await;
+    server.kill().await;
+    server.restart().await;
+    insist(async || next.seal(&finished()).await.ok()).await;
+    assert!(readers.spec(id).await.unwrap() == spec, "and after the end");
+    let day = 24 * 60 * 60 * 1000;
+    let meta = format!("{}:{{{id}}}:meta", config.prefix);
+    let expires: i64 = ask(&mut admin(&config.url).await, &format!("PTTL {meta}")).await;
+    assert!((1..=day).contains(&expires));
 }
 
 #[tokio::test]
@@ -285,6 +323,7 @@ async fn nobody_opens_a_stream_that_only_its_writer_remembers_until_it_is_back()
     lose(&mut admin, &config, id).await;
     assert!(matches!(log.open_writer(id).await, Err(LogError::NotFound(_))));
     assert!(matches!(read(&log, id, Seq::START).await, Err(LogError::NotFound(_))));
+    assert!(matches!(log.spec(id).await, Err(LogError::NotFound(_))));
     writer.append(&[]).await.unwrap();
     assert!(log.open_writer(id).await.is_ok());
 }

@@ -2,12 +2,13 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use testkit::services;
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
-    Clock, Entry, Event, FinishReason, GenerateRequest, GenerationId, LogError, LogWriter, ModelName, Conversation,
-    Seq, SystemClock, Timestamp, TokenLog, Usage,
+    Clock, Conversation, Entry, Event, FinishReason, GenerateRequest, GenerationId, LogError, LogWriter,
+    ModelName, Seq, SystemClock, Timestamp, TokenLog, Usage,
     token_log::{Hint, OnDisconnect, Page, StreamSpec, Tail},
 };
 
@@ -52,6 +53,7 @@ pub(crate) fn spec(on_disconnect: OnDisconnect) -> StreamSpec {
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(600)),
+        memo: Bytes::new(),
     }
 }
 

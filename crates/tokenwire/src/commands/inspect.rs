@@ -71,6 +71,9 @@ fn table(report: &Report) -> String {
             ),
         ),
     ];
+    if report.memo_bytes > 0 {
+        facts.push(("memo", format!("{} bytes", report.memo_bytes)));
+    }
     if report.told_to_stop {
         facts.push(("stop", "requested".to_owned()));
     }
@@ -180,7 +183,9 @@ mod tests {
                 created_at: at(0),
                 start_by: at(300_000),
                 end_by: at(660_000),
+                memo: "secret memo".into(),
             },
+            memo_bytes: 42,
             attempt: Attempt::new(3),
             phase: Phase::Sealed,
             cancelled: true,
@@ -205,6 +210,7 @@ ends by     2025-11-22T08:37:40.000Z
 readers     it stops 30s after the last has gone
 attempts    3
 entries     6 in 5 batches, 12 bytes of text, 600 bytes stored
+memo        42 bytes
 stop        requested
 end         cancelled on request, entry 6, 2025-11-22T08:26:41.500Z
 

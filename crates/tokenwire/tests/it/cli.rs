@@ -311,6 +311,7 @@ async fn inspect_shows_a_stream_in_redis() {
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(120)),
+        memo: "what was asked".into(),
     };
     log.create(id, &spec).await.unwrap();
     let mut writer = log.open_writer(id).await.unwrap();
@@ -324,11 +325,13 @@ async fn inspect_shows_a_stream_in_redis() {
     ];
     let running = inspected(&run_in(&env, &["inspect", &id.to_string(), "--json"]));
     assert_eq!((&running["state"], &running["text_bytes"]), (&"running".into(), &5.into()));
+    assert_eq!(running["memo_bytes"], 14);
     assert!(running["silent_for_ms"].is_u64(), "Redis knows when its owner was heard of");
     writer.seal(&Event::Failed { failure: Failure::TimedOut }).await.unwrap();
     let output = run_in(&env, &["inspect", &id.to_string()]);
     let table = text(&output.stdout);
     assert!(table.contains("timed out, entry 3") && !table.contains("Hello"), "{table}");
+    assert!(table.contains("14 bytes") && !table.contains("what was asked"), "{table}");
 
     let unknown = GenerationId::fresh().to_string();
     let output = run_in(&env, &["inspect", &unknown]);

@@ -40,6 +40,7 @@ pub async fn of_many_that_create_at_once_one_is_new(fixture: Fixture) {
 pub async fn an_unknown_stream_is_not_found(fixture: Fixture) {
     let id = GenerationId::fresh();
     assert_not_found(fixture.log.read(id, Seq::START, NonZeroUsize::MIN).await, id);
+    assert_not_found(fixture.log.spec(id).await, id);
     assert_not_found(fixture.log.open_writer(id).await, id);
     assert_not_found(fixture.log.cancel(id).await, id);
     fixture.log.tail(id).await.unwrap();

@@ -125,6 +125,10 @@ impl TokenLog for Deaf {
         self.log.read(id, after, limit).await
     }
 
+    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        self.log.spec(id).await
+    }
+
     async fn tail(&self, _id: GenerationId) -> Result<Tail, LogError> {
         Ok(Tail::new(self.hints.resubscribe()))
     }

@@ -7,7 +7,7 @@ use super::{
     assert_sealed, delta, finished, spec, started, token,
 };
 
-/// After the log was closed and opened again: entries, seals, attempts, requests to stop, and what was removed.
+/// After the log was closed and opened again: entries, seals, attempts, requests to stop, memos, and what was removed.
 pub async fn everything_is_still_there_after_a_reopen(fixture: Fixture) {
     let (sealed, mut writer) = fixture.writing().await;
     writer.append(&[started(1, TextSoFar::Kept), token("all", 1)]).await.unwrap();
@@ -19,7 +19,7 @@ pub async fn everything_is_still_there_after_a_reopen(fixture: Fixture) {
     let (removed, _) = fixture.writing().await;
     fixture.log.remove(removed).await.unwrap();
     let queued = GenerationId::fresh();
-    let queued_spec = spec(9);
+    let queued_spec = StreamSpec { memo: "of the queued one".into(), ..spec(9) };
     fixture.log.create(queued, &queued_spec).await.unwrap();
     let before = [fixture.entries(sealed).await, fixture.entries(cut).await];
     drop(writer);
@@ -38,6 +38,8 @@ pub async fn everything_is_still_there_after_a_reopen(fixture: Fixture) {
     assert_eq!(writer.cancellation().cause(), Some(CancelCause::Requested));
     assert_not_found(fixture.log.open_writer(removed).await, removed);
 
+    assert_not_found(fixture.log.spec(removed).await, removed);
+    assert_eq!(fixture.log.spec(queued).await.unwrap(), queued_spec);
     let StreamSpec { created_at, start_by, fingerprint, .. } = queued_spec;
     assert_eq!(fixture.page(queued, Seq::START, 1).await.phase, Phase::Queued { created_at, start_by });
     assert_eq!(fixture.log.create(queued, &spec(1)).await.unwrap(), Created::Existing(fingerprint));

@@ -44,6 +44,7 @@ async fn check(bytes: &[u8], ids: [GenerationId; 2], all: &[Vec<Entry>; 2]) -> [
         };
         assert_numbered(&found);
         assert!(all.starts_with(&found), "a stream is a beginning of what it was");
+        assert_eq!(log.spec(id).await.unwrap().memo, spec().memo);
         *left = Some(found.len());
         match log.open_writer(id).await {
             Ok(mut writer) => {

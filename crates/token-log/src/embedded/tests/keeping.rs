@@ -63,6 +63,7 @@ async fn a_sealed_stream_is_forgotten_after_its_retention_and_its_space_is_given
     clock.advance(SMALL.retention / 2);
     log.sweep().await;
     assert!(is_not_found(&log.read(old, Seq::START, 1.try_into().unwrap()).await));
+    assert!(is_not_found(&log.spec(old).await));
     assert_eq!(entries(&log, young).await.len(), 102);
     assert!(bytes_in(dir.path()) < full + full / 4, "only the younger one takes space");
 
@@ -96,6 +97,43 @@ async fn a_stream_that_never_ended_is_forgotten_too_and_its_writer_told() {
     drop((log, writer, newer));
     let log = Embedded::open(dir.path(), SMALL, clock).unwrap();
     assert_eq!(entries(&log, id).await[0].event, delta("new"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memo_lives_as_long_as_its_stream_on_the_disk_and_takes_no_space_after_it() {
+    let dir = TempDir::new().unwrap();
+    let clock = Hands::at(SystemClock.now());
+    let log = Embedded::open(dir.path(), SMALL, Arc::clone(&clock) as _).unwrap();
+    let large = StreamSpec { memo: vec![0xa5; StreamSpec::MAX_MEMO_BYTES].into(), ..spec() };
+    let (old, young) = (GenerationId::fresh(), GenerationId::fresh());
+    for id in [old, young] {
+        log.create(id, &large).await.unwrap();
+        generate(&log, 100).await;
+        if id == old {
+            log.open_writer(id).await.unwrap().seal(&finished()).await.unwrap();
+            clock.advance(SMALL.retention / 2);
+        }
+    }
+    let mut writer = log.open_writer(young).await.unwrap();
+    writer.append(&[started()]).await.unwrap();
+    writer.seal(&finished()).await.unwrap();
+    let full = bytes_in(dir.path());
+    assert!(log.shared.index.all().iter().all(|stream| stream.spec.memo.is_empty()), "none in memory");
+
+    clock.advance(SMALL.retention / 2);
+    log.sweep().await;
+    assert!(is_not_found(&log.spec(old).await));
+    assert!(log.spec(young).await.unwrap() == large);
+    assert!(bytes_in(dir.path()) < full - StreamSpec::MAX_MEMO_BYTES as u64, "the older memo is given back");
+
+    drop((log, writer));
+    let log = Embedded::open(dir.path(), SMALL, Arc::clone(&clock) as _).unwrap();
+    assert!(log.spec(young).await.unwrap() == large, "and the younger one is still there after a restart");
+    assert!(log.shared.index.all().iter().all(|stream| stream.spec.memo.is_empty()), "none in memory");
+    clock.advance(SMALL.retention);
+    log.sweep().await;
+    assert!(is_not_found(&log.spec(young).await));
+    assert!(bytes_in(dir.path()) < 100_000);
 }
 
 /// A disk that fails when it is told to.

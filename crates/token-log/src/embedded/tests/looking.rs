@@ -11,7 +11,10 @@ use crate::embedded::{OpenError, inspect};
 async fn a_stream_can_be_looked_at_while_the_log_is_open_and_after_it() {
     let dir = TempDir::new().unwrap();
     let log = open(dir.path());
-    let (id, mut first) = writing(&log).await;
+    let id = GenerationId::fresh();
+    let with_memo = StreamSpec { memo: "a memo".into(), ..spec() };
+    log.create(id, &with_memo).await.unwrap();
+    let mut first = log.open_writer(id).await.unwrap();
     let (_, mut other) = writing(&log).await;
     first.append(&[started(), delta("Hello")]).await.unwrap();
     other.append(&[delta("somebody else")]).await.unwrap();
@@ -24,6 +27,7 @@ async fn a_stream_can_be_looked_at_while_the_log_is_open_and_after_it() {
     assert_eq!(seen.entries, entries(&log, id).await, "the text of a fenced writer is nowhere (I3)");
     assert_eq!((seen.attempt, seen.batches, seen.cancelled), (Attempt::new(2), 2, true));
     assert!(matches!(seen.phase, Phase::Running { .. }));
+    assert_eq!((seen.spec.created_at, seen.memo_bytes), (with_memo.created_at, 6));
 
     second.seal(&finished()).await.unwrap();
     let all = entries(&log, id).await;

@@ -28,6 +28,8 @@ pub(super) struct Report {
     pub(super) attempts: Vec<Attempt>,
     pub(super) batches: usize,
     pub(super) stored_bytes: u64,
+    /// Of what the front end noted down. What it says is nobody's business here.
+    pub(super) memo_bytes: usize,
     pub(super) text_bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) end: Option<End>,
@@ -74,7 +76,8 @@ pub(super) struct Line {
 
 impl Report {
     pub(super) fn new(id: GenerationId, inspection: Inspection, with_text: bool) -> Self {
-        let Inspection { spec, attempt, phase, cancelled, entries, batches, stored_bytes } = inspection;
+        let Inspection { spec, memo_bytes, attempt, phase, cancelled, entries, batches, stored_bytes } =
+            inspection;
         let (state, silent_for) = match phase {
             Phase::Queued { .. } => ("queued", None),
             Phase::Running { silent_for, .. } => ("running", Some(silent_for)),
@@ -97,6 +100,7 @@ impl Report {
             attempts: attempts(&entries),
             batches,
             stored_bytes,
+            memo_bytes,
             text_bytes: prefix.text.len(),
             end: entries.last().and_then(end),
             entries: entries.iter().map(line).collect(),

@@ -1,0 +1,107 @@
+//! What a stream was created with can be read again.
+
+use bytes::Bytes;
+use futures::future::join_all;
+
+use super::{
+    Created, Duration, Fixture, GenerationId, OnDisconnect, StreamSpec, Timestamp, assert_not_found, delta,
+    finished, spec,
+};
+
+fn with_memo(memo: impl Into<Bytes>) -> StreamSpec {
+    StreamSpec { memo: memo.into(), ..spec(1) }
+}
+
+/// Every field, by way of the other process: before the run, during it, after the seal.
+pub async fn what_a_stream_was_created_with_is_there_in_every_phase(fixture: Fixture) {
+    let at = Timestamp::from_millis;
+    let grace = Duration::from_secs(3600);
+    for on_disconnect in [OnDisconnect::Detached, OnDisconnect::CancelAfter(grace)] {
+        let id = GenerationId::fresh();
+        let spec = StreamSpec {
+            on_disconnect,
+            created_at: at(1_700_000_000_001),
+            start_by: at(1_700_000_060_002),
+            end_by: at(1_700_000_660_003),
+            ..with_memo("what was asked")
+        };
+        fixture.log.create(id, &spec).await.unwrap();
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+        let mut writer = fixture.log.open_writer(id).await.unwrap();
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+        writer.append(&[delta("text")]).await.unwrap();
+        let mut writer = fixture.log.open_writer(id).await.unwrap();
+        fixture.log.cancel(id).await.unwrap();
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+        writer.seal(&finished()).await.unwrap();
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+    }
+}
+
+/// A stream need not have a memo.
+pub async fn a_memo_may_be_empty(fixture: Fixture) {
+    let id = fixture.stream().await;
+    let memo = |spec: StreamSpec| spec.memo;
+    assert_eq!(fixture.elsewhere.spec(id).await.map(memo).unwrap(), Bytes::new());
+    fixture.log.open_writer(id).await.unwrap().seal(&finished()).await.unwrap();
+    assert_eq!(fixture.elsewhere.spec(id).await.map(memo).unwrap(), Bytes::new());
+}
+
+/// Bytes are bytes, of any value, up to a mebibyte; and large memos hold nobody's text up or mix it up.
+pub async fn the_largest_memo_comes_back_exactly(fixture: Fixture) {
+    let mut created = Vec::new();
+    for first in [0, 10, 200] {
+        let bytes = (0..=u8::MAX).cycle().skip(first).take(StreamSpec::MAX_MEMO_BYTES);
+        let spec = with_memo(bytes.collect::<Vec<_>>());
+        let id = GenerationId::fresh();
+        fixture.log.create(id, &spec).await.unwrap();
+        fixture.log.open_writer(id).await.unwrap().append(&[delta("text")]).await.unwrap();
+        created.push((id, spec));
+    }
+    let fixture = fixture.reopen().await;
+    for (id, spec) in created {
+        // Not `assert_eq`: nobody wants to read the difference.
+        assert!(fixture.elsewhere.spec(id).await.unwrap().memo == spec.memo);
+        assert_eq!(fixture.events(id).await, [delta("text")]);
+    }
+}
+
+/// A request that is repeated finds what the first one left, though the same request may come with another memo.
+pub async fn the_first_memo_stays(fixture: Fixture) {
+    let id = GenerationId::fresh();
+    let first = with_memo("first");
+    fixture.log.create(id, &first).await.unwrap();
+    for memo in ["second", ""] {
+        let again = fixture.elsewhere.create(id, &with_memo(memo)).await.unwrap();
+        assert_eq!(again, Created::Existing(first.fingerprint));
+        assert_eq!(fixture.log.spec(id).await.unwrap(), first);
+    }
+    let without = fixture.stream().await;
+    fixture.log.create(without, &with_memo("late")).await.unwrap();
+    assert_eq!(fixture.log.spec(without).await.unwrap().memo, Bytes::new());
+
+    let id = GenerationId::fresh();
+    let specs = ["a", "b", "c", "d"].map(with_memo);
+    let logs = [&fixture.log, &fixture.elsewhere];
+    let created = join_all(specs.iter().zip(logs.iter().cycle()).map(|(spec, log)| log.create(id, spec)));
+    let created: Vec<_> = created.await.into_iter().map(Result::unwrap).collect();
+    let new = created.iter().position(|&created| created == Created::New).unwrap();
+    assert_eq!(fixture.log.spec(id).await.unwrap(), specs[new]);
+}
+
+/// A memo is forgotten with its stream, and the next stream of that id has its own.
+pub async fn a_memo_goes_with_its_stream(fixture: Fixture) {
+    let id = GenerationId::fresh();
+    assert_not_found(fixture.log.spec(id).await, id);
+    fixture.log.create(id, &with_memo("old")).await.unwrap();
+    fixture.log.remove(id).await.unwrap();
+    assert_not_found(fixture.elsewhere.spec(id).await, id);
+    fixture.log.create(id, &with_memo("new")).await.unwrap();
+    let writer = fixture.log.open_writer(id).await.unwrap();
+    assert_eq!(fixture.elsewhere.spec(id).await.unwrap().memo, "new");
+    fixture.log.remove(id).await.unwrap();
+    drop(writer);
+    assert_not_found(fixture.elsewhere.spec(id).await, id);
+    fixture.log.create(id, &spec(1)).await.unwrap();
+    assert_eq!(fixture.elsewhere.spec(id).await.unwrap().memo, Bytes::new());
+}

@@ -1,0 +1,59 @@
+//! What is fixed about a stream, out of its meta.
+
+use std::time::Duration;
+
+use ::redis::Pipeline;
+use bytes::Bytes;
+use tokenwire_core::{
+    Fingerprint, GenerationId, LogError, Timestamp,
+    token_log::{OnDisconnect, StreamSpec},
+};
+
+use super::{
+    connection::Link,
+    keys::Keys,
+    page::{Damage, FORMAT},
+};
+
+/// The field of the memo. A stream without one has no such field, nor has one that an older version created.
+pub(super) const MEMO: &str = "memo";
+
+/// The fields of [`Fields`].
+pub(super) const FIELDS: [&str; 6] = ["v", "fingerprint", "created_at", "start_by", "end_by", "grace"];
+
+/// What is fixed, but for the memo, as the meta says it.
+pub(super) type Fields = (Option<u32>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+
+/// Reads the spec of a stream, memo and all, of one moment.
+pub(super) async fn read(link: &Link, keys: &Keys, id: GenerationId) -> Result<StreamSpec, LogError> {
+    let mut transaction = Pipeline::new();
+    transaction.atomic();
+    transaction.cmd("HMGET").arg(&keys.meta).arg(&FIELDS).cmd("HGET").arg(&keys.meta).arg(MEMO);
+    let (fixed, memo): (Fields, Option<Vec<u8>>) =
+        link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
+    let spec = spec(fixed).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
+    Ok(StreamSpec { memo: memo.unwrap_or_default().into(), ..spec })
+}
+
+/// The spec without its memo; `None` when there is no stream.
+pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
+    let (Some(format), fingerprint, created_at, start_by, end_by, grace) = fixed else { return Ok(None) };
+    if format != FORMAT {
+        return Err(Damage::Format(format));
+    }
+    let fingerprint = fingerprint.and_then(|bytes| bytes.try_into().ok());
+    let (Some(fingerprint), Some(created_at), Some(start_by), Some(end_by)) =
+        (fingerprint, created_at, start_by, end_by)
+    else {
+        return Err(Damage::Meta);
+    };
+    Ok(Some(StreamSpec {
+        fingerprint: Fingerprint::from_bytes(fingerprint),
+        on_disconnect: grace
+            .map_or(OnDisconnect::Detached, |grace| OnDisconnect::CancelAfter(Duration::from_millis(grace))),
+        created_at: Timestamp::from_millis(created_at),
+        start_by: Timestamp::from_millis(start_by),
+        end_by: Timestamp::from_millis(end_by),
+        memo: Bytes::new(),
+    }))
+}
