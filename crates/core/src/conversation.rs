@@ -1,4 +1,4 @@
-//! What a model is asked to go on from: messages, the last of them the user's.
+//! What a model is asked to go on from: messages, the last of them to be answered.
 
 use std::fmt;
 
@@ -14,6 +14,8 @@ pub enum Role {
     User,
     /// The model, earlier.
     Assistant,
+    /// A tool that the model has called.
+    Tool,
 }
 
 impl Role {
@@ -23,33 +25,124 @@ impl Role {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Tool => "tool",
         }
     }
 }
 
-/// One thing that was said.
+/// One thing that was said. The stored and wire form is that of chat completions: `{"role": "user", "content": "..."}`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// By whom.
-    pub role: Role,
-    /// The text, exactly as given.
-    pub content: String,
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Message {
+    /// How the model should behave.
+    System {
+        /// The text, exactly as given; in the other messages too.
+        content: String,
+    },
+    /// What somebody asks, or asked.
+    User {
+        /// The text.
+        content: String,
+    },
+    /// What the model said.
+    Assistant {
+        /// The text; may be empty where it called tools.
+        content: String,
+        /// The calls that it wanted made.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolCall>,
+    },
+    /// What a call gave.
+    Tool {
+        /// Which call: its id.
+        tool_call_id: String,
+        /// The result.
+        content: String,
+    },
+}
+
+/// A whole call of a tool.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// What its result refers to.
+    pub id: String,
+    /// What is called.
+    pub name: String,
+    /// With what: JSON, if the model kept to it.
+    pub arguments: String,
+}
+
+impl Message {
+    /// A message of the system.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::System { content: content.into() }
+    }
+
+    /// A message of the user.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::User { content: content.into() }
+    }
+
+    /// A message of the model.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::Assistant { content: content.into(), tool_calls: Vec::new() }
+    }
+
+    /// Who said it.
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::System { .. } => Role::System,
+            Self::User { .. } => Role::User,
+            Self::Assistant { .. } => Role::Assistant,
+            Self::Tool { .. } => Role::Tool,
+        }
+    }
+
+    /// Its text.
+    pub fn content(&self) -> &str {
+        let (Self::System { content }
+        | Self::User { content }
+        | Self::Assistant { content, .. }
+        | Self::Tool { content, .. }) = self;
+        content
+    }
+
+    /// The calls in it.
+    pub fn tool_calls(&self) -> &[ToolCall] {
+        match self {
+            Self::Assistant { tool_calls, .. } => tool_calls,
+            Self::System { .. } | Self::User { .. } | Self::Tool { .. } => &[],
+        }
+    }
+
+    /// Whether it is a call of a tool, or the result of one.
+    pub fn is_about_tools(&self) -> bool {
+        matches!(self, Self::Tool { .. }) || !self.tool_calls().is_empty()
+    }
+
+    fn bytes(&self) -> usize {
+        let calls = self.tool_calls().iter();
+        self.content().len() + calls.map(|call| call.name.len() + call.arguments.len()).sum::<usize>()
+    }
 }
 
 /// Messages are private: a log line that prints a request by accident shows sizes only.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({} bytes)", self.role.as_str(), self.content.len())
+        write!(f, "{}({} bytes)", self.role().as_str(), self.bytes())
     }
 }
 
-/// A conversation that waits for an answer: one message or more, the last of them the user's and not blank, of bounded
-/// size. Texts are kept exactly as given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversation {
-    before: Vec<Message>,
-    prompt: String,
+impl fmt::Debug for ToolCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ToolCall({}, {} bytes)", self.name, self.arguments.len())
+    }
 }
+
+/// A conversation that waits for an answer: one message or more, the last of them the user's (and not blank) or the result
+/// of a tool, of bounded size. Texts are kept exactly as given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation(Vec<Message>);
 
 impl Conversation {
     /// The most text of all messages together, in bytes of UTF-8.
@@ -62,12 +155,25 @@ impl Conversation {
     ///
     /// # Errors
     /// [`InvalidConversation`]; the message says what to change.
-    pub fn new(mut messages: Vec<Message>) -> Result<Self, InvalidConversation> {
-        let Some(last) = messages.pop() else { return Err(InvalidConversation::Empty) };
-        if last.role != Role::User {
-            return Err(InvalidConversation::NotAsked);
+    pub fn new(messages: Vec<Message>) -> Result<Self, InvalidConversation> {
+        match messages.last() {
+            None => return Err(InvalidConversation::Empty),
+            Some(Message::User { content }) if content.trim().is_empty() => {
+                return Err(InvalidConversation::Blank);
+            }
+            Some(Message::User { .. } | Message::Tool { .. }) => {}
+            Some(Message::System { .. } | Message::Assistant { .. }) => {
+                return Err(InvalidConversation::NotAsked);
+            }
         }
-        Self::after(messages, last.content)
+        let bytes = messages.iter().map(Message::bytes).sum();
+        if bytes > Self::MAX_BYTES {
+            return Err(InvalidConversation::TooLong { bytes });
+        }
+        if messages.len() > Self::MAX_MESSAGES {
+            return Err(InvalidConversation::TooMany { messages: messages.len() });
+        }
+        Ok(Self(messages))
     }
 
     /// A conversation of one question.
@@ -75,41 +181,37 @@ impl Conversation {
     /// # Errors
     /// [`InvalidConversation`] when it is blank or too long.
     pub fn of(prompt: impl Into<String>) -> Result<Self, InvalidConversation> {
-        Self::after(Vec::new(), prompt.into())
+        Self::new(vec![Message::user(prompt)])
     }
 
     /// The question `prompt`, after what was said before.
     ///
     /// # Errors
     /// [`InvalidConversation`]; the message says what to change.
-    pub fn after(before: Vec<Message>, prompt: String) -> Result<Self, InvalidConversation> {
-        if prompt.trim().is_empty() {
-            return Err(InvalidConversation::Blank);
-        }
-        let bytes = before.iter().map(|message| message.content.len()).sum::<usize>() + prompt.len();
-        if bytes > Self::MAX_BYTES {
-            return Err(InvalidConversation::TooLong { bytes });
-        }
-        if before.len() >= Self::MAX_MESSAGES {
-            return Err(InvalidConversation::TooMany { messages: before.len() + 1 });
-        }
-        Ok(Self { before, prompt })
+    pub fn after(before: Vec<Message>, prompt: impl Into<String>) -> Result<Self, InvalidConversation> {
+        let mut messages = before;
+        messages.push(Message::user(prompt));
+        Self::new(messages)
     }
 
-    /// What is asked: the text of the last message, which is the user's.
-    pub fn prompt(&self) -> &str {
-        &self.prompt
+    /// Every message, in order.
+    pub fn messages(&self) -> &[Message] {
+        &self.0
+    }
+
+    /// What is to be answered.
+    pub fn last(&self) -> &Message {
+        self.0.last().expect("a conversation has a message, by its construction")
     }
 
     /// What was said before that.
     pub fn before(&self) -> &[Message] {
-        &self.before
+        self.0.split_last().map_or(&[], |(_, before)| before)
     }
 
-    /// Every message in order, each as its role and its text.
-    pub fn messages(&self) -> impl Iterator<Item = (Role, &str)> {
-        let before = self.before.iter().map(|message| (message.role, message.content.as_str()));
-        before.chain(std::iter::once((Role::User, self.prompt.as_str())))
+    /// The text of the last message.
+    pub fn prompt(&self) -> &str {
+        self.last().content()
     }
 }
 
@@ -119,8 +221,8 @@ pub enum InvalidConversation {
     /// There is no message.
     #[error("is empty: write what you want to ask")]
     Empty,
-    /// The last message is not the user's.
-    #[error("must end with a message of the user: that is what is answered")]
+    /// The last message is neither the user's nor a tool's.
+    #[error("must end with a message of the user, or the result of a tool: that is what is answered")]
     NotAsked,
     /// The last message is nothing but white space.
     #[error("is empty: write what you want to ask")]
@@ -143,35 +245,47 @@ pub enum InvalidConversation {
 mod tests {
     use super::*;
 
-    fn message(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned() }
+    fn call(name: &str) -> ToolCall {
+        ToolCall { id: "call_1".to_owned(), name: name.to_owned(), arguments: "{}".to_owned() }
     }
 
     #[test]
     fn a_conversation_is_kept_exactly_and_never_printed() {
         let said = [
-            message(Role::System, "  be brief\n"),
-            message(Role::User, "1"),
-            message(Role::Assistant, ""),
-            message(Role::User, "  two\nlines "),
+            Message::system("  be brief\n"),
+            Message::user("1"),
+            Message::Assistant { content: String::new(), tool_calls: vec![call("look")] },
+            Message::Tool { tool_call_id: "call_1".to_owned(), content: String::new() },
+            Message::user("  two\nlines "),
         ];
         let conversation = Conversation::new(said.to_vec()).unwrap();
         assert_eq!(conversation.prompt(), "  two\nlines ");
-        let kept: Vec<_> = conversation.messages().map(|(role, text)| message(role, text)).collect();
-        assert_eq!(kept, said);
+        assert_eq!((conversation.messages(), conversation.before()), (&said[..], &said[..4]));
         assert!(!format!("{conversation:?}").contains("brief"));
+    }
+
+    #[test]
+    fn messages_have_the_form_of_chat_completions() {
+        for form in [
+            r#"{"role":"system","content":"a"}"#,
+            r#"{"role":"user","content":"a"}"#,
+            r#"{"role":"assistant","content":"a"}"#,
+            r#"{"role":"assistant","content":"","tool_calls":[{"id":"1","name":"n","arguments":"{}"}]}"#,
+            r#"{"role":"tool","tool_call_id":"1","content":"a"}"#,
+        ] {
+            let message: Message = serde_json::from_str(form).unwrap();
+            assert_eq!(serde_json::to_string(&message).unwrap(), form);
+            assert!(form.contains(message.role().as_str()));
+        }
     }
 
     #[test]
     fn what_nobody_could_answer_is_refused() {
         let asked = |messages: &[Message]| Conversation::new(messages.to_vec()).unwrap_err();
         assert_eq!(asked(&[]), InvalidConversation::Empty);
-        assert_eq!(asked(&[message(Role::User, " \n\t")]), InvalidConversation::Blank);
-        assert_eq!(
-            asked(&[message(Role::User, "a"), message(Role::Assistant, "b")]),
-            InvalidConversation::NotAsked
-        );
-        let many = vec![message(Role::User, "a"); Conversation::MAX_MESSAGES + 1];
+        assert_eq!(asked(&[Message::user(" \n\t")]), InvalidConversation::Blank);
+        assert_eq!(asked(&[Message::user("a"), Message::assistant("b")]), InvalidConversation::NotAsked);
+        let many = vec![Message::user("a"); Conversation::MAX_MESSAGES + 1];
         assert_eq!(asked(&many), InvalidConversation::TooMany { messages: Conversation::MAX_MESSAGES + 1 });
     }
 
@@ -179,7 +293,7 @@ mod tests {
     fn all_texts_together_are_bounded() {
         let long = "é".repeat(Conversation::MAX_BYTES / 2);
         assert!(Conversation::of(long.clone()).is_ok());
-        let over = Conversation::after(vec![message(Role::System, "ab")], long);
+        let over = Conversation::after(vec![Message::system("ab")], long);
         assert_eq!(over, Err(InvalidConversation::TooLong { bytes: Conversation::MAX_BYTES + 2 }));
     }
 }

@@ -32,6 +32,7 @@ mod clock;
 mod conversation;
 mod error;
 mod event;
+mod extras;
 mod id;
 mod job;
 mod request;
@@ -51,11 +52,12 @@ pub mod worker;
 
 pub use catalogue::Catalogue;
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use conversation::{Conversation, InvalidConversation, Message, Role};
+pub use conversation::{Conversation, InvalidConversation, Message, Role, ToolCall};
 pub use error::{BoxError, explain};
 pub use event::{
     Attempt, CancelCause, Entry, Event, Failure, FinishReason, Seq, TextSoFar, TokenId, ToolCallDelta, Usage,
 };
+pub use extras::Extras;
 pub use follow::Follower;
 pub use generations::Generations;
 pub use id::{GenerationId, InvalidId};

@@ -5,7 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{conversation::Conversation, sampling::Sampling};
+use crate::{
+    conversation::{Conversation, Message, ToolCall},
+    extras::Extras,
+    model::ModelError,
+    sampling::Sampling,
+};
 
 /// The name under which the catalogue knows a model.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,18 +73,36 @@ pub struct GenerateRequest {
     pub conversation: Conversation,
     /// How it should choose what to say.
     pub sampling: Sampling,
+    /// What only some models understand.
+    pub extras: Extras,
 }
 
 impl GenerateRequest {
     /// Asks a model, with the options that are its own.
     pub fn new(model: ModelName, conversation: Conversation) -> Self {
-        Self { model, conversation, sampling: Sampling::default() }
+        Self { model, conversation, sampling: Sampling::default(), extras: Extras::default() }
+    }
+
+    /// For models that take text alone: refuses further fields, and messages about tools.
+    ///
+    /// # Errors
+    /// [`ModelError::Rejected`]; the message names each of them.
+    pub fn text_alone(&self) -> Result<(), ModelError> {
+        let tools = self.conversation.messages().iter().any(Message::is_about_tools);
+        let unknown: Vec<_> = self.extras.names().chain(tools.then_some("messages about tools")).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("the model {} does not take {}: leave that out", self.model, unknown.join(", "));
+        Err(ModelError::Rejected { message })
     }
 
     /// Tells equal requests from different ones, on any replica and across versions: SHA-256 over texts, the length of
-    /// each first. Those are the model and the prompt; then, where there are any, each earlier message as `message`, role
-    /// and content; then each option that is set as its name and value. A field added later is hashed only when it does
-    /// not have its default.
+    /// each first. Those are the model and the text of the last message; then, where there are any, each earlier message
+    /// as `message`, role and content; what messages have to do with tools; each option that is set as its name and
+    /// value; each further field as `extra`, its name and its JSON. A field added later is hashed only when it does not
+    /// have its default.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
         let mut part = |text: &str| {
@@ -90,12 +113,23 @@ impl GenerateRequest {
         part(self.conversation.prompt());
         for message in self.conversation.before() {
             part("message");
-            part(message.role.as_str());
-            part(&message.content);
+            part(message.role().as_str());
+            part(message.content());
+        }
+        for (index, message) in self.conversation.messages().iter().enumerate() {
+            if let Message::Tool { tool_call_id, .. } = message {
+                ["tool", &index.to_string(), tool_call_id].into_iter().for_each(&mut part);
+            }
+            for ToolCall { id, name, arguments } in message.tool_calls() {
+                ["tool_call", &index.to_string(), id, name, arguments].into_iter().for_each(&mut part);
+            }
         }
         for (name, value) in self.sampling.given() {
             part(name);
             part(&value);
+        }
+        for (name, value) in self.extras.iter() {
+            ["extra", name, &value.to_string()].into_iter().for_each(&mut part);
         }
         Fingerprint(hash.finalize().into())
     }
@@ -132,14 +166,9 @@ impl fmt::Debug for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::{Message, Role};
 
     fn request(model: &str, prompt: &str) -> GenerateRequest {
         GenerateRequest::new(ModelName::new(model).unwrap(), Conversation::of(prompt).unwrap())
-    }
-
-    fn said(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned() }
     }
 
     #[test]
@@ -153,9 +182,9 @@ mod tests {
             hello.fingerprint().to_string(),
             "dbe9f8c03e046649d9fd9c63e3146bd37df43fab3fb5db049f75ba4806ed3afe"
         );
-        let before = vec![said(Role::System, "Be brief."), said(Role::User, "1"), said(Role::Assistant, "2")];
+        let before = vec![Message::system("Be brief."), Message::user("1"), Message::assistant("2")];
         let long = GenerateRequest {
-            conversation: Conversation::after(before, "Hello".into()).unwrap(),
+            conversation: Conversation::after(before, "Hello").unwrap(),
             sampling: serde_json::from_str(
                 r#"{"temperature":0.8,"top_p":0.95,"top_k":40,"seed":7,"max_tokens":64,"stop":["a","b"]}"#,
             )
@@ -168,19 +197,24 @@ mod tests {
         );
     }
 
+    fn called(id: &str) -> Message {
+        let call = ToolCall { id: id.into(), name: "n".into(), arguments: "{}".into() };
+        Message::Assistant { content: "a".into(), tool_calls: vec![call] }
+    }
+
     #[test]
     fn whatever_a_model_may_look_at_makes_another_fingerprint() {
         let with = |before: Vec<Message>, sampling: &str| {
             let plain = request("m", "q");
-            let conversation = Conversation::after(before, "q".into()).unwrap();
+            let conversation = Conversation::after(before, "q").unwrap();
             GenerateRequest { conversation, sampling: serde_json::from_str(sampling).unwrap(), ..plain }
         };
         let mut seen: Vec<_> = [
             with(vec![], "{}"),
-            with(vec![said(Role::User, "a")], "{}"),
-            with(vec![said(Role::Assistant, "a")], "{}"),
-            with(vec![said(Role::Assistant, "a"), said(Role::Assistant, "a")], "{}"),
-            with(vec![said(Role::Assistant, "aa")], "{}"),
+            with(vec![Message::user("a")], "{}"),
+            with(vec![Message::assistant("a")], "{}"),
+            with(vec![Message::assistant("a"), Message::assistant("a")], "{}"),
+            with(vec![Message::assistant("aa")], "{}"),
             with(vec![], r#"{"temperature":0}"#),
             with(vec![], r#"{"top_p":0}"#),
             with(vec![], r#"{"temperature":0.1}"#),
@@ -189,6 +223,23 @@ mod tests {
             with(vec![], r#"{"max_tokens":1}"#),
             with(vec![], r#"{"stop":["1"]}"#),
             with(vec![], r#"{"stop":["1","1"]}"#),
+            with(vec![called("1")], "{}"),
+            with(vec![called("2")], "{}"),
+            with(vec![Message::Tool { tool_call_id: "1".into(), content: "a".into() }], "{}"),
+            with(vec![Message::Tool { tool_call_id: "2".into(), content: "a".into() }], "{}"),
+            GenerateRequest {
+                conversation: Conversation::new(vec![Message::Tool {
+                    tool_call_id: "1".into(),
+                    content: "q".into(),
+                }])
+                .unwrap(),
+                ..request("m", "q")
+            },
+            GenerateRequest { extras: serde_json::from_str(r#"{"tools":[]}"#).unwrap(), ..request("m", "q") },
+            GenerateRequest {
+                extras: serde_json::from_str(r#"{"tools":[1]}"#).unwrap(),
+                ..request("m", "q")
+            },
         ]
         .map(|request| request.fingerprint().to_string())
         .into();

@@ -22,7 +22,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Job, Message, ModelName, Sampling, Timestamp,
+    Conversation, Extras, GenerateRequest, GenerationId, Job, Message, ModelName, Sampling, Timestamp,
 };
 
 /// A prompt alone. A message without a version is read as this one.
@@ -46,20 +46,36 @@ struct Stored<'a> {
 #[derive(Serialize)]
 struct More<'a> {
     history: &'a [Message],
+    /// Where `query` is the result of a tool: the id of its call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers_call: Option<&'a str>,
     sampling: &'a Sampling,
+    #[serde(skip_serializing_if = "Extras::is_empty")]
+    extras: &'a Extras,
+}
+
+impl More<'_> {
+    fn is_nothing(&self) -> bool {
+        let Self { history, answers_call, sampling, extras } = self;
+        history.is_empty() && answers_call.is_none() && **sampling == Sampling::default() && extras.is_empty()
+    }
 }
 
 /// The stored form of a job. Times are exact to the millisecond for the next thirty thousand years.
 pub fn encode(job: &Job) -> Vec<u8> {
-    let GenerateRequest { model, conversation, sampling } = &job.request;
-    let plain = conversation.before().is_empty() && *sampling == Sampling::default();
+    let GenerateRequest { model, conversation, sampling, extras } = &job.request;
+    let answers_call = match conversation.last() {
+        Message::Tool { tool_call_id, .. } => Some(tool_call_id.as_str()),
+        _ => None,
+    };
+    let more = More { history: conversation.before(), answers_call, sampling, extras };
     let stored = Stored {
-        version: if plain { PROMPT } else { CONVERSATION },
+        version: if more.is_nothing() { PROMPT } else { CONVERSATION },
         uuid: job.id.to_string(),
         query: conversation.prompt(),
         model: model.as_str(),
         expires_at: seconds(job.expires_at),
-        more: (!plain).then(|| More { history: conversation.before(), sampling }),
+        more: (!more.is_nothing()).then_some(more),
     };
     serde_json::to_vec(&stored).expect("text and finite numbers always have a JSON form")
 }
@@ -88,12 +104,19 @@ fn job(
             .ok_or(Fault::Version)?,
     };
     let id = id.ok_or(Fault::Field("uuid"))?;
-    let (history, sampling) = match version {
-        CONVERSATION => (value::<Vec<Message>>(fields, "history")?, value(fields, "sampling")?),
-        _ => (Vec::new(), Sampling::default()),
+    let content = text(fields, "query").ok_or(Fault::Field("query"))?;
+    let (mut messages, last, sampling, extras) = if version == CONVERSATION {
+        let last = match optional::<String>(fields, "answers_call")? {
+            Some(tool_call_id) => Message::Tool { tool_call_id, content },
+            None => Message::user(content),
+        };
+        let extras = optional(fields, "extras")?.unwrap_or_default();
+        (value::<Vec<Message>>(fields, "history")?, last, value(fields, "sampling")?, extras)
+    } else {
+        (Vec::new(), Message::user(content), Sampling::default(), Extras::default())
     };
-    let query = text(fields, "query").ok_or(Fault::Field("query"))?;
-    let conversation = Conversation::after(history, query).map_err(|_| Fault::Field("query"))?;
+    messages.push(last);
+    let conversation = Conversation::new(messages).map_err(|_| Fault::Field("query"))?;
     let model = if fields.contains_key("model") {
         text(fields, "model").and_then(|name| ModelName::new(name).ok())
     } else {
@@ -103,9 +126,17 @@ fn job(
     let expires_at = fields.get("expires_at").and_then(Value::as_f64).ok_or(Fault::Field("expires_at"))?;
     Ok(Job {
         id,
-        request: GenerateRequest { model, conversation, sampling },
+        request: GenerateRequest { model, conversation, sampling, extras },
         expires_at: timestamp(expires_at),
     })
+}
+
+/// The same, for a part that may be missing.
+fn optional<T: DeserializeOwned>(
+    fields: &mut Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<T>, Fault> {
+    fields.contains_key(name).then(|| value(fields, name)).transpose()
 }
 
 /// Moves a part of version 2 out of the message.
@@ -168,7 +199,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use proptest::prelude::*;
-    use tokenwire_core::{Role, StopTexts, Temperature, TopP};
+    use tokenwire_core::{StopTexts, Temperature, ToolCall, TopP};
 
     use super::*;
 
@@ -197,14 +228,13 @@ mod tests {
     #[test]
     fn version_2_is_written_and_read_like_this_for_ever() {
         let stored = include_bytes!("../tests/fixtures/job.v2.json").trim_ascii_end();
-        let said = |role, content: &str| Message { role, content: content.to_owned() };
         let mut job = job("org/model-1", "And of \"Spain\"?", 1_763_800_000_123);
         let before = vec![
-            said(Role::System, "Be brief."),
-            said(Role::User, "What is the capital of France?"),
-            said(Role::Assistant, "Paris.\n👋"),
+            Message::system("Be brief."),
+            Message::user("What is the capital of France?"),
+            Message::assistant("Paris.\n👋"),
         ];
-        job.request.conversation = Conversation::after(before, "And of \"Spain\"?".into()).unwrap();
+        job.request.conversation = Conversation::after(before, "And of \"Spain\"?").unwrap();
         job.request.sampling = Sampling {
             temperature: Some(Temperature::new(0.8).unwrap()),
             top_p: Some(TopP::new(0.95).unwrap()),
@@ -286,19 +316,34 @@ mod tests {
             id: [u8; 16],
             model in "[A-Za-z0-9._:/-]{1,128}",
             prompt in "(?s).{0,200}[^\\s].{0,200}",
-            history in proptest::collection::vec((0..3_usize, "(?s).{0,20}"), 0..4),
+            history in proptest::collection::vec((0..4_usize, "(?s).{0,20}"), 0..4),
+            answers: bool,
+            format: Option<bool>,
             temperature in proptest::option::of(0_f32..=2.0),
             seed: Option<u64>,
             millis in 0..1_u64 << 50,
         ) {
-            let roles = [Role::System, Role::User, Role::Assistant];
-            let history = history.into_iter().map(|(role, content)| Message { role: roles[role], content });
+            let call = |name: &str| ToolCall { id: "1".into(), name: name.into(), arguments: "{}".into() };
+            let history = history.into_iter().map(|(role, content)| match role {
+                0 => Message::system(content),
+                1 => Message::user(content),
+                2 => Message::Assistant { tool_calls: vec![call(&content)], content },
+                _ => Message::Tool { tool_call_id: "1".into(), content },
+            });
+            let mut messages: Vec<_> = history.collect();
+            messages.push(if answers {
+                Message::Tool { tool_call_id: "call".into(), content: prompt }
+            } else {
+                Message::user(prompt)
+            });
+            let format = format.map(|strict| ("response_format".to_owned(), strict.into()));
             let temperature = temperature.map(|number| Temperature::new(number).unwrap());
             let job = Job {
                 id: GenerationId::from_bytes(id),
                 request: GenerateRequest {
                     model: ModelName::new(model).unwrap(),
-                    conversation: Conversation::after(history.collect(), prompt).unwrap(),
+                    conversation: Conversation::new(messages).unwrap(),
+                    extras: Extras::new(format.into_iter().collect()),
                     sampling: Sampling { temperature, seed, ..Sampling::default() },
                 },
                 expires_at: Timestamp::from_millis(millis),

@@ -28,7 +28,7 @@ impl Defaults {
     }
 
     fn complete(&self, request: &GenerateRequest) -> Result<GenerateRequest, ModelError> {
-        let GenerateRequest { model, conversation, sampling } = request.clone();
+        let GenerateRequest { model, conversation, sampling, extras } = request.clone();
         let (ours, theirs) = (self.sampling.clone(), sampling);
         let sampling = Sampling {
             temperature: theirs.temperature.or(ours.temperature),
@@ -38,15 +38,15 @@ impl Defaults {
             max_tokens: theirs.max_tokens.or(ours.max_tokens),
             stop: if theirs.stop.is_empty() { ours.stop } else { theirs.stop },
         };
-        Ok(GenerateRequest { model, conversation: self.begun(conversation)?, sampling })
+        Ok(GenerateRequest { model, conversation: self.begun(conversation)?, sampling, extras })
     }
 
     fn begun(&self, conversation: Conversation) -> Result<Conversation, ModelError> {
-        let begins_so = conversation.before().first().is_some_and(|first| first.role == Role::System);
+        let begins_so = conversation.before().first().is_some_and(|first| first.role() == Role::System);
         let Some(system) = self.system.as_ref().filter(|_| !begins_so) else { return Ok(conversation) };
-        let system = Message { role: Role::System, content: system.clone() };
-        let before = std::iter::once(system).chain(conversation.before().iter().cloned()).collect();
-        Conversation::after(before, conversation.prompt().to_owned()).map_err(|error| {
+        let system = Message::system(system);
+        let messages = std::iter::once(system).chain(conversation.messages().iter().cloned()).collect();
+        Conversation::new(messages).map_err(|error| {
             let message = format!("with the system message of the model, the conversation {error}");
             ModelError::Rejected { message }
         })
@@ -88,23 +88,22 @@ mod tests {
         Defaults { system: Some("Be brief.".to_owned()), sampling: serde_json::from_str(sampling).unwrap() }
     }
 
-    fn request(messages: &[(Role, &str)], sampling: &str) -> GenerateRequest {
-        let said = |&(role, content): &(Role, &str)| Message { role, content: content.to_owned() };
-        let conversation = Conversation::new(messages.iter().map(said).collect()).unwrap();
-        let model = "m".to_owned().try_into().unwrap();
-        GenerateRequest { model, conversation, sampling: serde_json::from_str(sampling).unwrap() }
+    fn request(messages: &[Message], sampling: &str) -> GenerateRequest {
+        let conversation = Conversation::new(messages.to_vec()).unwrap();
+        let plain = GenerateRequest::new("m".to_owned().try_into().unwrap(), conversation);
+        GenerateRequest { sampling: serde_json::from_str(sampling).unwrap(), ..plain }
     }
 
     #[test]
     fn what_is_left_out_is_completed() {
-        let completed = defaults().complete(&request(&[(Role::User, "q")], r#"{"seed":7}"#)).unwrap();
+        let completed = defaults().complete(&request(&[Message::user("q")], r#"{"seed":7}"#)).unwrap();
         let expected = r#"{"temperature":0.2,"top_k":40,"seed":7,"stop":["a"]}"#;
-        assert_eq!(completed, request(&[(Role::System, "Be brief."), (Role::User, "q")], expected));
+        assert_eq!(completed, request(&[Message::system("Be brief."), Message::user("q")], expected));
     }
 
     #[test]
     fn what_the_caller_says_stays() {
-        let said = [(Role::System, ""), (Role::User, "q")];
+        let said = [Message::system(""), Message::user("q")];
         let sampling = r#"{"temperature":0.0,"top_k":1,"stop":["b"]}"#;
         assert_eq!(defaults().complete(&request(&said, sampling)).unwrap(), request(&said, sampling));
     }
@@ -112,7 +111,7 @@ mod tests {
     #[test]
     fn a_system_message_that_makes_it_too_long_is_told() {
         let long = "x".repeat(Conversation::MAX_BYTES);
-        let refused = defaults().complete(&request(&[(Role::User, &long)], "{}"));
+        let refused = defaults().complete(&request(&[Message::user(long)], "{}"));
         assert!(
             matches!(refused, Err(ModelError::Rejected { message }) if message.contains("system message of the model"))
         );

@@ -109,6 +109,7 @@ impl Model for Gguf {
     }
 
     async fn check(&self, request: &GenerateRequest) -> Result<(), ModelError> {
+        request.text_alone()?;
         self.prompt(&request.conversation).await.map(drop)
     }
 
@@ -118,6 +119,7 @@ impl Model for Gguf {
         request: &GenerateRequest,
         so_far: &Prefix,
     ) -> Result<OutputStream, ModelError> {
+        request.text_alone()?;
         let prompt = self.prompt(&request.conversation).await?;
         let sampling = &request.sampling;
         // The last token of an answer is never read: it needs no room.

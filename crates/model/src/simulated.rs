@@ -72,12 +72,17 @@ impl Model for Simulated {
         Continuation::Exact
     }
 
+    async fn check(&self, request: &GenerateRequest) -> Result<(), ModelError> {
+        request.text_alone()
+    }
+
     async fn generate(
         &self,
         id: GenerationId,
         request: &GenerateRequest,
         so_far: &Prefix,
     ) -> Result<OutputStream, ModelError> {
+        request.text_alone()?;
         let prompt = request.conversation.prompt();
         let mut text = match self.config.words {
             None => Text::echo(prompt, id),

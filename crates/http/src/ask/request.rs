@@ -7,8 +7,8 @@ use std::num::NonZeroU32;
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, InvalidStopTexts, Message, ModelName, Role, Sampling,
-    StopTexts, Temperature, TopP, catalogue::ModelNames,
+    Conversation, GenerateRequest, GenerationId, InvalidStopTexts, Message, ModelName, Sampling, StopTexts,
+    Temperature, TopP, catalogue::ModelNames,
 };
 
 use crate::error::Error;
@@ -41,7 +41,8 @@ impl Ask {
             Some(name) => known(name, models)?,
             None => models.default_name().clone(),
         };
-        Ok(Self { id, request: GenerateRequest { model, conversation, sampling: sampling(&fields)? } })
+        let sampling = sampling(&fields)?;
+        Ok(Self { id, request: GenerateRequest { sampling, ..GenerateRequest::new(model, conversation) } })
     }
 }
 
@@ -65,14 +66,14 @@ fn message(index: usize, said: &Value) -> Result<Message, Error> {
     let Value::Object(said) = said else {
         return Err(at(&format!(" must be an object, not {}", kind(said))));
     };
-    let role = match said.get("role").and_then(Value::as_str) {
-        Some("system") => Role::System,
-        Some("user") => Role::User,
-        Some("assistant") => Role::Assistant,
+    let message = match said.get("role").and_then(Value::as_str) {
+        Some("system") => Message::system,
+        Some("user") => Message::user,
+        Some("assistant") => Message::assistant,
         _ => return Err(at(".role must be system, user or assistant")),
     };
     match said.get("content") {
-        Some(Value::String(content)) => Ok(Message { role, content: content.clone() }),
+        Some(Value::String(content)) => Ok(message(content.clone())),
         Some(other) => Err(at(&format!(".content must be a text, not {}", kind(other)))),
         None => Err(at(".content is missing")),
     }
@@ -198,8 +199,8 @@ mod tests {
                 "temperature": 0.8, "top_p": 1, "top_k": 40, "seed": 7, "max_tokens": 9, "stop": "x"}"#,
         )
         .unwrap();
-        let said: Vec<_> = ask.request.conversation.messages().collect();
-        assert_eq!(said, [(Role::System, ""), (Role::User, " a ")]);
+        let said = ask.request.conversation.messages();
+        assert_eq!(said, [Message::system(""), Message::user(" a ")]);
         let given = serde_json::to_string(&ask.request.sampling).unwrap();
         let expected = r#"{"temperature":0.8,"top_p":1.0,"top_k":40,"seed":7,"max_tokens":9,"stop":["x"]}"#;
         assert_eq!(given, expected);
@@ -248,7 +249,7 @@ mod tests {
             (
                 r#"{"messages": [{"role": "assistant", "content": "a"}]}"#,
                 "messages",
-                "messages must end with a message of the user: that is what is answered",
+                "messages must end with a message of the user, or the result of a tool: that is what is answered",
             ),
             (
                 r#"{"query": "a", "temperature": 2.5}"#,

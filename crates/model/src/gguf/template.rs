@@ -69,7 +69,8 @@ impl ChatTemplate {
         let mark = Mark::unlike(conversation);
         let messages: Vec<Value> = conversation
             .messages()
-            .map(|(role, content)| context! { role => role.as_str(), content => self.marked(content, &mark) })
+            .iter()
+            .map(|said| context! { role => said.role().as_str(), content => self.marked(said.content(), &mark) })
             .collect();
         let context = context! {
             messages,
@@ -126,7 +127,8 @@ struct Mark(String);
 impl Mark {
     /// One that is nowhere in the conversation.
     fn unlike(conversation: &Conversation) -> Self {
-        let is_free = |mark: &String| conversation.messages().all(|(_, content)| !content.contains(mark));
+        let is_free =
+            |mark: &String| conversation.messages().iter().all(|said| !said.content().contains(mark));
         // A conversation has no room for all of these.
         let mut marks = (0..Conversation::MAX_BYTES).map(|number| format!("{OPEN}{number}{CLOSE}"));
         let free = marks.find(is_free);

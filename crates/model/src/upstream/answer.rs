@@ -13,7 +13,7 @@ use super::{
     errors::{Fault, presentable},
     splice::Splice,
     sse::Event,
-    wire::{Choice, Chunk, Complaint, Delta, ToolCall},
+    wire::{Choice, Chunk, Complaint, Delta, ToolCallPiece},
 };
 
 /// What was said so far.
@@ -148,7 +148,7 @@ impl Answer {
 }
 
 /// A piece of a tool call, if there is anything in it.
-fn piece(place: usize, call: ToolCall) -> Option<ToolCallDelta> {
+fn piece(place: usize, call: ToolCallPiece) -> Option<ToolCallDelta> {
     let index = call.index.or_else(|| place.try_into().ok())?;
     let (name, arguments) =
         call.function.map_or((None, None), |function| (function.name, function.arguments));

@@ -3,7 +3,7 @@
 //! Reading is lenient where services differ: everything may be missing or `null`, what is not named here is ignored.
 
 use serde::{Deserialize, Serialize};
-use tokenwire_core::{GenerateRequest, Role, Sampling, Temperature, TopP};
+use tokenwire_core::{Extras, GenerateRequest, Role, Sampling, Temperature, ToolCall, TopP};
 
 use super::config::ContinuationMode;
 
@@ -30,12 +30,51 @@ pub(super) struct Request<'a> {
     add_generation_prompt: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     continue_final_message: Option<bool>,
+    #[serde(flatten)]
+    extras: &'a Extras,
 }
 
 #[derive(Debug, Serialize)]
 struct Message<'a> {
     role: &'static str,
     content: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+}
+
+/// A call that the model has made, as it is told to it again.
+#[derive(Debug, Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    function: Called<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Called<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+impl<'a> From<&'a tokenwire_core::Message> for Message<'a> {
+    fn from(message: &'a tokenwire_core::Message) -> Self {
+        let call = |ToolCall { id, name, arguments }: &'a ToolCall| Call {
+            id,
+            r#type: "function",
+            function: Called { name, arguments },
+        };
+        Self {
+            role: message.role().as_str(),
+            content: message.content(),
+            tool_calls: message.tool_calls().iter().map(call).collect(),
+            tool_call_id: match message {
+                tokenwire_core::Message::Tool { tool_call_id, .. } => Some(tool_call_id),
+                _ => None,
+            },
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -50,7 +89,7 @@ impl<'a> Request<'a> {
         let messages = request.conversation.messages();
         Self {
             model,
-            messages: messages.map(|(role, content)| Message { role: role.as_str(), content }).collect(),
+            messages: messages.iter().map(Message::from).collect(),
             stream: true,
             stream_options: StreamOptions { include_usage: true },
             temperature: temperature.map(Temperature::get),
@@ -62,13 +101,15 @@ impl<'a> Request<'a> {
             stop: stop.iter().collect(),
             add_generation_prompt: None,
             continue_final_message: None,
+            extras: &request.extras,
         }
     }
 
     /// The same, to be answered from right after this text on.
     #[must_use]
     pub(super) fn after(mut self, text: &'a str, mode: ContinuationMode) -> Self {
-        self.messages.push(Message { role: Role::Assistant.as_str(), content: text });
+        let role = Role::Assistant.as_str();
+        self.messages.push(Message { role, content: text, tool_calls: Vec::new(), tool_call_id: None });
         if mode == ContinuationMode::ContinueFinalMessage {
             self.add_generation_prompt = Some(false);
             self.continue_final_message = Some(true);
@@ -100,11 +141,11 @@ pub(super) struct Delta {
     pub(super) reasoning_content: Option<String>,
     /// The same by its other name; services that send both send it twice.
     pub(super) reasoning: Option<String>,
-    pub(super) tool_calls: Option<Vec<ToolCall>>,
+    pub(super) tool_calls: Option<Vec<ToolCallPiece>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ToolCall {
+pub(super) struct ToolCallPiece {
     pub(super) index: Option<u32>,
     pub(super) id: Option<String>,
     pub(super) function: Option<Function>,
@@ -178,12 +219,8 @@ mod tests {
     use super::*;
 
     fn request(sampling: &Value) -> GenerateRequest {
-        let before = vec![
-            Message { role: Role::System, content: "Be brief.".into() },
-            Message { role: Role::User, content: "1".into() },
-            Message { role: Role::Assistant, content: "2".into() },
-        ];
-        let conversation = Conversation::after(before, "3".into()).unwrap();
+        let before = vec![Message::system("Be brief."), Message::user("1"), Message::assistant("2")];
+        let conversation = Conversation::after(before, "3").unwrap();
         let sampling = serde_json::from_value(sampling.clone()).unwrap();
         GenerateRequest { sampling, ..GenerateRequest::new(ModelName::new("ours").unwrap(), conversation) }
     }

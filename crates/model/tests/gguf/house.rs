@@ -9,7 +9,7 @@ use futures::StreamExt;
 use model::gguf::{Config, Gguf};
 use testkit::gguf::TinyLlama;
 use tokenwire_core::{
-    Conversation, FinishReason, GenerateRequest, GenerationId, Message, Model, ModelName, Role, StopTexts,
+    Conversation, FinishReason, GenerateRequest, GenerationId, Message, Model, ModelName, StopTexts,
     Temperature, TokenId, TopP, Usage,
     model::{Output, OutputStream},
     token_log::Prefix,
@@ -54,7 +54,7 @@ impl Ask {
 
     /// After a system message.
     pub(crate) fn after_system(system: &str, prompt: &str) -> Self {
-        let before = vec![Message { role: Role::System, content: system.to_owned() }];
+        let before = vec![Message::system(system)];
         Self::of(Conversation::after(before, prompt.to_owned()).unwrap())
     }
 

@@ -13,7 +13,7 @@ use std::{num::NonZeroU32, path::PathBuf, sync::LazyLock};
 use futures::StreamExt;
 use model::gguf::{Config, Gguf};
 use tokenwire_core::{
-    Conversation, FinishReason, GenerateRequest, GenerationId, Message, Model, ModelName, Role, Temperature,
+    Conversation, FinishReason, GenerateRequest, GenerationId, Message, Model, ModelName, Temperature,
     TokenId,
     model::{Continuation, Output},
     token_log::Prefix,
@@ -84,7 +84,7 @@ async fn answer(request: &GenerateRequest) -> Answer {
 #[tokio::test]
 async fn it_knows_the_capital_of_france() {
     // With the system message of its own template it likes to speak French, in llama.cpp's server too.
-    let system = Message { role: Role::System, content: "You are a helpful AI assistant.".to_owned() };
+    let system = Message::system("You are a helpful AI assistant.");
     let question = "What is the capital of France?".to_owned();
     let conversation = Conversation::after(vec![system], question).unwrap();
     let answer = answer(&GenerateRequest { conversation, ..asked("x", 0.0, 60) }).await;

@@ -3,7 +3,7 @@
 use model::upstream::{Config, Key};
 use serde_json::json;
 use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Message, Model, ModelName, Role, token_log::Prefix,
+    Conversation, GenerateRequest, GenerationId, Message, Model, ModelName, token_log::Prefix,
 };
 
 use super::fake::*;
@@ -13,8 +13,8 @@ async fn the_whole_conversation_is_asked_with_its_options_and_the_key() {
     let fake = Fake::replying([Reply::answer(["a"])]).await;
     let key = Some(Key::new("sk-secret").unwrap());
     let upstream = upstream(Config { key, ..fake.config() });
-    let before = vec![Message { role: Role::System, content: "Be brief.".into() }];
-    let conversation = Conversation::after(before, "Hello".into()).unwrap();
+    let before = vec![Message::system("Be brief.")];
+    let conversation = Conversation::after(before, "Hello").unwrap();
     let sampling = json!({"temperature": 0.5, "top_k": 40, "seed": 7, "max_tokens": 64, "stop": ["\n\n"]});
     let request = GenerateRequest {
         sampling: serde_json::from_value(sampling).unwrap(),

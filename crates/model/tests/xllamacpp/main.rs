@@ -16,7 +16,7 @@ use futures::StreamExt;
 use model::upstream::{Config, Upstream};
 use testkit::{proxy::Proxy, services::LlamaServer};
 use tokenwire_core::{
-    Conversation, FinishReason, GenerateRequest, GenerationId, Message, Model, ModelName, Role, StopTexts,
+    Conversation, FinishReason, GenerateRequest, GenerationId, Message, Model, ModelName, StopTexts,
     Temperature, Usage,
     model::{Continuation, ModelError, Output, OutputStream},
     token_log::Prefix,
@@ -25,8 +25,8 @@ use tokenwire_core::{
 use server::{at, config, until, upstream};
 
 fn request(prompt: &str, max_tokens: u32) -> GenerateRequest {
-    let system = Message { role: Role::System, content: "You answer questions.".into() };
-    let conversation = Conversation::after(vec![system], prompt.into()).unwrap();
+    let system = Message::system("You answer questions.");
+    let conversation = Conversation::after(vec![system], prompt).unwrap();
     let mut request = GenerateRequest::new(ModelName::new("smollm2").unwrap(), conversation);
     request.sampling.temperature = Some(Temperature::new(0.0).unwrap());
     request.sampling.seed = Some(1);

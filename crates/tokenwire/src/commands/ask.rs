@@ -6,17 +6,17 @@ use std::{
 };
 
 use anyhow::Context;
-use tokenwire_core::Role;
+use tokenwire_core::Message;
 
-use super::client::{Question, Reasoning, Server, message, sampling, say};
+use super::client::{Question, Reasoning, Server, sampling, say};
 use crate::cli::client as args;
 
 pub(crate) async fn run(cli: args::Ask) -> anyhow::Result<ExitCode> {
     let args::Asking { server, patience, model, system, reasoning, sampling: choice } = cli.asking;
     let server = Server::new(&server)?;
     let sampling = sampling(choice)?;
-    let prompt = message(Role::User, read_prompt(cli.prompt)?);
-    let messages = system.map(|system| message(Role::System, system)).into_iter().chain([prompt]).collect();
+    let prompt = Message::user(read_prompt(cli.prompt)?);
+    let messages = system.map(Message::system).into_iter().chain([prompt]).collect();
     let reasoning = if reasoning { Reasoning::Shown } else { Reasoning::Hidden };
     let (end, answer) = server.ask(&Question { messages, model, sampling }, patience, reasoning).await?;
     if std::io::stderr().is_terminal() {

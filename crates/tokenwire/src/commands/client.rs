@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use tokenwire_core::{Message, Role, Sampling, StopTexts, explain};
+use tokenwire_core::{Message, Sampling, StopTexts, explain};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
@@ -147,10 +147,6 @@ pub(super) fn sampling(cli: args::Sampling) -> anyhow::Result<Sampling> {
     let args::Sampling { max_tokens, temperature, top_p, top_k, seed, stop } = cli;
     let stop = StopTexts::new(stop).map_err(|error| anyhow::anyhow!("--stop {error}"))?;
     Ok(Sampling { temperature, top_p, top_k, seed, max_tokens, stop })
-}
-
-pub(super) fn message(role: Role, content: impl Into<String>) -> Message {
-    Message { role, content: content.into() }
 }
 
 /// Sends a request, and returns a response that is what was asked for.

@@ -1,4 +1,4 @@
-use tokenwire_core::{Message, Role};
+use tokenwire_core::Message;
 
 use super::*;
 
@@ -28,10 +28,8 @@ fn text(parts: &[Part]) -> String {
 
 #[test]
 fn a_file_without_a_template_is_asked_in_chatml() {
-    let message = |role, content: &str| Message { role, content: content.to_owned() };
-    let before =
-        vec![message(Role::System, "Be brief."), message(Role::User, "1"), message(Role::Assistant, "2")];
-    let parts = template(None).render(&Conversation::after(before, " 3\n".into()).unwrap()).unwrap();
+    let before = vec![Message::system("Be brief."), Message::user("1"), Message::assistant("2")];
+    let parts = template(None).render(&Conversation::after(before, " 3\n").unwrap()).unwrap();
     let expected = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1<|im_end|>\n\
                     <|im_start|>assistant\n2<|im_end|>\n<|im_start|>user\n 3\n<|im_end|>\n<|im_start|>assistant\n";
     assert_eq!(parts, [made(expected)]);
@@ -88,8 +86,8 @@ fn somebody_who_types_a_mark_gets_it_back() {
 fn a_conversation_that_the_template_refuses_is_refused_with_its_words() {
     let source = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}\
                   {% endif %}{{ m.content }}{% endfor %}";
-    let system = vec![Message { role: Role::System, content: "x".to_owned() }];
-    let refused = template(Some(source)).render(&Conversation::after(system, "y".into()).unwrap());
+    let system = vec![Message::system("x")];
+    let refused = template(Some(source)).render(&Conversation::after(system, "y").unwrap());
     assert_eq!(refused.unwrap_err(), "System role not supported");
 }
 

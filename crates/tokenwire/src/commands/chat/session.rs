@@ -1,8 +1,8 @@
 //! The conversation so far, and how it goes on.
 
-use tokenwire_core::{Message, Role, Sampling};
+use tokenwire_core::{Message, Sampling};
 
-use crate::commands::client::{Question, message};
+use crate::commands::client::Question;
 
 pub(super) struct Session {
     model: Option<String>,
@@ -19,15 +19,15 @@ impl Session {
 
     /// The next turn, with everything that was said before it.
     pub(super) fn question(&self, prompt: &str) -> Question {
-        let system = self.system.iter().map(|text| message(Role::System, text));
-        let messages = system.chain(self.said.iter().cloned()).chain([message(Role::User, prompt)]);
+        let system = self.system.iter().map(|text| Message::system(text));
+        let messages = system.chain(self.said.iter().cloned()).chain([Message::user(prompt)]);
         Question { messages: messages.collect(), model: self.model.clone(), sampling: self.sampling.clone() }
     }
 
     /// Remembers a turn. One without any answer is as if it had not been: to ask it again, it is typed again.
     pub(super) fn keep(&mut self, prompt: &str, answer: &str) {
         if !answer.is_empty() {
-            self.said.extend([message(Role::User, prompt), message(Role::Assistant, answer)]);
+            self.said.extend([Message::user(prompt), Message::assistant(answer)]);
         }
     }
 
@@ -53,8 +53,8 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn said(session: &Session, prompt: &str) -> Vec<(Role, String)> {
-        session.question(prompt).messages.into_iter().map(|said| (said.role, said.content)).collect()
+    fn said(session: &Session, prompt: &str) -> Vec<Message> {
+        session.question(prompt).messages
     }
 
     #[test]
@@ -62,16 +62,15 @@ mod tests {
         let mut session = Session::new(None, Some("be brief".to_owned()), Sampling::default());
         session.keep("one", "1");
         session.keep("lost", "");
-        let of = |role, text: &str| (role, text.to_owned());
         let turn = [
-            of(Role::System, "be brief"),
-            of(Role::User, "one"),
-            of(Role::Assistant, "1"),
-            of(Role::User, "two"),
+            Message::system("be brief"),
+            Message::user("one"),
+            Message::assistant("1"),
+            Message::user("two"),
         ];
         assert_eq!(said(&session, "two"), turn);
         session.system(None);
         session.reset();
-        assert_eq!(said(&session, "two"), [of(Role::User, "two")]);
+        assert_eq!(said(&session, "two"), [Message::user("two")]);
     }
 }

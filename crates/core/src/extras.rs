@@ -1,0 +1,33 @@
+//! What only some models understand: tools, a form for the answer, penalties. Kept as the caller wrote it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Further fields of a request, by their names in OpenAI's chat completions: `tools`, `tool_choice`, `response_format` and
+/// so on. Nothing here looks into them. A model that does not know one refuses the request
+/// ([`crate::model::Model::check`]); none may ignore one that would change its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Extras(Map<String, Value>);
+
+impl Extras {
+    /// These fields.
+    pub fn new(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
+    /// Each field, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The names alone.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
