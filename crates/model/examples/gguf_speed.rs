@@ -1,14 +1,11 @@
-//! How fast a model file is on this machine: `cargo run --release -p model --features gguf --example gguf_speed FILE.gguf`
+//! How fast a model file is on this machine: `cargo run --release -p model --features gguf --example gguf_speed FILE.gguf
+//! [THREADS...]`
 //!
-//! One stream with one thread and with two, eight at once, and the time to the first piece. On an idle machine: another
-//! busy core costs more than its share.
+//! One stream, eight at once, and the time to the first piece; with one thread and with two unless told. On an idle machine:
+//! threads wait for each other, so that a core which is busy with something else costs far more than its share.
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
-use std::{
-    error::Error,
-    num::NonZeroU16,
-    time::{Duration, Instant},
-};
+use std::{error::Error, num::NonZeroU16, time::Instant};
 
 use futures::{StreamExt, future::join_all};
 use model::gguf::{Config, Gguf};
@@ -17,16 +14,19 @@ use tokenwire_core::{
     token_log::Prefix,
 };
 
-const TOKENS: u32 = 96;
+const TOKENS: u32 = 128;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let file = std::env::args().nth(1).ok_or("give the path of a GGUF file")?;
-    for threads in [1, 2] {
-        let (threads, slots) = (NonZeroU16::new(threads), NonZeroU16::MIN.saturating_add(7));
+    let mut given = std::env::args().skip(1);
+    let file = given.next().ok_or("give the path of a GGUF file")?;
+    let threads = given.map(|threads| threads.parse()).collect::<Result<Vec<NonZeroU16>, _>>()?;
+    let usual = [NonZeroU16::MIN, NonZeroU16::MIN.saturating_add(1)];
+    for &threads in if threads.is_empty() { usual.as_slice() } else { &threads } {
+        let slots = NonZeroU16::MIN.saturating_add(7);
         let began = Instant::now();
-        let model = Gguf::load(Config { threads, slots, ..Config::new(&file) })?;
-        println!("{} threads: loaded in {:.2?}", threads.map_or(0, NonZeroU16::get), began.elapsed());
+        let model = Gguf::load(Config { threads: Some(threads), slots, ..Config::new(&file) })?;
+        println!("{threads} threads: loaded in {:.2?}", began.elapsed());
         measure("one stream", &model, 1).await?;
         measure("one stream again", &model, 1).await?;
         measure("eight at once", &model, 8).await?;
@@ -38,32 +38,30 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn measure(what: &str, model: &Gguf, count: usize) -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let runs = join_all((0..count).map(|seed| run(model, seed))).await;
-    let mut tokens = 0.0;
-    let mut first = Vec::new();
-    let mut steps = Duration::ZERO;
-    for run in runs {
-        let run = run?;
-        tokens += f64::from(run.tokens);
-        steps = steps.max(run.speaking);
-        first.push(run.first);
-    }
-    first.sort();
-    let rate = |time: Duration| tokens / time.as_secs_f64();
+    let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let all = f64::from(runs.iter().map(|run| run.tokens).sum::<u32>()) / began.elapsed().as_secs_f64();
+
+    let first: Vec<_> = runs.iter().filter_map(|run| run.pieces.first().copied()).collect();
+    let last = runs.iter().filter_map(|run| run.pieces.last().copied()).min();
+    let (Some(&fastest), Some(&slowest), Some(last)) = (first.iter().min(), first.iter().max(), last) else {
+        return Err("nothing was said".into());
+    };
+    // Nearly every token is a piece. The first pieces begin the time.
+    let pieces = runs.iter().flat_map(|run| &run.pieces);
+    let while_all_speak = u32::try_from(pieces.filter(|&&at| at > slowest && at <= last).count())?;
+    let rate = f64::from(while_all_speak) / last.saturating_duration_since(slowest).as_secs_f64();
     println!(
-        "  {what}: {:.1} tokens/s after the first piece, {:.1} tokens/s in all; first piece after {:.0?} to {:.0?}",
-        rate(steps),
-        rate(began.elapsed()),
-        first.first().copied().unwrap_or_default(),
-        first.last().copied().unwrap_or_default(),
+        "  {what}: {rate:.1} tokens/s while all speak, {all:.1} with their prompts; first piece after {:.0?} to {:.0?}",
+        fastest - began,
+        slowest - began,
     );
     Ok(())
 }
 
 struct Run {
     tokens: u32,
-    first: Duration,
-    /// From the first piece to the last.
-    speaking: Duration,
+    /// When they came.
+    pieces: Vec<Instant>,
 }
 
 async fn run(model: &Gguf, seed: usize) -> Result<Run, Box<dyn Error>> {
@@ -72,19 +70,13 @@ async fn run(model: &Gguf, seed: usize) -> Result<Run, Box<dyn Error>> {
     request.sampling.temperature = Some(Temperature::new(0.8)?);
     request.sampling.seed = Some(seed as u64);
     request.sampling.max_tokens = TOKENS.try_into().ok();
-    let began = Instant::now();
     let mut stream = model.generate(GenerationId::fresh(), &request, &Prefix::default()).await?;
-    let mut first = None;
+    let mut pieces = Vec::new();
     while let Some(output) = stream.next().await {
         match output? {
-            Output::Text { .. } => _ = first.get_or_insert(began.elapsed()),
+            Output::Text { .. } => pieces.push(Instant::now()),
             Output::Finished { usage, .. } => {
-                let first = first.unwrap_or_default();
-                return Ok(Run {
-                    tokens: u32::try_from(usage.output_tokens)?,
-                    first,
-                    speaking: began.elapsed().saturating_sub(first),
-                });
+                return Ok(Run { tokens: u32::try_from(usage.output_tokens)?, pieces });
             }
             _ => {}
         }
