@@ -1,10 +1,10 @@
 //! What the simulated model says, word by word.
-//!
-//! A word takes the white space before it along, so the words joined without anything between them are the text.
 
 use std::iter::Peekable;
 
 use tokenwire_core::GenerationId;
+
+use crate::words::words;
 
 /// A text and how much of it has been said.
 pub(super) struct Text {
@@ -20,7 +20,7 @@ impl Text {
     /// The demonstration's own answer.
     pub(super) fn echo(prompt: &str, id: GenerationId) -> Self {
         let text = format!("{prompt}: This is a simulated LLM stream. Channel ID: {id}");
-        Self::new(Box::new(split(text)))
+        Self::new(Box::new(words(text)))
     }
 
     /// This many words of filler, which follow from the prompt.
@@ -69,19 +69,6 @@ impl Text {
         self.spoken += 1;
         Some(word)
     }
-}
-
-/// Cuts before every run of white space.
-fn split(text: String) -> impl Iterator<Item = String> + Send {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
-        let word_at = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
-        let word_len = rest.get(word_at..)?.find(char::is_whitespace).unwrap_or(rest.len() - word_at);
-        let word = rest.get(..word_at + word_len)?.to_owned();
-        at += word.len();
-        Some(word)
-    })
 }
 
 /// FNV-1a: the same on every machine and in every version, which the standard hasher does not promise.

@@ -1,0 +1,101 @@
+//! A model that answers from a script: a TOML file of prompts, and of what to say to each of them.
+//!
+//! It is there to show on demand what a model does: text at a pace, reasoning, calls of tools, a failure in mid-answer, any
+//! ending, any usage. What it says follows from the script and the conversation alone; `stop` and `max_tokens` are kept,
+//! a token being a piece that it says, and every other option is accepted, as none changes a script.
+//! `docs/models.md` has the format.
+//!
+//! It remembers nothing: what earlier attempts said is all that it knows of them. It goes on from any text with the very
+//! text of an undisturbed run ([`Continuation::Exact`]). Reasoning and calls leave no such trace ([`Prefix::beyond_text`]
+//! says that there are some, not which), so an answer that already holds some starts over.
+
+mod file;
+mod performance;
+mod script;
+mod template;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use tokenwire_core::{
+    GenerateRequest, GenerationId, Model,
+    model::{Continuation, ModelError, OutputStream},
+    token_log::Prefix,
+};
+
+use performance::Performance;
+pub use script::{Script, ScriptError};
+
+/// The scripted model. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Scripted {
+    script: Arc<Script>,
+}
+
+/// A script that cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// It holds something else than a script.
+    #[error("{} is no script: {problems}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        problems: ScriptError,
+    },
+}
+
+impl Scripted {
+    /// A model that answers from this script.
+    pub fn new(script: Script) -> Self {
+        Self { script: Arc::new(script) }
+    }
+
+    /// A model that answers from the script in this file. The file is read once.
+    ///
+    /// # Errors
+    /// [`LoadError`]; it explains every problem at once.
+    pub fn load(path: impl Into<PathBuf>) -> Result<Self, LoadError> {
+        let path = path.into();
+        match std::fs::read_to_string(&path).map(|text| Script::parse(&text)) {
+            Ok(Ok(script)) => Ok(Self::new(script)),
+            Ok(Err(problems)) => Err(LoadError::Invalid { path, problems }),
+            Err(cause) => Err(LoadError::Unreadable { path, cause }),
+        }
+    }
+}
+
+#[async_trait]
+impl Model for Scripted {
+    fn continuation(&self, so_far: &Prefix) -> Continuation {
+        if so_far.beyond_text { Continuation::Unsupported } else { Continuation::Exact }
+    }
+
+    async fn check(&self, request: &GenerateRequest) -> Result<(), ModelError> {
+        self.script.answer(&request.conversation).map(drop)
+    }
+
+    async fn generate(
+        &self,
+        id: GenerationId,
+        request: &GenerateRequest,
+        so_far: &Prefix,
+    ) -> Result<OutputStream, ModelError> {
+        let (answer, captures) = self.script.answer(&request.conversation)?;
+        let performance = Performance::of(answer, captures.as_ref(), id, request).after(&so_far.text)?;
+        Ok(stream::unfold(performance, Performance::next).boxed())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! An answer of a script that is being given: its steps, cut where the request wants it, and then one after the other.
+
+use std::{collections::VecDeque, time::Duration};
+
+use regex::Captures;
+use tokenwire_core::{
+    FinishReason, GenerateRequest, GenerationId, StopTexts, ToolCallDelta, Usage,
+    model::{ModelError, Output},
+};
+use tokio::time::sleep;
+
+use super::script::{Answer, Mishap, Step};
+use crate::words::words;
+
+/// How many characters of a call's arguments make a piece: a call of any size comes in several.
+const ARGUMENTS_PIECE: usize = 8;
+
+/// What is still to be said.
+pub(super) struct Performance {
+    parts: VecDeque<Part>,
+    pace: Duration,
+    /// None once it has come, or cannot come any more.
+    end: Option<(FinishReason, Usage)>,
+    /// Whether this attempt has said something.
+    spoke: bool,
+}
+
+enum Part {
+    Text(String),
+    Reasoning(String),
+    ToolCall(ToolCallDelta),
+    Wait(Duration),
+    Fail(Mishap),
+}
+
+impl Part {
+    /// Whether it counts as a token.
+    fn is_said(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Reasoning(_) | Self::ToolCall(_))
+    }
+}
+
+impl Performance {
+    /// The whole answer, as an undisturbed run gives it.
+    pub(super) fn of(
+        answer: &Answer,
+        captures: Option<&Captures<'_>>,
+        id: GenerationId,
+        request: &GenerateRequest,
+    ) -> Self {
+        let mut parts = parts(&answer.steps, captures, id);
+        let mut reason = answer.finish;
+        let stopped = stop(&mut parts, &request.sampling.stop);
+        if stopped {
+            reason = FinishReason::Stop;
+        }
+        let longest = request.sampling.max_tokens.map(|tokens| tokens.get() as usize);
+        let exhausted = longest.is_some_and(|tokens| limit(&mut parts, tokens));
+        if exhausted {
+            reason = FinishReason::Length;
+        }
+        let said = parts.iter().filter(|part| part.is_said()).count() as u64;
+        let messages = request.conversation.messages().iter();
+        let asked = || messages.map(|message| message.content().split_whitespace().count() as u64).sum();
+        let usage = Usage {
+            input_tokens: answer.input_tokens.unwrap_or_else(asked),
+            // What the script says is for the answer as the script has it.
+            output_tokens: answer.output_tokens.filter(|_| !stopped && !exhausted).unwrap_or(said),
+        };
+        Self { parts: parts.into(), pace: answer.pace, end: Some((reason, usage)), spoke: false }
+    }
+
+    /// What remains of it after this text.
+    pub(super) fn after(mut self, text: &str) -> Result<Self, ModelError> {
+        // Only another script than before can have said something else: never splice the two.
+        let changed = || {
+            let message = "the script was changed while it was being played; ask again".to_owned();
+            ModelError::Rejected { message }
+        };
+        let mut text = text;
+        while !text.is_empty() {
+            match self.parts.pop_front() {
+                Some(Part::Text(piece)) => {
+                    if let Some(rest) = text.strip_prefix(piece.as_str()) {
+                        text = rest;
+                    } else {
+                        let rest = piece.strip_prefix(text).ok_or_else(changed)?;
+                        self.parts.push_front(Part::Text(rest.to_owned()));
+                        break;
+                    }
+                }
+                // Over, for an attempt that came to the text behind it.
+                Some(Part::Wait(_) | Part::Fail(Mishap { once: true, .. })) => {}
+                Some(Part::Reasoning(_) | Part::ToolCall(_) | Part::Fail(_)) | None => return Err(changed()),
+            }
+        }
+        Ok(self)
+    }
+
+    /// The next thing that it says.
+    pub(super) async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
+        loop {
+            let output = match self.parts.pop_front() {
+                Some(Part::Wait(time)) => {
+                    sleep(time).await;
+                    continue;
+                }
+                Some(Part::Fail(Mishap { once: true, .. })) if !self.spoke => continue,
+                Some(Part::Fail(Mishap { kind, .. })) => {
+                    self.parts.clear();
+                    self.end = None;
+                    return Some((Err(kind.into()), self));
+                }
+                Some(Part::Text(text)) => Output::Text { text, tokens: Vec::new() },
+                Some(Part::Reasoning(text)) => Output::Reasoning { text },
+                Some(Part::ToolCall(delta)) => Output::ToolCall(delta),
+                None => {
+                    let (reason, usage) = self.end.take()?;
+                    return Some((Ok(Output::Finished { reason, usage }), self));
+                }
+            };
+            if self.spoke && !self.pace.is_zero() {
+                sleep(self.pace).await;
+            } else {
+                // Without a pace this stream is always ready: let others run too.
+                tokio::task::coop::consume_budget().await;
+            }
+            self.spoke = true;
+            return Some((Ok(output), self));
+        }
+    }
+}
+
+/// The steps, with what was captured, in pieces. None of them is empty.
+fn parts(steps: &[Step], captures: Option<&Captures<'_>>, id: GenerationId) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut calls = 0;
+    for step in steps {
+        match step {
+            Step::Text(text) => parts.extend(words(text.fill(captures, str::to_owned)).map(Part::Text)),
+            Step::Pieces(pieces) => {
+                let pieces = pieces.iter().map(|piece| piece.fill(captures, str::to_owned));
+                parts.extend(pieces.filter(|piece| !piece.is_empty()).map(Part::Text));
+            }
+            Step::Reasoning(text) => {
+                parts.extend(words(text.fill(captures, str::to_owned)).map(Part::Reasoning));
+            }
+            Step::ToolCall { id: call, name, arguments } => {
+                let call = call.clone().unwrap_or_else(|| format!("call_{id}_{calls}"));
+                let first = ToolCallDelta {
+                    index: calls,
+                    id: Some(call),
+                    name: Some(name.clone()),
+                    arguments: String::new(),
+                };
+                let more = chunks(arguments.fill(captures, in_json)).map(|arguments| ToolCallDelta {
+                    index: calls,
+                    id: None,
+                    name: None,
+                    arguments,
+                });
+                parts.extend(std::iter::once(first).chain(more).map(Part::ToolCall));
+                calls += 1;
+            }
+            Step::Wait(time) => parts.push(Part::Wait(*time)),
+            Step::Fail(mishap) => parts.push(Part::Fail(mishap.clone())),
+        }
+    }
+    parts
+}
+
+/// What was captured, as it is written between the quotes of JSON: a prompt cannot break out of a string.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
+fn chunks(text: String) -> impl Iterator<Item = String> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.char_indices().nth(ARGUMENTS_PIECE).map_or(rest.len(), |(at, _)| at);
+        let chunk: String = rest.drain(..end).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Ends the answer before the first of these texts, wherever its pieces are cut; whether there was one.
+fn stop(parts: &mut Vec<Part>, stops: &StopTexts) -> bool {
+    let text: String = parts
+        .iter()
+        .filter_map(|part| if let Part::Text(text) = part { Some(&**text) } else { None })
+        .collect();
+    let Some(at) = stops.iter().filter_map(|stop| text.find(stop)).min() else { return false };
+    let mut room = at;
+    let cut = parts.iter_mut().position(|part| match part {
+        Part::Text(text) if text.len() > room => {
+            text.truncate(room);
+            true
+        }
+        Part::Text(text) => {
+            room -= text.len();
+            false
+        }
+        _ => false,
+    });
+    let whole = cut.map_or(parts.len(), |cut| if room > 0 { cut + 1 } else { cut });
+    parts.truncate(whole);
+    true
+}
+
+/// Ends the answer after so many pieces; whether there were more.
+fn limit(parts: &mut Vec<Part>, pieces: usize) -> bool {
+    let said = parts.iter().enumerate().filter(|(_, part)| part.is_said());
+    let mut said = said.map(|(at, _)| at).skip(pieces.saturating_sub(1));
+    let (Some(last), Some(_)) = (said.next(), said.next()) else { return false };
+    parts.truncate(last + 1);
+    true
+}

@@ -1,0 +1,188 @@
+//! A script that has been checked: which answer there is to a conversation, and what its steps are.
+
+use std::{fmt, time::Duration};
+
+use regex::{Captures, Regex};
+use tokenwire_core::{Conversation, FinishReason, Message, model::ModelError};
+
+use super::{file, template::Template};
+
+/// What a scripted model says, and to what.
+#[derive(Debug)]
+pub struct Script {
+    pub(super) answers: Vec<Answer>,
+}
+
+/// Everything that is wrong with a script, each with its line and, where it is in one, the number of its answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ScriptError {
+    problems: Vec<String>,
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("; "))
+    }
+}
+
+impl ScriptError {
+    pub(super) fn new(problems: Vec<String>) -> Self {
+        Self { problems }
+    }
+
+    /// One sentence each.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.problems.iter().map(String::as_str)
+    }
+}
+
+impl Script {
+    /// Reads a script, and checks all of it.
+    ///
+    /// # Errors
+    /// [`ScriptError`]; it explains every problem at once.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        file::read(text)
+    }
+
+    /// The first answer that fits, with what its pattern found.
+    pub(super) fn answer<'a>(
+        &self,
+        conversation: &'a Conversation,
+    ) -> Result<(&Answer, Option<Captures<'a>>), ModelError> {
+        let found = self.answers.iter().find_map(|answer| Some((answer, answer.cue.fits(conversation)?)));
+        found.ok_or_else(|| {
+            let message = "the script of this model has no answer to that".to_owned();
+            ModelError::Rejected { message }
+        })
+    }
+}
+
+/// One answer, and what it answers.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) cue: Cue,
+    /// The time between two pieces.
+    pub(super) pace: Duration,
+    pub(super) steps: Vec<Step>,
+    pub(super) finish: FinishReason,
+    /// As the script says, where it does.
+    pub(super) input_tokens: Option<u64>,
+    pub(super) output_tokens: Option<u64>,
+}
+
+/// What an answer waits for.
+#[derive(Debug)]
+pub(super) struct Cue {
+    /// The name of a tool: then it is the result of a call to it, and else something that the user said.
+    pub(super) tool: Option<String>,
+    pub(super) text: Said,
+}
+
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Whatever is said.
+    Any,
+    /// This text exactly.
+    Exactly(String),
+    /// A text in which this is found.
+    Like(Regex),
+}
+
+impl Cue {
+    /// Whether it answers everything.
+    fn is_any(&self) -> bool {
+        self.tool.is_none() && matches!(self.text, Said::Any)
+    }
+
+    /// What it looks for, where that is a pattern.
+    pub(super) fn pattern(&self) -> Option<&Regex> {
+        if let Said::Like(pattern) = &self.text { Some(pattern) } else { None }
+    }
+
+    /// Whether it fits whenever `later` does, as far as that can be told.
+    pub(super) fn hides(&self, later: &Self) -> bool {
+        self.is_any()
+            || self.tool == later.tool
+                && match (&self.text, &later.text) {
+                    (Said::Any, _) => true,
+                    (Said::Exactly(text), Said::Exactly(later)) => text == later,
+                    (Said::Like(pattern), Said::Exactly(later)) => pattern.is_match(later),
+                    (Said::Like(pattern), Said::Like(later)) => pattern.as_str() == later.as_str(),
+                    (Said::Exactly(_) | Said::Like(_), Said::Any) | (Said::Exactly(_), Said::Like(_)) => {
+                        false
+                    }
+                }
+    }
+
+    /// Whether this is what it waits for, and what its pattern found.
+    #[expect(
+        clippy::option_option,
+        reason = "the outer level is whether it fits, the inner one whether it has a pattern"
+    )]
+    fn fits<'a>(&self, conversation: &'a Conversation) -> Option<Option<Captures<'a>>> {
+        if !self.is_any() && self.tool.as_deref() != called(conversation) {
+            return None;
+        }
+        let said = conversation.prompt();
+        match &self.text {
+            Said::Any => Some(None),
+            Said::Exactly(text) => (text == said).then_some(None),
+            Said::Like(pattern) => pattern.captures(said).map(Some),
+        }
+    }
+}
+
+/// Which tool the last message is the result of; empty when nobody can say.
+fn called(conversation: &Conversation) -> Option<&str> {
+    let Message::Tool { tool_call_id, .. } = conversation.last() else { return None };
+    let mut calls = conversation.before().iter().rev().flat_map(Message::tool_calls);
+    Some(calls.find(|call| call.id == *tool_call_id).map_or("", |call| call.name.as_str()))
+}
+
+/// One thing to say or do.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Text, word by word.
+    Text(Template),
+    /// Text, in these pieces.
+    Pieces(Vec<Template>),
+    /// Reasoning, word by word.
+    Reasoning(Template),
+    /// A call, its arguments a few characters at a time.
+    ToolCall {
+        /// Left out: one that follows from the generation's.
+        id: Option<String>,
+        name: String,
+        arguments: Template,
+    },
+    /// Nothing, for this time.
+    Wait(Duration),
+    /// A failure.
+    Fail(Mishap),
+}
+
+/// How an attempt fails.
+#[derive(Clone, Debug)]
+pub(super) struct Mishap {
+    pub(super) kind: MishapKind,
+    /// It happens only to an attempt that said the text before it, so the one that goes on from there passes.
+    pub(super) once: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum MishapKind {
+    Busy(Duration),
+    Rejected(String),
+    Unavailable(String),
+}
+
+impl From<MishapKind> for ModelError {
+    fn from(kind: MishapKind) -> Self {
+        match kind {
+            MishapKind::Busy(retry_after) => Self::Busy { retry_after },
+            MishapKind::Rejected(message) => Self::Rejected { message },
+            MishapKind::Unavailable(cause) => Self::Unavailable(cause.into()),
+        }
+    }
+}
