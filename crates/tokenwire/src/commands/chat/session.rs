@@ -19,7 +19,7 @@ impl Session {
 
     /// The next turn, with everything that was said before it.
     pub(super) fn question(&self, prompt: &str) -> Question {
-        let system = self.system.iter().map(|text| Message::system(text));
+        let system = self.system.iter().map(Message::system);
         let messages = system.chain(self.said.iter().cloned()).chain([Message::user(prompt)]);
         Question { messages: messages.collect(), model: self.model.clone(), sampling: self.sampling.clone() }
     }
