@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use job_queue::{memory::MemoryQueue, rabbitmq::RabbitMq};
 use journal::DirLock;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use model::{Simulated, Upstream};
+use model::{Scripted, Simulated, Upstream};
 use token_log::{memory::MemoryLog, redis::Redis};
 use tokenwire_core::{
     Catalogue, Clock, Generations, JobQueue, Model, SystemClock, TokenLog, Worker, catalogue::ModelNames,
@@ -116,6 +116,9 @@ pub(crate) async fn load(models: settings::Models) -> anyhow::Result<Catalogue> 
     for (name, Offered { kind, defaults }) in models.all {
         let model: Arc<dyn Model> = match kind {
             Kind::Simulated(config) => Arc::new(Simulated::new(config)),
+            Kind::Scripted(path) => {
+                Arc::new(Scripted::load(path).with_context(|| format!("the model {name}"))?)
+            }
             Kind::Upstream(config) => {
                 Arc::new(Upstream::new(config).with_context(|| format!("the model {name}"))?)
             }

@@ -10,11 +10,11 @@ use std::{
 };
 
 use model::{
-    Defaults, simulated,
+    Defaults, Scripted, simulated,
     upstream::{self, Key},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use tokenwire_core::{ModelName, Sampling, StopTexts, Temperature, TopP};
+use tokenwire_core::{ModelName, Sampling, StopTexts, Temperature, TopP, explain};
 use url::Url;
 
 use super::{Problems, given, parse};
@@ -39,6 +39,8 @@ pub(crate) struct Offered {
 pub(crate) enum Kind {
     Simulated(simulated::Config),
     Gguf(Gguf),
+    /// The path of its script.
+    Scripted(PathBuf),
     Upstream(upstream::Config),
 }
 
@@ -191,6 +193,16 @@ impl Reading<'_> {
                 self.check_build(place);
                 Some(Kind::Gguf(Gguf { path: beside.join(path), slots, threads, context }))
             }
+            Entry::Scripted(ScriptedEntry { path }) => {
+                let path = beside.join(path);
+                // Read here too, so that its mistakes are told with all the others.
+                if self.used == Use::Run
+                    && let Err(error) = Scripted::load(&path)
+                {
+                    self.problems.push(format!("{place}: {}", explain(&error)));
+                }
+                Some(Kind::Scripted(path))
+            }
             Entry::Upstream(entry) => {
                 let urls = self.urls(place, &Vec::from(entry.base_url));
                 let key = entry.key_env.as_deref().and_then(|variable| self.key(place, variable));
@@ -328,6 +340,7 @@ impl From<FileDefaults> for Defaults {
 enum Entry {
     Simulated(Simulated),
     Gguf(GgufEntry),
+    Scripted(ScriptedEntry),
     Upstream(Upstream),
 }
 
@@ -346,6 +359,12 @@ struct GgufEntry {
     slots: Option<NonZeroU16>,
     threads: Option<NonZeroU16>,
     context: Option<NonZeroU32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScriptedEntry {
+    path: PathBuf,
 }
 
 #[derive(Deserialize)]

@@ -12,4 +12,5 @@ mod reader;
 #[cfg(feature = "gguf")]
 mod real;
 mod scripted;
+mod scripted_model;
 mod upstream;

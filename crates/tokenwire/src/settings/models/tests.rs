@@ -108,6 +108,9 @@ fn every_mistake_in_a_file_is_told_at_once() {
         [models.simulated]
         kind = "simulated"
         delay = "soon"
+        [models.played]
+        kind = "scripted"
+        path = "no-script.toml"
         [models.typo]
         kind = "upstream"
         base_url = "http://h/v1"
@@ -124,8 +127,9 @@ fn every_mistake_in_a_file_is_told_at_once() {
         r#"[models.a b] is "a b": a model's name is 1 to 128 letters"#,
         r#"[models.large] is "ftp://h": expected the address of an OpenAI-compatible API"#,
         "[models.large]: the environment has no TOKENWIRE_TEST_NO_SUCH_KEY: put the key there",
-        "[models.odd]: unknown variant `oracle`, expected one of `simulated`, `gguf`, `upstream`",
+        "[models.odd]: unknown variant `oracle`, expected one of `simulated`, `gguf`, `scripted`, `upstream`",
         "[models.simulated]: expected a duration, such as 20ms, 5s or 2m",
+        "no-script.toml cannot be read: No such file",
         "[models.typo]: unknown field `modell`",
         "[models.hot], defaults: must be a number from 0 to 2",
         "the default model gone is not one of those that exist: plain",
@@ -140,6 +144,22 @@ fn a_file_that_is_no_toml_says_where() {
     assert!(told.contains("FILE: TOML parse error at line 1, column 11"), "{told}");
     let told = read(Use::Run, &["--models", "/no/such/file.toml"]).unwrap_err();
     assert!(told.contains("/no/such/file.toml cannot be read: No such file"), "{told}");
+}
+
+#[test]
+fn a_script_is_checked_by_who_plays_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (models, script) = (dir.path().join("models.toml"), dir.path().join("script.toml"));
+    std::fs::write(&models, "[models.demo]\nkind = \"scripted\"\npath = \"script.toml\"\n").unwrap();
+    std::fs::write(&script, "[[answer]]\nsay = [{ text = \"a\" }, { txet = \"b\" }]\n").unwrap();
+    let args = ["--models", models.to_str().unwrap()];
+    let told = read(Use::Run, &args).unwrap_err();
+    let expected = "script.toml is no script: line 2, answer 1, step 2: unknown field `txet`";
+    assert!(told.contains("[models.demo]: ") && told.contains(expected), "{told}");
+    let named = read(Use::Name, &args).unwrap();
+    assert!(matches!(&named.all[&named.default].kind, Kind::Scripted(path) if *path == script));
+    std::fs::write(&script, "[[answer]]\nsay = [{ text = \"a\" }]\n").unwrap();
+    assert_eq!(all(&read(Use::Run, &args).unwrap()), ["demo"]);
 }
 
 #[test]
