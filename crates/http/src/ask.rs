@@ -15,7 +15,7 @@ mod request;
 
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -25,12 +25,12 @@ use tokenwire_core::{
 };
 
 use self::{encoder::AskEncoder, request::Ask};
-use crate::{app::App, error::Error, limits::StreamPermit, paths, sse::Reading};
+use crate::{app::App, error::Error, json, limits::StreamPermit, paths, sse, sse::Reading};
 
 /// `POST /ask`. Everything that can be refused is refused before the generation is accepted.
 pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<Response, Error> {
     let (head, body) = request.into_parts();
-    request::check_content_type(&head.headers)?;
+    json::check_content_type(&head.headers)?;
     let cursor = cursor::from_header(&head.headers)?.unwrap_or(Seq::START);
     let Ask { id, request } = Ask::parse(&app.limits.read(body).await?, app.generations.models())?;
     let permit = app.limits.open_stream()?;
@@ -73,21 +73,13 @@ pub(crate) async fn cancel(
 /// The rest of a stream. 204 when there is none: the one answer that makes an EventSource stop for good.
 async fn stream(app: &App, id: GenerationId, after: Seq, permit: StreamPermit) -> Result<Response, Error> {
     let follower = app.generations.follow(id, after).await?;
-    let location =
-        (header::LOCATION, HeaderValue::try_from(paths::generation(id)).expect("a UUID is plain ASCII"));
+    let location = paths::location(id);
     if follower.has_ended() {
         return Ok((StatusCode::NO_CONTENT, [location]).into_response());
     }
     let encoder = AskEncoder::new(id, app.config.reconnect_after);
     let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-    let headers = [
-        location,
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        // No proxy may keep the stream, compress it (which would collect it first), or buffer it.
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    Ok((headers, reading.into_body(permit)).into_response())
+    Ok(([location], sse::headers(), reading.into_body(permit)).into_response())
 }
 
 fn known(id: Result<Path<GenerationId>, PathRejection>) -> Result<GenerationId, Error> {

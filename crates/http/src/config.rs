@@ -5,6 +5,9 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use tokenwire_core::token_log::OnDisconnect;
 
+/// How long a generation waits for a reader to come back, unless an operator says otherwise.
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
+
 /// The settings of the HTTP side. Each default is fit for use.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -48,7 +51,7 @@ impl Default for Config {
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(60),
-            on_disconnect: OnDisconnect::CancelAfter(Duration::from_secs(30)),
+            on_disconnect: OnDisconnect::CancelAfter(GRACE),
             cors: Cors::Off,
         }
     }

@@ -23,7 +23,7 @@ use tokenwire_core::{
 
 /// When a client that was turned away for lack of something may come back: soon, since what is short here comes back
 /// within seconds or not at all.
-const COME_BACK_AFTER: Duration = Duration::from_secs(2);
+pub(crate) const COME_BACK_AFTER: Duration = Duration::from_secs(2);
 
 /// Why a request has no better answer. One variant for each thing that a client can do about it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) enum Error {
     /// The body is JSON, but not of the right shape.
     NotAnObject,
     /// A part of the request is missing or wrong.
-    Field { field: &'static str, message: String },
+    Field { field: String, message: String },
     /// The model will never answer this request.
     Rejected { message: String },
     /// A cursor that this server did not give out.
@@ -93,7 +93,7 @@ impl IntoResponse for Error {
             }
             Self::Rejected { message } => (StatusCode::UNPROCESSABLE_ENTITY, "rejected", message, None),
             Self::Cursor(message) => {
-                (StatusCode::BAD_REQUEST, "invalid_cursor", message, Some("last_event_id"))
+                (StatusCode::BAD_REQUEST, "invalid_cursor", message, Some("last_event_id".to_owned()))
             }
             Self::NotDeclaredJson => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -130,7 +130,7 @@ impl IntoResponse for Error {
                 StatusCode::CONFLICT,
                 "conflict",
                 format!("generation {id} exists with another request: choose another uuid"),
-                Some("uuid"),
+                Some("uuid".to_owned()),
             ),
             Self::TooManyStreams => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -148,7 +148,8 @@ impl IntoResponse for Error {
                 )
             }
         };
-        let body = Json(Envelope { error: Inside { r#type: kind, message: &message, field } });
+        let body =
+            Json(Envelope { error: Inside { r#type: kind, message: &message, field: field.as_deref() } });
         let mut response = (status, body).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(COME_BACK_AFTER.as_secs()));
@@ -158,7 +159,7 @@ impl IntoResponse for Error {
 }
 
 /// What is wrong with a JSON text and where, without quoting it: it may hold somebody's prompt.
-fn place(error: &serde_json::Error) -> String {
+pub(crate) fn place(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         serde_json::error::Category::Eof => "it ends too early",
         _ => "there is a mistake",

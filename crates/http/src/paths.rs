@@ -1,14 +1,26 @@
 //! Every path that this server answers, and nothing else, so that a change of the public surface is a change of this
 //! file. The page's files have their paths in [`crate::ui`].
 
+use axum::http::{HeaderName, HeaderValue, header::LOCATION};
+use tokenwire_core::GenerationId;
+
 /// Ask: `POST`.
 pub(crate) const ASK: &str = "/ask";
 
 /// One generation: `GET` reads it, `DELETE` stops it.
 pub(crate) const GENERATION: &str = "/ask/{uuid}";
 
+/// OpenAI's chat completions: `POST`.
+pub(crate) const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+
 /// The models that can be asked: `GET`.
 pub(crate) const MODELS: &str = "/v1/models";
+
+/// One of them: `GET`. Names have slashes, and not every client escapes them.
+pub(crate) const MODEL: &str = "/v1/models/{*name}";
+
+/// Everything else that OpenAI's clients may look for, and do not find.
+pub(crate) const OPENAI: &str = "/v1/{*rest}";
 
 /// Whether the process lives: `GET`.
 pub(crate) const HEALTH: &str = "/health";
@@ -19,7 +31,7 @@ pub(crate) const READY: &str = "/ready";
 /// What this process has counted, for operators: `GET`. Not on the public listener.
 pub(crate) const METRICS: &str = "/metrics";
 
-/// The path of one generation.
-pub(crate) fn generation(id: tokenwire_core::GenerationId) -> String {
-    format!("{ASK}/{id}")
+/// Where one generation lives, as a header.
+pub(crate) fn location(id: GenerationId) -> (HeaderName, HeaderValue) {
+    (LOCATION, HeaderValue::try_from(format!("{ASK}/{id}")).expect("a UUID is plain ASCII"))
 }

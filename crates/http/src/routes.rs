@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{Method, header},
+    http::{HeaderName, Method, header},
     routing::{get, post},
 };
 use tokenwire_core::Generations;
 use tokio_util::sync::CancellationToken;
-use tower_http::cors::{self, AllowOrigin, CorsLayer};
+use tower_http::cors::{self, AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::{
     app::App,
@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     health,
     limits::Limits,
-    models, paths, ui,
+    openai, paths, ui,
 };
 
 /// The front ends as a service, for [`crate::serve`] and for tests that need no socket. `drain` aborts every stream and
@@ -28,9 +28,9 @@ pub fn router(generations: Generations, config: &Config, drain: CancellationToke
     let routes = Router::new()
         .route(paths::ASK, post(ask::submit))
         .route(paths::GENERATION, get(ask::follow).delete(ask::cancel))
-        .route(paths::MODELS, get(models::list))
         .route(paths::HEALTH, get(health::health))
         .route(paths::READY, get(health::ready))
+        .merge(openai::routes())
         .merge(ui::routes())
         .fallback(async || Error::NoSuchPath)
         .method_not_allowed_fallback(async || Error::WrongMethod)
@@ -49,12 +49,17 @@ fn allowed_origins(cors: &Cors) -> Option<AllowOrigin> {
     }
 }
 
-/// What a page of another origin needs: to send JSON and a cursor, and to read where its generation lives and when to
-/// come back. No credentials: there are none here.
+/// What a page of another origin needs: to send JSON, a cursor, and whatever headers its SDK adds; to read where its
+/// generation lives, when to come back, and what its call was named. No credentials: there are none here.
 fn cors_layer(origins: AllowOrigin) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::HeaderName::from_static("last-event-id")])
-        .expose_headers([header::LOCATION, header::RETRY_AFTER])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("x-should-retry"),
+        ])
 }

@@ -7,6 +7,7 @@
 mod body;
 mod frames;
 
+use axum::http::{HeaderName, HeaderValue, header};
 pub(crate) use body::Reading;
 pub(crate) use frames::Frames;
 use tokenwire_core::{Entry, Seq};
@@ -22,4 +23,20 @@ pub(crate) trait Encoder: Send + 'static {
 
     /// What a reader is told when the log has lost the stream, terminal entry and all: an end that is no entry.
     fn lost(&mut self, frames: &mut Frames);
+
+    /// Whether the reader was told an end before the stream had one, because this front end cannot say what came. Nothing
+    /// is encoded any more then.
+    fn gave_up(&self) -> bool {
+        false
+    }
+}
+
+/// What the head of a streaming answer says.
+pub(crate) fn headers() -> [(HeaderName, HeaderValue); 3] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // No proxy may keep the stream, compress it (which would collect it first), or buffer it.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ]
 }

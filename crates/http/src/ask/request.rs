@@ -1,17 +1,14 @@
 //! What `POST /ask` may say: bytes to a request that core knows, with every mistake told by the name of its field.
-//!
-//! The body is read as a JSON value first and by field second: a derived parser would call every mistake a bad body.
 
-use std::num::NonZeroU32;
-
-use axum::http::{HeaderMap, header};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, InvalidStopTexts, Message, ModelName, Sampling, StopTexts,
-    Temperature, TopP, catalogue::ModelNames,
+    Conversation, GenerateRequest, GenerationId, Message, ModelName, catalogue::ModelNames,
 };
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    json::{self, Fields, kind, list, text, wrong},
+};
 
 /// A question, and the id that the client chose for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,18 +17,9 @@ pub(super) struct Ask {
     pub(super) request: GenerateRequest,
 }
 
-/// Whether the body is declared as JSON. Parameters such as a charset are ignored: JSON is UTF-8.
-pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
-    let declared =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Error::NotDeclaredJson) }
-}
-
 impl Ask {
     pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Error> {
-        let body: Value = serde_json::from_slice(body).map_err(Error::NotJson)?;
-        let Value::Object(fields) = body else { return Err(Error::NotAnObject) };
+        let fields = json::object(body)?;
         let conversation = conversation(&fields)?;
         let id = match text(&fields, "uuid")? {
             Some(id) => Some(id.parse().map_err(|error| wrong("uuid", format!("is {error}")))?),
@@ -41,12 +29,10 @@ impl Ask {
             Some(name) => known(name, models)?,
             None => models.default_name().clone(),
         };
-        let sampling = sampling(&fields)?;
+        let sampling = json::sampling(&fields)?;
         Ok(Self { id, request: GenerateRequest { sampling, ..GenerateRequest::new(model, conversation) } })
     }
 }
-
-type Fields = Map<String, Value>;
 
 /// A prompt alone, or messages.
 fn conversation(fields: &Fields) -> Result<Conversation, Error> {
@@ -62,7 +48,10 @@ fn conversation(fields: &Fields) -> Result<Conversation, Error> {
 }
 
 fn message(index: usize, said: &Value) -> Result<Message, Error> {
-    let at = |what: &str| Error::Field { field: "messages", message: format!("messages[{index}]{what}") };
+    let at = |what: &str| Error::Field {
+        field: "messages".to_owned(),
+        message: format!("messages[{index}]{what}"),
+    };
     let Value::Object(said) = said else {
         return Err(at(&format!(" must be an object, not {}", kind(said))));
     };
@@ -79,83 +68,6 @@ fn message(index: usize, said: &Value) -> Result<Message, Error> {
     }
 }
 
-fn sampling(fields: &Fields) -> Result<Sampling, Error> {
-    let temperature = number(fields, "temperature")?.map(Temperature::new).transpose();
-    let top_p = number(fields, "top_p")?.map(TopP::new).transpose();
-    Ok(Sampling {
-        temperature: temperature.map_err(|error| wrong("temperature", error))?,
-        top_p: top_p.map_err(|error| wrong("top_p", error))?,
-        top_k: count(fields, "top_k")?,
-        seed: whole(fields, "seed")?,
-        max_tokens: count(fields, "max_tokens")?,
-        stop: stop(fields)?,
-    })
-}
-
-/// One text, or a list of them.
-fn stop(fields: &Fields) -> Result<StopTexts, Error> {
-    let texts = match fields.get("stop") {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(Value::String(text)) => Some(vec![text.clone()]),
-        Some(Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
-        Some(_) => None,
-    };
-    texts.and_then(|texts| StopTexts::new(texts).ok()).ok_or_else(|| wrong("stop", InvalidStopTexts))
-}
-
-/// The text of a field; `None` when it is not there, or null.
-fn text<'a>(fields: &'a Fields, field: &'static str) -> Result<Option<&'a str>, Error> {
-    match given(fields, field) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(wrong(field, format!("must be a text, not {}", kind(other)))),
-    }
-}
-
-fn list<'a>(fields: &'a Fields, field: &'static str) -> Result<Option<&'a [Value]>, Error> {
-    match given(fields, field) {
-        None => Ok(None),
-        Some(Value::Array(list)) => Ok(Some(list)),
-        Some(other) => Err(wrong(field, format!("must be a list, not {}", kind(other)))),
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "no option needs more than six digits")]
-fn number(fields: &Fields, field: &'static str) -> Result<Option<f32>, Error> {
-    match given(fields, field) {
-        None => Ok(None),
-        Some(Value::Number(number)) => Ok(number.as_f64().map(|number| number as f32)),
-        Some(other) => Err(wrong(field, format!("must be a number, not {}", kind(other)))),
-    }
-}
-
-fn whole(fields: &Fields, field: &'static str) -> Result<Option<u64>, Error> {
-    let Some(value) = given(fields, field) else { return Ok(None) };
-    value.as_u64().map(Some).ok_or_else(|| wrong(field, "must be a whole number from 0"))
-}
-
-fn count(fields: &Fields, field: &'static str) -> Result<Option<NonZeroU32>, Error> {
-    let Some(value) = given(fields, field) else { return Ok(None) };
-    let count = value.as_u64().and_then(|count| u32::try_from(count).ok()).and_then(NonZeroU32::new);
-    count.map(Some).ok_or_else(|| wrong(field, "must be a whole number from 1"))
-}
-
-/// A field that is there, and is not null.
-fn given<'a>(fields: &'a Fields, field: &str) -> Option<&'a Value> {
-    fields.get(field).filter(|value| !value.is_null())
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
 fn known(name: &str, models: &ModelNames) -> Result<ModelName, Error> {
     match ModelName::new(name) {
         Ok(name) if models.contains(&name) => Ok(name),
@@ -166,15 +78,13 @@ fn known(name: &str, models: &ModelNames) -> Result<ModelName, Error> {
     }
 }
 
-fn wrong(field: &'static str, what: impl std::fmt::Display) -> Error {
-    Error::Field { field, message: format!("{field} {what}") }
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderMap, header};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::json::check_content_type;
 
     fn models() -> ModelNames {
         ModelNames::new(ModelName::new("simulated").unwrap(), [ModelName::new("other").unwrap()])
@@ -286,7 +196,7 @@ mod tests {
         ] {
             match parse(body) {
                 Err(Error::Field { field: found, message: said }) => {
-                    assert_eq!((found, &*said), (field, message));
+                    assert_eq!((&*found, &*said), (field, message));
                 }
                 other => panic!("{body}: {other:?}"),
             }

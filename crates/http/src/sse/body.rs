@@ -1,7 +1,8 @@
 //! The body of a streaming answer: pulled by the connection, one step at a time.
 //!
 //! It holds no more than one page of entries: when the reader does not read, nobody asks for the next step. It ends
-//! politely after the terminal entry, or once the reader was told that the log has lost the stream and there will be none.
+//! politely after the terminal entry, or once the reader was told that there will be none: the log has lost the stream, or
+//! the front end cannot say what came.
 //! Whatever else stops it (a drain, a log that is away) ends it with an error, upon which the connection is dropped without
 //! the final chunk: the reader sees a cut and resumes.
 
@@ -64,6 +65,9 @@ impl<E: Encoder> Reading<E> {
     /// Waits until there is something to send. `false` when all of it was sent.
     async fn step(&mut self, frames: &mut Frames) -> Result<bool, Cut> {
         while frames.is_empty() {
+            if self.encoder.gave_up() {
+                return Ok(false);
+            }
             // Whatever is dropped here, no entry is: the stream keeps what it is waiting for.
             let entries = tokio::select! {
                 biased;
@@ -85,6 +89,9 @@ impl<E: Encoder> Reading<E> {
                 Err(error) => return Err(error.into()),
             };
             for entry in &entries {
+                if self.encoder.gave_up() {
+                    break;
+                }
                 self.encoder.encode(entry, frames);
                 self.cursor = entry.seq;
             }

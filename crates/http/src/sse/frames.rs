@@ -51,6 +51,17 @@ impl Frames {
         self.end();
     }
 
+    /// A JSON object, written as OpenAI does in formats whose events have no names.
+    pub(crate) fn object(&mut self, data: &impl Serialize) {
+        self.bytes.put_slice(b"data: ");
+        self.json(data);
+    }
+
+    /// What ends a stream of OpenAI's.
+    pub(crate) fn openai_done(&mut self) {
+        self.bytes.put_slice(b"data: [DONE]\n\n");
+    }
+
     /// An event with a name and a JSON object. `id` is the entry that it stems from, if it stems from one.
     pub(crate) fn named(&mut self, name: &'static str, id: Option<Seq>, data: &impl Serialize) {
         if let Some(id) = id {
@@ -58,6 +69,11 @@ impl Frames {
         }
         self.line("event", &name);
         self.bytes.put_slice(b"data:");
+        self.json(data);
+    }
+
+    /// The rest of a frame.
+    fn json(&mut self, data: &impl Serialize) {
         // JSON escapes line breaks inside strings, and the compact form has none outside.
         serde_json::to_writer((&mut self.bytes).writer(), data)
             .expect("memory takes every write, and our own types have string keys");

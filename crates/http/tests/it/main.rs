@@ -12,7 +12,7 @@ mod support;
 
 mod ask;
 mod connections;
-mod models;
+mod openai;
 mod page;
 mod refusals;
 mod streams;

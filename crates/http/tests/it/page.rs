@@ -89,20 +89,21 @@ async fn pages_of_other_origins_are_let_in_as_configured() {
         let asked = [
             ("origin", origin),
             ("access-control-request-method", "POST"),
-            ("access-control-request-headers", "content-type,last-event-id"),
+            ("access-control-request-headers", "content-type,x-stainless-os"),
         ];
         let preflight = stage.call(Method::OPTIONS, "/ask", &asked, String::new()).await;
         let allowed =
             preflight.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap());
         assert_eq!(allowed, expected);
         if let Some(expected) = expected {
-            assert_eq!(preflight.headers()["access-control-allow-headers"], "content-type,last-event-id");
+            assert_eq!(preflight.headers()["access-control-allow-headers"], "content-type,x-stainless-os");
             assert_eq!(preflight.headers()["access-control-allow-methods"], "GET,POST,DELETE");
             // Errors too, or else a page could not tell what was wrong.
             let answer = stage.call(Method::POST, "/ask", &[("origin", origin)], String::new()).await;
             assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
             assert_eq!(answer.headers()["access-control-allow-origin"], expected);
-            assert_eq!(answer.headers()["access-control-expose-headers"], "location,retry-after");
+            let exposed = "location,retry-after,x-request-id,x-should-retry";
+            assert_eq!(answer.headers()["access-control-expose-headers"], exposed);
         }
     }
 }

@@ -15,6 +15,7 @@ use tokenwire_core::{
     GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, SystemClock, TokenLog,
     token_log::{Created, Page, StreamSpec, Tail},
 };
+use tokio::sync::watch;
 
 pub(crate) fn memory() -> Arc<dyn TokenLog> {
     Arc::new(MemoryLog::new(Arc::new(SystemClock), Duration::from_secs(3600)))
@@ -93,6 +94,27 @@ pub(crate) struct Unattended;
 #[async_trait]
 impl JobQueue for Unattended {
     async fn enqueue(&self, _: &Job) -> Result<(), QueueError> {
+        Ok(())
+    }
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+    async fn ready(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+/// The same, and it tells which job came last.
+#[derive(Debug)]
+pub(crate) struct Watched(pub(crate) watch::Sender<Option<GenerationId>>);
+
+#[async_trait]
+impl JobQueue for Watched {
+    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
+        self.0.send_replace(Some(job.id));
         Ok(())
     }
     async fn lease(&self) -> Result<Lease, QueueError> {

@@ -18,13 +18,14 @@ use tokenwire_http::Config;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::stores::{self, Unattended};
+use crate::stores::{self, Unattended, Watched};
 
 /// How long a test waits for what must come: far longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,6 +36,7 @@ pub(crate) struct Stage {
     pub(crate) config: Config,
     pub(crate) drain: CancellationToken,
     pub(crate) router: Router,
+    accepted: Option<watch::Receiver<Option<GenerationId>>>,
 }
 
 impl Stage {
@@ -43,7 +45,9 @@ impl Stage {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        Self::over(stores::memory(), Arc::new(Unattended), config)
+        let (sender, accepted) = watch::channel(None);
+        let stage = Self::over(stores::memory(), Arc::new(Watched(sender)), config);
+        Self { accepted: Some(accepted), ..stage }
     }
 
     pub(crate) fn over(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, config: Config) -> Self {
@@ -61,7 +65,14 @@ impl Stage {
         let generations = Generations::new(Arc::clone(&log), queue, Arc::new(SystemClock), models, limits);
         let drain = CancellationToken::new();
         let router = tokenwire_http::router(generations.clone(), &config, drain.clone());
-        Self { log, generations, config, drain, router }
+        Self { log, generations, config, drain, router, accepted: None }
+    }
+
+    /// The generation that was accepted last; waits for the first.
+    pub(crate) async fn accepted(&self) -> GenerationId {
+        let mut accepted = self.accepted.clone().expect("a stage with a queue that tells");
+        let id = timeout(PATIENCE, accepted.wait_for(Option::is_some)).await.expect("a generation").unwrap();
+        id.expect("waited for")
     }
 
     /// A generation that no worker has begun.

@@ -12,12 +12,15 @@ use tokenwire_core::{
     token_log::Prefix,
 };
 
-use crate::support::{Stage, text};
+use crate::{
+    openai::refusal,
+    support::{Stage, text},
+};
 
 fn names() -> ModelNames {
     let name = |text: &str| ModelName::new(text).unwrap();
     let small = Catalogue::default().with(name("small"), Arc::new(Small));
-    ModelNames::new(name("large"), [name("small"), name("aged")]).checked_by(small)
+    ModelNames::new(name("large"), [name("small"), name("org/Aged-1")]).checked_by(small)
 }
 
 /// A model with room for very little.
@@ -57,7 +60,22 @@ async fn the_models_are_listed_with_the_default_first() {
     let model = |id| json!({"id": id, "object": "model", "created": 0, "owned_by": "tokenwire"});
     let mut large = model("large");
     large["default"] = json!(true);
-    assert_eq!(listed, json!({"object": "list", "data": [large, model("aged"), model("small")]}));
+    assert_eq!(listed, json!({"object": "list", "data": [large, model("org/Aged-1"), model("small")]}));
+}
+
+#[tokio::test]
+async fn one_model_is_found_by_its_name_escaped_or_not() {
+    let stage = Stage::knowing(names());
+    for (path, id) in [("small", "small"), ("org/Aged-1", "org/Aged-1"), ("org%2FAged-1", "org/Aged-1")] {
+        let response = stage.get(&format!("/v1/models/{path}"), &[]).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let model: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(model, json!({"id": id, "object": "model", "created": 0, "owned_by": "tokenwire"}));
+    }
+    for path in ["gpt", "org", "a%20b", "%ff"] {
+        let (status, error) = refusal(stage.get(&format!("/v1/models/{path}"), &[]).await).await;
+        assert_eq!((status, &error["code"]), (404, &json!("model_not_found")), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -65,6 +83,9 @@ async fn what_a_model_can_never_answer_is_refused_before_it_is_stored() {
     let stage = Stage::knowing(names());
     let id = GenerationId::fresh();
     let ask = |query| json!({"query": query, "model": "small", "uuid": id}).to_string();
+    let chat = json!({"model": "small", "messages": [{"role": "user", "content": "one two three four"}]});
+    let (status, error) = refusal(stage.chat(&chat, &[]).await).await;
+    assert_eq!((status, &error["message"]), (400, &json!("4 words, I take 3")));
     let refused = stage.post(&ask("one two three four")).await;
     assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
     let told: Value = serde_json::from_str(&text(refused).await).unwrap();

@@ -1,0 +1,43 @@
+//! OpenAI's paths, for clients that were made for them.
+//!
+//! One more way to show the same generations: a request becomes a submission like any other, and an answer is a fold over
+//! the entries of its stream (I8). What is OpenAI's own ends here: its names, its envelope of errors, its `[DONE]`.
+//! No key is asked for and any is taken; `Accept` is not looked at, because the SDKs send one that does not fit.
+//!
+//! | Call | Answer |
+//! |---|---|
+//! | `POST /v1/chat/completions` | a chat completion, whole or as a stream of chunks |
+//! | `GET /v1/models`, `GET /v1/models/{id}` | what can be asked |
+
+mod answer;
+mod chat;
+mod chunks;
+mod completion;
+mod error;
+mod failure;
+mod idempotency;
+mod messages;
+mod models;
+mod parameters;
+mod request;
+mod request_id;
+
+use axum::{
+    Router,
+    middleware::from_fn,
+    routing::{any, get, post},
+};
+
+use self::error::ApiError;
+use crate::{app::App, error::Error, paths};
+
+/// The routes, with their own answer to everything below `/v1` that is not there.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route(paths::CHAT_COMPLETIONS, post(chat::create))
+        .route(paths::MODELS, get(models::list))
+        .route(paths::MODEL, get(models::retrieve))
+        .route(paths::OPENAI, any(async || ApiError::from(Error::NoSuchPath)))
+        .method_not_allowed_fallback(async || ApiError::from(Error::WrongMethod))
+        .layer(from_fn(request_id::attach))
+}

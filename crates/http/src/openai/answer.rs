@@ -1,0 +1,44 @@
+//! What every piece of an answer repeats, and the parts that whole answers and streamed ones write alike.
+
+use serde::Serialize;
+use tokenwire_core::{GenerationId, ModelName, Timestamp, Usage};
+
+/// Which answer it is. The same on every replica and at every call, or else two readers of one answer would differ.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Identity {
+    /// `chatcmpl-` and the id under which any front end can read the generation.
+    id: String,
+    object: &'static str,
+    /// When the generation was accepted, in seconds.
+    created: u64,
+    model: ModelName,
+}
+
+impl Identity {
+    pub(super) fn new(id: GenerationId, object: &'static str, created: Timestamp, model: ModelName) -> Self {
+        Self { id: format!("chatcmpl-{id}"), object, created: created.as_millis() / 1000, model }
+    }
+}
+
+/// What an answer cost, by OpenAI's names.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Cost {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+}
+
+impl From<Usage> for Cost {
+    fn from(Usage { input_tokens, output_tokens }: Usage) -> Self {
+        Self {
+            prompt_tokens: input_tokens,
+            completion_tokens: output_tokens,
+            total_tokens: input_tokens.saturating_add(output_tokens),
+        }
+    }
+}
+
+/// The id of a call whose model gave it none: results have to refer to something.
+pub(super) fn call_id(answer: GenerationId, index: u32) -> String {
+    format!("call_{answer}_{index}")
+}

@@ -1,0 +1,126 @@
+//! `POST /v1/chat/completions`.
+//!
+//! The answer's generation is in `Location` and in the id of every piece, so a client that was cut reads on at `/ask`. A
+//! client that goes away leaves its generation to the grace time, as at `/ask`; `Tokenwire-On-Disconnect` says otherwise.
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, StatusCode},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use tokenwire_core::{
+    Follower, GenerationId, Seq, follow::FollowError, generations::Submission, token_log::OnDisconnect,
+};
+
+use super::{
+    answer::Identity,
+    chunks::{self, ChunkEncoder},
+    completion::{self, Collected, Progress},
+    error::ApiError,
+    failure, idempotency,
+    request::{ChatRequest, Shown},
+};
+use crate::{
+    app::App,
+    config::{Config, GRACE},
+    error::Error,
+    json,
+    limits::StreamPermit,
+    paths, sse,
+    sse::Reading,
+};
+
+const ON_DISCONNECT: HeaderName = HeaderName::from_static("tokenwire-on-disconnect");
+
+/// Everything that can be refused is refused before the generation is accepted.
+pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let (head, body) = request.into_parts();
+    json::check_content_type(&head.headers)?;
+    let key = idempotency::id(paths::CHAT_COMPLETIONS, &head.headers)?;
+    let on_disconnect = on_disconnect(&head.headers, &app.config)?;
+    let body = app.limits.read(body).await?;
+    let ChatRequest { request, shown } = ChatRequest::parse(&body, app.generations.models())?;
+    drop(body);
+    let permit = app.limits.open_stream()?;
+    let id = key.unwrap_or_else(GenerationId::fresh);
+    let model = request.model.clone();
+    app.generations.submit(Submission { id, request, on_disconnect, memo: Bytes::new() }).await?;
+    // A repeated call finds the time of the first one. Not to find what was just accepted is the log's trouble.
+    let spec = app.generations.spec(id).await.map_err(|error| Error::Unavailable(error.into()))?;
+    let created = spec.created_at;
+    let follower = app.generations.follow(id, Seq::START).await?;
+    match shown {
+        Shown::Streamed { usage } => {
+            let identity = Identity::new(id, chunks::OBJECT, created, model);
+            let encoder = ChunkEncoder::new(id, identity, usage);
+            let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
+            Ok(([paths::location(id)], sse::headers(), reading.into_body(permit)).into_response())
+        }
+        Shown::Whole => {
+            let identity = Identity::new(id, completion::OBJECT, created, model);
+            let answer = tokio::select! {
+                biased;
+                () = app.drain.cancelled() => Err(draining()),
+                answer = collect(id, identity, follower, permit) => answer,
+            };
+            // The same key would find the same failure.
+            answer.map_err(|error| if key.is_some() { error.same_again() } else { error }.about(id))
+        }
+    }
+}
+
+/// Waits for the whole answer. Dropped when the client leaves: then nobody reads any more.
+async fn collect(
+    id: GenerationId,
+    identity: Identity,
+    mut follower: Follower,
+    _permit: StreamPermit,
+) -> Result<Response, ApiError> {
+    let mut collected = Collected::default();
+    while let Some(entries) = follower.next().await.map_err(unreadable)? {
+        for entry in entries {
+            match collected.take(entry)? {
+                Progress::Partial => {}
+                Progress::Whole { reason, usage } => {
+                    let completion = collected.complete(id, identity, reason, usage);
+                    return Ok(([paths::location(id)], Json(completion)).into_response());
+                }
+                Progress::Failed(failure) => return Err(failure::told(&failure)),
+            }
+        }
+    }
+    // A stream ends with a terminal entry (I1).
+    Err(failure::lost_stream())
+}
+
+fn unreadable(error: FollowError) -> ApiError {
+    match error {
+        FollowError::Lost(_) => failure::lost_stream(),
+        error => error.into(),
+    }
+}
+
+/// No byte was sent, so it can be said: another replica will answer.
+fn draining() -> ApiError {
+    let message = "this server is going away: ask again, or read the answer at the address in Location";
+    ApiError::server(StatusCode::SERVICE_UNAVAILABLE, "draining", message)
+}
+
+/// What happens once nobody reads: what the server does, unless the client says.
+fn on_disconnect(headers: &HeaderMap, config: &Config) -> Result<OnDisconnect, ApiError> {
+    let grace = match config.on_disconnect {
+        OnDisconnect::CancelAfter(grace) => grace,
+        OnDisconnect::Detached => GRACE,
+    };
+    match headers.get(ON_DISCONNECT).map(|value| value.to_str().unwrap_or_default()) {
+        None => Ok(config.on_disconnect),
+        Some("detach") => Ok(OnDisconnect::Detached),
+        Some("cancel") => Ok(OnDisconnect::CancelAfter(grace)),
+        Some(_) => {
+            let message = "Tokenwire-On-Disconnect must be detach or cancel";
+            Err(ApiError::invalid("Tokenwire-On-Disconnect".to_owned(), message))
+        }
+    }
+}

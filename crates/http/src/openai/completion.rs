@@ -1,0 +1,137 @@
+//! A chat completion in one piece: the stream, collected.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use tokenwire_core::{Entry, Event, Failure, FinishReason, GenerationId, TextSoFar, ToolCallDelta, Usage};
+
+use super::{
+    answer::{Cost, Identity, call_id},
+    error::ApiError,
+};
+
+pub(super) const OBJECT: &str = "chat.completion";
+
+/// The most of an answer that is collected, in bytes: a long one has some hundred thousand. Every waiting client may cost so
+/// much memory; whoever wants more reads the stream.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What has come so far.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    content: String,
+    reasoning: String,
+    calls: BTreeMap<u32, Called>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Called {
+    id: Option<String>,
+    name: String,
+    arguments: String,
+}
+
+/// What one more entry made of the answer.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// There will be more.
+    Partial,
+    /// It is whole.
+    Whole { reason: FinishReason, usage: Usage },
+    /// It will not become whole.
+    Failed(Failure),
+}
+
+impl Collected {
+    pub(super) fn take(&mut self, entry: Entry) -> Result<Progress, ApiError> {
+        self.bytes = self.bytes.saturating_add(entry.event.size());
+        match entry.event {
+            // Nobody has seen what is void now.
+            Event::Started { text: TextSoFar::Superseded, .. } => *self = Self::default(),
+            Event::Started { .. } => {}
+            Event::Delta { text, tokens: _ } => self.content.push_str(&text),
+            Event::Reasoning { text } => self.reasoning.push_str(&text),
+            Event::ToolCall(ToolCallDelta { index, id, name, arguments }) => {
+                let call = self.calls.entry(index).or_default();
+                call.id = call.id.take().or(id);
+                call.name.push_str(name.as_deref().unwrap_or_default());
+                call.arguments.push_str(&arguments);
+            }
+            Event::Finished { reason, usage } => return Ok(Progress::Whole { reason, usage }),
+            Event::Failed { failure } => return Ok(Progress::Failed(failure)),
+        }
+        if self.bytes > MAX_BYTES {
+            let message = format!("the answer is larger than {MAX_BYTES} bytes: ask with stream: true");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            return Err(ApiError::server(status, "answer_too_large", message).final_answer());
+        }
+        Ok(Progress::Partial)
+    }
+
+    pub(super) fn complete(
+        self,
+        id: GenerationId,
+        identity: Identity,
+        finish_reason: FinishReason,
+        usage: Usage,
+    ) -> Completion {
+        let calls = self.calls.into_iter().map(|(index, Called { id: given, name, arguments })| Call {
+            id: given.unwrap_or_else(|| call_id(id, index)),
+            r#type: "function",
+            function: Function { name, arguments },
+        });
+        let tool_calls: Vec<_> = calls.collect();
+        let nothing_said = self.content.is_empty() && !tool_calls.is_empty();
+        let message = Said {
+            role: "assistant",
+            content: (!nothing_said).then_some(self.content),
+            refusal: None,
+            reasoning_content: (!self.reasoning.is_empty()).then_some(self.reasoning),
+            tool_calls,
+        };
+        let choice = Choice { index: 0, message, logprobs: None, finish_reason };
+        Completion { identity, choices: [choice], usage: usage.into() }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Completion {
+    #[serde(flatten)]
+    identity: Identity,
+    choices: [Choice; 1],
+    usage: Cost,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    index: u32,
+    message: Said,
+    logprobs: Option<()>,
+    finish_reason: FinishReason,
+}
+
+#[derive(Debug, Serialize)]
+struct Said {
+    role: &'static str,
+    content: Option<String>,
+    refusal: Option<()>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call>,
+}
+
+#[derive(Debug, Serialize)]
+struct Call {
+    id: String,
+    r#type: &'static str,
+    function: Function,
+}
+
+#[derive(Debug, Serialize)]
+struct Function {
+    name: String,
+    arguments: String,
+}

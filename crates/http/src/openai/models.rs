@@ -1,0 +1,71 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`: what can be asked.
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+    http::StatusCode,
+};
+use serde::Serialize;
+use tokenwire_core::{ModelName, catalogue::ModelNames};
+
+use super::error::ApiError;
+use crate::app::App;
+
+#[derive(Serialize)]
+pub(super) struct List {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Model {
+    id: ModelName,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+    /// Ours: set on the one that answers when a request names none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    default: bool,
+}
+
+impl Model {
+    fn new(id: &ModelName, models: &ModelNames) -> Self {
+        // Clients want a number here; when somebody made a model is not known.
+        let created = 0;
+        let default = id == models.default_name();
+        Self { id: id.clone(), object: "model", created, owned_by: "tokenwire", default }
+    }
+}
+
+/// Every model, the default one first.
+pub(super) async fn list(State(app): State<App>) -> Json<List> {
+    let models = app.generations.models();
+    let default = models.default_name();
+    let others = models.iter().filter(|name| *name != default);
+    let data = std::iter::once(default).chain(others).map(|id| Model::new(id, models));
+    Json(List { object: "list", data: data.collect() })
+}
+
+/// One model.
+pub(super) async fn retrieve(
+    State(app): State<App>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Model>, ApiError> {
+    let models = app.generations.models();
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+    Ok(Json(Model::new(&find(&name, models)?, models)))
+}
+
+/// The model of this name.
+pub(super) fn find(name: &str, models: &ModelNames) -> Result<ModelName, ApiError> {
+    match ModelName::new(name) {
+        Ok(name) if models.contains(&name) => Ok(name),
+        Ok(_) | Err(_) => {
+            let there = models.iter().map(ModelName::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!("model is not one of those that exist: {there}");
+            Err(ApiError::invalid("model".to_owned(), message)
+                .with_status(StatusCode::NOT_FOUND)
+                .coded("model_not_found"))
+        }
+    }
+}
