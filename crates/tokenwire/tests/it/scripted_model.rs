@@ -24,7 +24,7 @@ const EXAMPLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../e
 /// What the frames of this name say, since the answer last started over.
 fn since_the_rewind<'a>(reader: &'a Reader, name: &str) -> Vec<&'a Value> {
     let rewound = reader.events.iter().rposition(|(name, _)| name == "rewind").unwrap_or(0);
-    reader.events[rewound..].iter().filter(|(found, _)| found == name).map(|(_, data)| data).collect()
+    reader.events.iter().skip(rewound).filter(|(found, _)| found == name).map(|(_, data)| data).collect()
 }
 
 /// These fields of these frames, put together.
