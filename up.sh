@@ -125,6 +125,8 @@ up_real() {
         # So small a model wanders off into other languages unless it is told, and left little to chance.
         unless_set TOKENWIRE_DEFAULT_SYSTEM "Answer in English."
         unless_set TOKENWIRE_DEFAULT_TEMPERATURE 0.2
+        # It may also go round in circles, until its context is full.
+        unless_set TOKENWIRE_DEFAULT_MAX_TOKENS 1024
         set -- --model "$model" "$@"
     else
         say

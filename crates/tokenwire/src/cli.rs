@@ -234,6 +234,10 @@ pub(crate) struct Catalogue {
     /// [default: the model's; 0.8 for a GGUF file]
     #[arg(long, env = "TOKENWIRE_DEFAULT_TEMPERATURE", value_name = "NUMBER")]
     pub(crate) default_temperature: Option<String>,
+    /// With `--model FILE.gguf` or `--upstream`: end an answer after so many tokens, where the request does not say.
+    /// [default: the model's; for a GGUF file, what is left of the context]
+    #[arg(long, env = "TOKENWIRE_DEFAULT_MAX_TOKENS", value_name = "TOKENS")]
+    pub(crate) default_max_tokens: Option<String>,
 }
 
 /// The simulated model.

@@ -172,9 +172,13 @@ impl Reading<'_> {
             let name = "TOKENWIRE_DEFAULT_TEMPERATURE (--default-temperature)";
             self.problems.parse(name, temperature, parse::temperature)
         });
+        let max_tokens = given(cli.default_max_tokens.as_deref()).and_then(|tokens| {
+            let name = "TOKENWIRE_DEFAULT_MAX_TOKENS (--default-max-tokens)";
+            self.problems.parse(name, tokens, parse::tokens)
+        });
         Defaults {
             system: given(cli.default_system.as_deref()).map(str::to_owned),
-            sampling: Sampling { temperature, ..Sampling::default() },
+            sampling: Sampling { temperature, max_tokens, ..Sampling::default() },
         }
     }
 
