@@ -8,7 +8,7 @@ source dev/common.sh
 usage() {
     cat <<'HELP'
 Runs every check and every test, and installs what they need when it is missing: with apt-get redis-server,
-rabbitmq-server, chromium, node, cmake and a few tools, with pip a small real model and a server for it. Nothing is
+rabbitmq-server, chromium, node, cmake and a few tools, with pip a small real model, a server for it, and an SDK. Nothing is
 skipped: what cannot be had is a failure.
 
   ./test.sh            everything; under 35 minutes on 2 cores, the first time
@@ -59,6 +59,7 @@ everything() {
     step "tests" cargo test --workspace --features "$in_process" --locked --no-fail-fast
     step "the page's unit tests" page_tests
     step "the page in a browser" browser_tests
+    step "official SDKs" sdk_tests
     step "nothing is left running" nothing_left
 }
 
@@ -76,6 +77,15 @@ browser_tests() {
     cargo build --package tokenwire --features "$in_process" --locked
     npm ci --prefix tests/browser --no-fund --no-audit
     TOKENWIRE_BIN=$(realpath "$tokenwire") npm test --prefix tests/browser
+}
+
+sdk_tests() {
+    local tokenwire=${CARGO_TARGET_DIR:-target}/debug/tokenwire
+    cargo build --package tokenwire --features "$in_process" --locked
+    TOKENWIRE_TEST_SDK_PYTHON=$(dev/sdk-python.sh)
+    export TOKENWIRE_TEST_SDK_PYTHON
+    npm ci --prefix tests/sdk --no-fund --no-audit
+    TOKENWIRE_BIN=$(realpath "$tokenwire") npm test --prefix tests/sdk
 }
 
 # Models in the process are a part of what is tested, and everything is built with them once.

@@ -29,6 +29,13 @@ apt_install() {
         fail "apt-get cannot install $*: see above, or $by_hand"
 }
 
+# Makes a Python of its own in a directory, anew, also over what an interrupted run has left.
+make_python() {
+    # Debian has the module venv without what it needs to make one with pip.
+    python3 -c 'import venv, ensurepip' 2>/dev/null || apt_install "for a Python environment" python3-venv
+    python3 -m venv --clear "$1" || fail "python3 cannot make an environment in $1: see above"
+}
+
 # Sets `cargo` up, so that it can build this workspace: Rust new enough, and a C linker.
 need_toolchain() {
     local rust

@@ -14,7 +14,7 @@ version=2026.10.11549
 main() {
     local python=$dir/bin/python
     if ! is_ready "$python" 2>/dev/null; then
-        make_environment
+        make_python "$dir"
         say "Installing xllamacpp $version in $dir."
         "$python" -m pip install --only-binary :all: --disable-pip-version-check "xllamacpp==$version" ||
             fail "pip cannot install xllamacpp $version: see above"
@@ -28,13 +28,6 @@ is_ready() {
 import importlib.metadata, xllamacpp
 assert importlib.metadata.version('xllamacpp') == '$version'
 "
-}
-
-# Anew, also over what an interrupted run has left.
-make_environment() {
-    # Debian has the module venv without what it needs to make one with pip.
-    python3 -c 'import venv, ensurepip' 2>/dev/null || apt_install "for a Python environment" python3-venv
-    python3 -m venv --clear "$dir" || fail "python3 cannot make an environment in $dir: see above"
 }
 
 # Whatever else is said, here or by the programs that this runs, is for people.

@@ -46,6 +46,10 @@ class Server {
     return `http://127.0.0.1:${this.#port}/`;
   }
 
+  get pid() {
+    return this.#process.pid;
+  }
+
   /** Starts it, again after `kill`, on the same port and the same data. */
   async start() {
     const own = ['serve', '--listen', `127.0.0.1:${this.#port}`, '--data-dir', join(this.#directory, 'data')];
