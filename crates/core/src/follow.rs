@@ -10,7 +10,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     event::{Entry, Event, Failure, Seq},
     id::GenerationId,
     metrics,
@@ -186,26 +186,13 @@ impl Follower {
             self.state = State::Opened(page.entries);
             return Ok(());
         }
-        let now = self.clock.now();
-        let lost = match page.phase {
-            Phase::Sealed => {
-                self.state = State::Ended;
-                return Ok(());
-            }
-            Phase::Queued { start_by, .. } if now > start_by.after(CLOCK_SKEW) => Failure::Expired,
-            Phase::Running { end_by, .. } if now > end_by.after(CLOCK_SKEW) && !page.phase.has_owner() => {
-                Failure::Lost
-            }
-            Phase::Queued { .. } | Phase::Running { .. } => return Ok(()),
-        };
-        tracing::warn!(generation.id = %self.id, ?lost, "ending a generation that no worker will end");
-        match seal_as(&*self.log, self.id, &lost).await {
-            Ok(()) => {
-                metrics::buried(&lost);
-                self.state = State::Look;
-            }
-            // Another reader was faster, and counts it.
-            Err(LogError::Sealed) => self.state = State::Look,
+        if page.phase == Phase::Sealed {
+            self.state = State::Ended;
+            return Ok(());
+        }
+        let Some(lost) = given_up(page.phase, self.clock.now()) else { return Ok(()) };
+        match end_given_up(&*self.log, self.id, &lost).await {
+            Ok(()) => self.state = State::Look,
             // The next recheck tries again.
             Err(error) => tracing::warn!(generation.id = %self.id, %error, "could not end a lost generation"),
         }
@@ -263,6 +250,35 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
         }
         tokio::time::sleep(backoff.advance()).await;
     }
+}
+
+/// How a stream ends that no worker will end; `None` while one may.
+pub(crate) fn given_up(phase: Phase, now: Timestamp) -> Option<Failure> {
+    match phase {
+        Phase::Queued { start_by, .. } if now > start_by.after(CLOCK_SKEW) => Some(Failure::Expired),
+        Phase::Running { end_by, .. } if now > end_by.after(CLOCK_SKEW) && !phase.has_owner() => {
+            Some(Failure::Lost)
+        }
+        Phase::Queued { .. } | Phase::Running { .. } | Phase::Sealed => None,
+    }
+}
+
+/// Ends a stream that is [`given_up`]. One that another reader has ended is as good, and that reader counts it.
+///
+/// # Errors
+/// As [`bury`].
+pub(crate) async fn end_given_up(
+    log: &dyn TokenLog,
+    id: GenerationId,
+    lost: &Failure,
+) -> Result<(), LogError> {
+    tracing::warn!(generation.id = %id, ?lost, "ending a generation that no worker will end");
+    match seal_as(log, id, lost).await {
+        Ok(()) => metrics::buried(lost),
+        Err(LogError::Sealed) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Ends a stream whose job is gone, as the newest attempt. A stream that is sealed already is as good.

@@ -10,14 +10,14 @@ use crate::{
     clock::Clock,
     error::{BoxError, explain},
     event::Seq,
-    follow::{FollowError, Follower},
+    follow::{FollowError, Follower, end_given_up, given_up},
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, QueueError},
     metrics,
     model::ModelError,
     request::GenerateRequest,
-    token_log::{Created, LogError, OnDisconnect, Phase, StreamSpec, TokenLog},
+    token_log::{Created, LogError, OnDisconnect, Page, Phase, StreamSpec, TokenLog},
 };
 
 /// How long a submission that finds its own stream waits for somebody to begin with it. Then it stores the job again: the
@@ -27,6 +27,9 @@ const RESUBMIT_AFTER: Duration = Duration::from_secs(2);
 
 /// How often it looks meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many entries one look gives: as many as a follower asks for at once.
+const LOOK: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 
 /// A margin on top of the running time: to notice that time is up, and to seal.
 const TIME_TO_SEAL: Duration = Duration::from_secs(60);
@@ -165,6 +168,36 @@ impl Generations {
         Ok(self.log.spec(id).await?)
     }
 
+    /// What is there after a cursor now, a page of it, without waiting for more. For readers that come back now and then:
+    /// they count as an audience, and learn as a follower does that nobody will end the stream any more (I10).
+    ///
+    /// # Errors
+    /// [`SpecError::NotFound`], [`SpecError::Unavailable`].
+    pub async fn look(&self, id: GenerationId, after: Seq) -> Result<Page, SpecError> {
+        let page = self.log.read(id, after, LOOK).await?;
+        if page.phase == Phase::Sealed {
+            return Ok(page);
+        }
+        if let Some(lost) = given_up(page.phase, self.clock.now()) {
+            end_given_up(&*self.log, id, &lost).await?;
+            return Ok(self.log.read(id, after, LOOK).await?);
+        }
+        self.log.attend(id).await?;
+        Ok(page)
+    }
+
+    /// Forgets a generation and all that it said, on request of its owner. One that still runs is better stopped first: its
+    /// worker might work on for nobody.
+    ///
+    /// # Errors
+    /// [`SpecError::NotFound`], [`SpecError::Unavailable`].
+    pub async fn remove(&self, id: GenerationId) -> Result<(), SpecError> {
+        self.log.spec(id).await?;
+        self.log.remove(id).await?;
+        tracing::info!(generation.id = %id, "forgot a generation on request");
+        Ok(())
+    }
+
     /// Stops a generation, queued or running, wherever it runs. Durable when it returns; the stream ends with a
     /// cancellation shortly after. Idempotent, and without effect on one that has ended.
     ///
@@ -237,7 +270,7 @@ impl From<QueueError> for SubmitError {
     }
 }
 
-/// Why it cannot be said what a generation was accepted with.
+/// Why it cannot be said what is kept of a generation.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// No such generation is kept.

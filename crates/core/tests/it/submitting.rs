@@ -11,7 +11,7 @@ use tokenwire_core::{
     catalogue::ModelNames,
     generations::{CancelError, Limits, SpecError, Submission, SubmitError, Submitted},
     model::{Continuation, ModelError, OutputStream},
-    token_log::{OnDisconnect, Prefix},
+    token_log::{OnDisconnect, Phase, Prefix},
 };
 use tokio::time::sleep;
 
@@ -50,6 +50,29 @@ async fn what_a_front_end_noted_can_be_read_again_and_is_never_printed() {
     let unknown = GenerationId::fresh();
     let missing = house.generations.spec(unknown).await;
     assert!(matches!(missing, Err(SpecError::NotFound(id)) if id == unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_now_and_then_learns_that_nobody_will_end_a_stream() {
+    let house = House::new();
+    let id = house.ask().await;
+    let page = house.generations.look(id, Seq::START).await.unwrap();
+    assert!(page.entries.is_empty() && matches!(page.phase, Phase::Queued { .. }));
+    sleep(QUEUE_TIME + Duration::from_secs(60)).await;
+    for _ in 0..2 {
+        let page = house.generations.look(id, Seq::START).await.unwrap();
+        let said: Vec<_> = events(&page.entries).cloned().collect();
+        assert_eq!((said, page.phase), (vec![Event::Failed { failure: Failure::Expired }], Phase::Sealed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_forgotten_on_request_cannot_be_looked_up() {
+    let house = House::new();
+    let id = house.ask().await;
+    house.generations.remove(id).await.unwrap();
+    assert!(matches!(house.generations.look(id, Seq::START).await, Err(SpecError::NotFound(_))));
+    assert!(matches!(house.generations.remove(id).await, Err(SpecError::NotFound(_))));
 }
 
 #[tokio::test(start_paused = true)]
