@@ -33,11 +33,13 @@ use crate::{app::App, error::Error, paths};
 
 /// The routes, with their own answer to everything below `/v1` that is not there.
 pub(crate) fn routes() -> Router<App> {
-    Router::new()
+    let nothing = paths::OPENAI.into_iter().fold(Router::new(), |routes, path| {
+        routes.route(path, any(async || ApiError::from(Error::NoSuchPath)))
+    });
+    nothing
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
         .route(paths::MODELS, get(models::list))
         .route(paths::MODEL, get(models::retrieve))
-        .route(paths::OPENAI, any(async || ApiError::from(Error::NoSuchPath)))
         .method_not_allowed_fallback(async || ApiError::from(Error::WrongMethod))
         .layer(from_fn(request_id::attach))
 }

@@ -20,7 +20,7 @@ pub(crate) const MODELS: &str = "/v1/models";
 pub(crate) const MODEL: &str = "/v1/models/{*name}";
 
 /// Everything else that OpenAI's clients may look for, and do not find.
-pub(crate) const OPENAI: &str = "/v1/{*rest}";
+pub(crate) const OPENAI: [&str; 3] = ["/v1", "/v1/", "/v1/{*rest}"];
 
 /// Whether the process lives: `GET`.
 pub(crate) const HEALTH: &str = "/health";

@@ -115,7 +115,9 @@ async fn a_body_that_does_not_come_is_refused_in_time() {
 #[tokio::test]
 async fn paths_and_methods_that_are_not_there_are_told_in_the_same_envelope() {
     let stage = Stage::new();
-    for path in ["/v1/embeddings", "/v1/chat", "/v1/chat/completions/x", "/v1/models/", "/v1/%ff"] {
+    for path in
+        ["/v1", "/v1/", "/v1/embeddings", "/v1/chat", "/v1/chat/completions/x", "/v1/models/", "/v1/%ff"]
+    {
         let (status, error) = refusal(stage.get(path, &[]).await).await;
         assert_eq!(status, 404, "{path}: {error}");
     }
