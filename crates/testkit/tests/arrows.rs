@@ -45,6 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crc32fast", &["journal"]),
     ("llama-cpp-2", &["model"]),
     ("minijinja", &["model"]),
+    ("rustyline", &["tokenwire"]),
     ("reqwest", &["model", "tokenwire"]),
     ("rustls", &["model", "tokenwire"]),
     ("clap", &["tokenwire"]),
