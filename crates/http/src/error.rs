@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokenwire_core::{
     BoxError, GenerationId,
     follow::FollowError,
-    generations::{CancelError, SubmitError},
+    generations::{CancelError, SpecError, SubmitError},
 };
 
 /// When a client that was turned away for lack of something may come back: soon, since what is short here comes back
@@ -192,6 +192,15 @@ impl From<CancelError> for Error {
         match error {
             CancelError::NotFound(_) => Self::NoGeneration(error.to_string()),
             CancelError::Unavailable(cause) => Self::Unavailable(cause.into()),
+        }
+    }
+}
+
+impl From<SpecError> for Error {
+    fn from(error: SpecError) -> Self {
+        match error {
+            SpecError::NotFound(_) => Self::NoGeneration(error.to_string()),
+            SpecError::Unavailable(cause) => Self::Unavailable(cause.into()),
         }
     }
 }

@@ -7,12 +7,14 @@
 //! | Call | Answer |
 //! |---|---|
 //! | `POST /v1/chat/completions` | a chat completion, whole or as a stream of chunks |
+//! | `/v1/responses` and what is below it | the same answers, stored and numbered event by event |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | what can be asked |
 
 mod answer;
 mod chat;
 mod chunks;
 mod completion;
+mod disconnect;
 mod error;
 mod failure;
 mod idempotency;
@@ -21,6 +23,7 @@ mod models;
 mod parameters;
 mod request;
 mod request_id;
+mod responses;
 
 use axum::{
     Router,
@@ -38,6 +41,10 @@ pub(crate) fn routes() -> Router<App> {
     });
     nothing
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
+        .route(paths::RESPONSES, post(responses::create))
+        .route(paths::RESPONSE, get(responses::retrieve).delete(responses::delete))
+        .route(paths::RESPONSE_CANCEL, post(responses::cancel))
+        .route(paths::RESPONSE_INPUT_ITEMS, get(responses::input_items))
         .route(paths::MODELS, get(models::list))
         .route(paths::MODEL, get(models::retrieve))
         .method_not_allowed_fallback(async || ApiError::from(Error::WrongMethod))

@@ -13,6 +13,18 @@ pub(crate) const GENERATION: &str = "/ask/{uuid}";
 /// OpenAI's chat completions: `POST`.
 pub(crate) const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 
+/// OpenAI's responses: `POST`.
+pub(crate) const RESPONSES: &str = "/v1/responses";
+
+/// One of them: `GET` reads it, `DELETE` forgets it.
+pub(crate) const RESPONSE: &str = "/v1/responses/{id}";
+
+/// Stops it: `POST`.
+pub(crate) const RESPONSE_CANCEL: &str = "/v1/responses/{id}/cancel";
+
+/// What it was asked: `GET`.
+pub(crate) const RESPONSE_INPUT_ITEMS: &str = "/v1/responses/{id}/input_items";
+
 /// The models that can be asked: `GET`.
 pub(crate) const MODELS: &str = "/v1/models";
 

@@ -14,6 +14,7 @@ mod calls;
 mod chunks;
 mod models;
 mod refusals;
+mod responses;
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 

@@ -1,0 +1,116 @@
+//! What the addresses below `/v1/responses/{id}` may say after their question mark. What is not named here is ignored: it
+//! asks for more of what there is nothing of.
+
+use axum::{extract::Query, http::Uri};
+
+use super::super::error::ApiError;
+
+type Parameters = Vec<(String, String)>;
+
+/// How a response is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// As it stands now.
+    Resource,
+    /// As events, all of them or those after a number.
+    Events { after: Option<u64> },
+}
+
+/// Which items of an input.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) limit: usize,
+    pub(super) oldest_first: bool,
+    pub(super) after: Option<String>,
+}
+
+pub(super) fn wanted(uri: &Uri) -> Result<Wanted, ApiError> {
+    let parameters = parameters(uri)?;
+    let after = match value(&parameters, "starting_after") {
+        None => None,
+        Some(number) => {
+            let number =
+                number.parse().map_err(|_| wrong("starting_after", "must be the number of an event"))?;
+            Some(number)
+        }
+    };
+    if flag(&parameters, "include_obfuscation")? {
+        return Err(wrong("include_obfuscation", "is not done here: leave it out, or send false"));
+    }
+    match (flag(&parameters, "stream")?, after) {
+        (true, after) => Ok(Wanted::Events { after }),
+        (false, None) => Ok(Wanted::Resource),
+        (false, Some(_)) => Err(wrong("starting_after", "is for streams: send stream=true, or leave it out")),
+    }
+}
+
+pub(super) fn page(uri: &Uri) -> Result<Page, ApiError> {
+    let parameters = parameters(uri)?;
+    let limit = value(&parameters, "limit").map_or(Ok(20), str::parse);
+    let limit = limit.ok().filter(|limit| (1..=100).contains(limit));
+    let oldest_first = match value(&parameters, "order") {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(_) => return Err(wrong("order", "must be asc or desc")),
+    };
+    Ok(Page {
+        limit: limit.ok_or_else(|| wrong("limit", "must be a number from 1 to 100"))?,
+        oldest_first,
+        after: value(&parameters, "after").map(str::to_owned),
+    })
+}
+
+fn parameters(uri: &Uri) -> Result<Parameters, ApiError> {
+    let Query(parameters) = Query::try_from_uri(uri)
+        .map_err(|_| ApiError::invalid(None, "the query of the address is malformed"))?;
+    Ok(parameters)
+}
+
+/// The last value wins, as in most servers; an empty one is none.
+fn value<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
+    let given = parameters.iter().rev().find(|(given, _)| given == name);
+    given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+}
+
+fn flag(parameters: &Parameters, name: &str) -> Result<bool, ApiError> {
+    // The SDKs of some languages write what their language does.
+    match value(parameters, name) {
+        None | Some("false" | "False" | "0") => Ok(false),
+        Some("true" | "True" | "1") => Ok(true),
+        Some(_) => Err(wrong(name, "must be true or false")),
+    }
+}
+
+fn wrong(name: &str, what: &str) -> ApiError {
+    ApiError::invalid(name.to_owned(), format!("{name} {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(query: &str) -> Uri {
+        format!("/v1/responses/x?{query}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_response_is_read_as_it_stands_or_as_events() {
+        for query in ["", "stream=false", "stream=", "include[]=a&include_obfuscation=false"] {
+            assert_eq!(wanted(&at(query)).unwrap(), Wanted::Resource, "{query}");
+        }
+        assert_eq!(wanted(&at("stream=true")).unwrap(), Wanted::Events { after: None });
+        assert_eq!(wanted(&at("stream=true&starting_after=0")).unwrap(), Wanted::Events { after: Some(0) });
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for query in
+            ["stream=yes", "starting_after=1", "stream=true&starting_after=-1", "include_obfuscation=true"]
+        {
+            assert!(wanted(&at(query)).is_err(), "{query}");
+        }
+        for query in ["limit=0", "limit=101", "limit=a", "order=up"] {
+            assert!(page(&at(query)).is_err(), "{query}");
+        }
+    }
+}

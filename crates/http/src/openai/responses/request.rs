@@ -1,0 +1,76 @@
+//! What `POST /v1/responses` may say: bytes to a request, and what is kept of it to be shown again.
+
+use tokenwire_core::{
+    Conversation, Extras, GenerateRequest, GenerationId, Message, ModelName, Sampling, catalogue::ModelNames,
+};
+
+use super::{
+    super::{error::ApiError, models},
+    id, items,
+    memo::Memo,
+    options::{self, Options},
+};
+use crate::json::{self, boolean, text, wrong};
+
+/// A request whose conversation may still need what an earlier response said.
+#[derive(Debug)]
+pub(super) struct Create {
+    model: ModelName,
+    sampling: Sampling,
+    extras: Extras,
+    pub(super) previous: Option<GenerationId>,
+    pub(super) stream: bool,
+    /// As it is kept, without what was said before.
+    pub(super) memo: Memo,
+}
+
+impl Create {
+    pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, ApiError> {
+        let fields = json::object(body)?;
+        let model = match text(&fields, "model")? {
+            Some(name) => models::find(name, models)?,
+            None => models.default_name().clone(),
+        };
+        let Options { sampling, extras, echo } = options::read(&fields)?;
+        let background = boolean(&fields, "background")?.unwrap_or(false);
+        let store = boolean(&fields, "store")?.unwrap_or(true);
+        if background && !store {
+            return Err(wrong(
+                "background",
+                "needs store: a response that is not stored cannot be read later",
+            )
+            .into());
+        }
+        let previous = match text(&fields, "previous_response_id")? {
+            None => None,
+            Some(name) => Some(id::parse(name).ok_or_else(|| not_found(name))?),
+        };
+        let memo = Memo {
+            model: Some(model.clone()),
+            background,
+            store,
+            instructions: text(&fields, "instructions")?.map(str::to_owned),
+            previous_response_id: previous.map(id::response),
+            before: Vec::new(),
+            input: items::input(&fields)?,
+            echo,
+        };
+        let stream = boolean(&fields, "stream")?.unwrap_or(false);
+        Ok(Self { model, sampling, extras, previous, stream, memo })
+    }
+
+    /// The request whole, after what was said before.
+    pub(super) fn after(self, before: Vec<Message>) -> Result<(GenerateRequest, Memo), ApiError> {
+        let Self { model, sampling, extras, memo, .. } = self;
+        let messages = memo.instructions.iter().map(Message::system);
+        let messages = messages.chain(before.iter().cloned()).chain(items::messages(&memo.input)).collect();
+        let conversation = Conversation::new(messages).map_err(|error| wrong("input", error))?;
+        Ok((GenerateRequest { model, conversation, sampling, extras }, Memo { before, ..memo }))
+    }
+}
+
+/// The SDKs' users look for this word when a conversation cannot go on.
+pub(super) fn not_found(name: &str) -> ApiError {
+    let message = format!("there is no response {name}: it never was, or is not kept any more");
+    ApiError::invalid("previous_response_id".to_owned(), message).coded("previous_response_not_found")
+}
