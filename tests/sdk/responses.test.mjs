@@ -1,0 +1,76 @@
+// Responses, as OpenAI's SDKs see them: stored, numbered, and resumed after the server has died.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import OpenAI from 'openai';
+
+import { serveModels } from './models.mjs';
+
+const PYTHON = process.env.TOKENWIRE_TEST_SDK_PYTHON ?? fileURLToPath(new URL('../../target/sdk-python/bin/python', import.meta.url));
+
+function python(file, server) {
+  const env = { TOKENWIRE_URL: server.url, TOKENWIRE_PID: String(server.pid), PYTHONDONTWRITEBYTECODE: '1' };
+  const path = fileURLToPath(new URL(file, import.meta.url));
+  return spawn(PYTHON, ['-W', 'error::ResourceWarning', path], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+}
+
+test('the Python SDK: responses.py', async (t) => {
+  const [code] = await once(python('responses.py', await serveModels(t)), 'exit');
+  assert.equal(code, 0);
+});
+
+test('the Python SDK: resume.py', async (t) => {
+  const server = await serveModels(t);
+  const child = python('resume.py', server);
+  const exited = once(child, 'exit');
+  await Promise.race([once(child.stdout, 'data'), exited]);
+  await server.kill();
+  await server.start();
+  child.stdin.end('again\n');
+  const [code] = await exited;
+  assert.equal(code, 0);
+});
+
+async function connect(t) {
+  const server = await serveModels(t);
+  const client = new OpenAI({ baseURL: new URL('v1', server.url).href, apiKey: 'any', maxRetries: 0 });
+  return { server, responses: client.responses };
+}
+
+test('the Node SDK resumes a response after the server has died', async (t) => {
+  const { server, responses } = await connect(t);
+  const events = [];
+  const read = async (stream) => {
+    for await (const event of stream) if (events.push(event) === 8) await server.kill();
+  };
+  await assert.rejects(async () => read(await responses.create({ model: 'scripted', input: 'Talk on.', background: true, stream: true })));
+  await server.start();
+  const { id } = events[0].response;
+  await read(await responses.retrieve(id, { stream: true, starting_after: events.at(-1).sequence_number }));
+  assert.deepEqual(events.map((event) => event.sequence_number), [...events.keys()]);
+  assert.equal(events.at(-1).type, 'response.completed');
+  const deltas = events.filter((event) => event.type === 'response.output_text.delta').map((event) => event.delta);
+  const whole = await responses.retrieve(id);
+  assert.equal(deltas.join(''), whole.output_text);
+  assert.equal(whole.status, 'completed');
+});
+
+test('the Node SDK stops and forgets a response, and finds it no more', async (t) => {
+  const { responses } = await connect(t);
+  const { id } = await responses.create({ model: 'scripted', input: 'Talk on.', background: true });
+  assert.equal((await responses.cancel(id)).status, 'cancelled');
+  await responses.delete(id);
+  await assert.rejects(responses.retrieve(id), OpenAI.NotFoundError);
+});
+
+test('the streaming helper of the Node SDK puts a response together', async (t) => {
+  const { responses } = await connect(t);
+  const final = await responses.stream({ model: 'scripted', input: 'Think first.' }).finalResponse();
+  assert.equal(final.output_text, 'Yes.');
+  const replayed = await responses.stream({ response_id: final.id }).finalResponse();
+  assert.equal(replayed.output_text, 'Yes.');
+});
