@@ -75,3 +75,35 @@ impl Memo {
         serde_json::from_value(response).map_err(unreadable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_as_it_was_kept_also_by_later_versions() {
+        // Stored in logs that outlive this version: this literal stays readable.
+        let kept = json!({"version": 1, "response": {
+            "model": "large", "background": true, "store": true, "instructions": "Be brief.",
+            "previous_response_id": "resp_1", "before": [{"role": "user", "content": "a"}],
+            "input": [{"type": "message"}], "echo": {"metadata": {"a": "b"}},
+        }});
+        let memo = Memo::read(kept.to_string().as_bytes()).unwrap();
+        assert_eq!(memo.before, [Message::user("a")]);
+        assert_eq!(serde_json::from_slice::<Value>(&memo.to_bytes().unwrap()).unwrap(), kept);
+        let little = Memo::read(br#"{"version": 1, "response": {}, "later": 1}"#).unwrap();
+        assert_eq!(little, Memo::read(b"").unwrap());
+        assert!(little.store && !little.background && little.model.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_kept_is_said_so() {
+        for memo in ["a", "{}", r#"{"version": 2, "response": {}}"#, r#"{"version": 1, "response": 1}"#] {
+            assert!(matches!(Memo::read(memo.as_bytes()), Err(Error::Unavailable(_))), "{memo}");
+        }
+        let input = vec![Value::from("a".repeat(StreamSpec::MAX_MEMO_BYTES))];
+        assert!(Memo { input, ..Memo::default() }.to_bytes().is_err());
+    }
+}

@@ -10,6 +10,9 @@ use tokenwire_core::{GenerationId, ToolCallDelta};
 
 use super::{super::answer::call_id, id, items};
 
+/// About what an item costs beside its text, in bytes: its id, and its place.
+const ITEM: usize = 128;
+
 /// Who is told what happens. Whoever only wants the outcome listens with `()`.
 pub(super) trait Watch {
     fn event(&mut self, name: &'static str, what: &impl Serialize);
@@ -94,7 +97,7 @@ impl Output {
         self.items.is_empty()
     }
 
-    /// About how much text is held.
+    /// About how much memory is held.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -173,6 +176,7 @@ impl Output {
     }
 
     fn add(&mut self, prefix: &str, what: What, watch: &mut impl Watch) -> usize {
+        self.bytes = self.bytes.saturating_add(ITEM);
         let index = self.items.len();
         let item = Item { id: id::output(prefix, self.answer, index), status: Status::InProgress, what };
         watch.event("response.output_item.added", &OfItem { output_index: index, item: item.shown(false) });

@@ -74,3 +74,44 @@ pub(super) fn not_found(name: &str) -> ApiError {
     let message = format!("there is no response {name}: it never was, or is not kept any more");
     ApiError::invalid("previous_response_id".to_owned(), message).coded("previous_response_not_found")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn models() -> ModelNames {
+        ModelNames::new(ModelName::new("small").unwrap(), [ModelName::new("large").unwrap()])
+    }
+
+    #[test]
+    fn a_text_alone_is_enough_and_null_is_as_good_as_nothing() {
+        let alone = Create::parse(br#"{"input": " a "}"#, &models()).unwrap();
+        assert!(!alone.stream && !alone.memo.background && alone.memo.store && alone.previous.is_none());
+        let nulls =
+            br#"{"input": " a ", "model": null, "stream": null, "store": null, "text": null, "tools": null}"#;
+        let [(alone, one), (nulls, two)] =
+            [alone, Create::parse(nulls, &models()).unwrap()].map(|create| create.after(Vec::new()).unwrap());
+        assert_eq!((&alone, one), (&nulls, two));
+        assert_eq!((alone.model.as_str(), alone.conversation.prompt()), ("small", " a "));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes: Vec<u8>) {
+            let _ = Create::parse(&bytes, &models());
+        }
+
+        #[test]
+        fn no_value_of_a_parameter_makes_the_parser_panic(
+            name in "input|tools|tool_choice|text|reasoning|include|metadata|stream_options|previous_response_id",
+            value in r#"null|1|-1|"a"|\[\]|\{\}|\[1\]|\{"a":1\}|\[\{"type":"function"\}\]|\[\{"role":"user","content":\[1\]\}\]"#,
+        ) {
+            let body = format!(r#"{{"input": "a", "{name}": {value}}}"#);
+            if let Ok(create) = Create::parse(body.as_bytes(), &models()) {
+                let _ = create.after(Vec::new());
+            }
+        }
+    }
+}

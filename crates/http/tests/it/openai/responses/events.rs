@@ -298,3 +298,25 @@ async fn a_drain_cuts_a_stream_rather_than_ending_it() {
     stage.drain.cancel();
     assert!(piece(&mut body).await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn an_answer_beyond_all_bounds_is_a_failure() {
+    let stage = Stage::new();
+    let part = delta(&"long ".repeat(200_000));
+    let id = stage.responded(&json!({}), &[&vec![part; 9][..], &[done()]].concat()).await;
+    let frames = frames(&stage, id, "&starting_after=13").await;
+    assert!(frames[0].starts_with("event: error\n") && frames[0].contains("answer_too_large"));
+    assert_eq!(data(&frames[1])["response"]["status"], "failed");
+    assert_eq!(stage.resource(id).await["error"]["code"], "answer_too_large");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_the_log_loses_ends_in_a_failure() {
+    let stage = Stage::new();
+    let response = stage.respond(&asked(&json!({"stream": true}))).await;
+    stage.write(id(&response), &[delta("half")]).await;
+    stage.log.remove(id(&response)).await.unwrap();
+    let body = text(response).await;
+    assert!(body.contains(r#""code":"lost""#) && body.contains("event: response.failed"), "{body}");
+    assert!(body.ends_with("data: [DONE]\n\n"));
+}
