@@ -1,13 +1,17 @@
 //! Responses as resources: what they show, how they are stopped and forgotten.
 
+use std::sync::Arc;
+
 use axum::http::Method;
 use serde_json::{Value, json};
 use tokenwire_core::{CancelCause, Event, Failure, TextSoFar, token_log::OnDisconnect};
+use tokenwire_http::Config;
 
 use super::{RESPONSES, asked, object};
 use crate::{
     openai::{id, refusal},
-    support::{JSON, Stage, delta, done, started},
+    stores::{Plug, Unattended},
+    support::{JSON, Stage, delta, done, started, text},
 };
 
 #[tokio::test]
@@ -98,6 +102,38 @@ async fn a_repeated_key_finds_the_response_of_the_first_call() {
     let first = call("first").await;
     assert_eq!(first, call("second").await);
     assert_eq!(first["metadata"]["call"], "first");
+}
+
+#[tokio::test]
+async fn any_replica_shows_a_response_and_its_events() {
+    let stage = Stage::new();
+    let id = stage.responded(&json!({"metadata": {"a": "b"}}), &[delta("Hello"), done()]).await;
+    let other = Stage::over(Arc::clone(&stage.log), Arc::new(Unattended), Config::default());
+    assert_eq!(other.resource(id).await, stage.resource(id).await);
+    let events = async |stage: &Stage| text(stage.response(Method::GET, id, "?stream=true").await).await;
+    assert_eq!(events(&other).await, events(&stage).await);
+}
+
+#[tokio::test]
+async fn a_log_that_is_away_is_a_reason_to_come_back() {
+    let plug = Plug::connected();
+    let stage = Stage::over(plug.clone(), Arc::new(Unattended), Config::default());
+    let id = stage.responded(&json!({}), &[done()]).await;
+    plug.pull();
+    for (method, rest) in [
+        (Method::GET, ""),
+        (Method::GET, "?stream=true"),
+        (Method::GET, "/input_items"),
+        (Method::POST, "/cancel"),
+        (Method::DELETE, ""),
+    ] {
+        let (status, error) = refusal(stage.response(method, id, rest).await).await;
+        assert_eq!((status, &error["code"]), (503, &json!("unavailable")));
+    }
+    let (status, _) = refusal(stage.respond(&asked(&json!({"background": true}))).await).await;
+    assert_eq!(status, 503);
+    plug.connect();
+    assert_eq!(stage.resource(id).await["status"], "completed");
 }
 
 #[tokio::test]
