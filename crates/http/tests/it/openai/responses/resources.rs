@@ -137,6 +137,28 @@ async fn a_log_that_is_away_is_a_reason_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_client_says_what_becomes_of_a_response_that_nobody_reads() {
+    let grace = Config::default().on_disconnect;
+    for (background, header, expected) in [
+        (false, None, grace),
+        (false, Some("detach"), OnDisconnect::Detached),
+        (true, None, OnDisconnect::Detached),
+        (true, Some("cancel"), grace),
+    ] {
+        let stage = Stage::new();
+        let header = header.map(|value| ("tokenwire-on-disconnect", value));
+        let headers = [&[JSON], header.as_slice()].concat();
+        let body = asked(&json!({"background": background, "stream": true})).to_string();
+        let response = stage.call(Method::POST, RESPONSES, &headers, body).await;
+        assert_eq!(stage.generations.spec(id(&response)).await.unwrap().on_disconnect, expected);
+    }
+    let headers = [JSON, ("tokenwire-on-disconnect", "stop")];
+    let body = asked(&json!({})).to_string();
+    let refused = Stage::new().call(Method::POST, RESPONSES, &headers, body).await;
+    assert_eq!(refusal(refused).await.1["param"], "Tokenwire-On-Disconnect");
+}
+
+#[tokio::test]
 async fn stopping_waits_for_the_end_and_can_be_repeated() {
     let stage = Stage::new();
     let id = stage.responded(&json!({}), &[started(1, TextSoFar::Kept), delta("half")]).await;
@@ -182,6 +204,9 @@ async fn what_is_not_stored_is_not_shown_again_and_can_be_forgotten() {
         assert_eq!(refusal(stage.response(Method::GET, id, rest).await).await.0, 404);
     }
     stage.write(id, &[done()]).await;
+    let on = asked(&json!({"previous_response_id": format!("resp_{id}")}));
+    let (status, error) = refusal(stage.respond(&on).await).await;
+    assert_eq!((status, &error["code"]), (400, &json!("previous_response_not_found")));
     object(stage.response(Method::DELETE, id, "").await).await;
 }
 
