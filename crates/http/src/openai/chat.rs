@@ -6,40 +6,29 @@
 use axum::{
     Json,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use tokenwire_core::{
-    Follower, GenerationId, Seq, follow::FollowError, generations::Submission, token_log::OnDisconnect,
-};
+use tokenwire_core::{Follower, GenerationId, Seq, follow::FollowError, generations::Submission};
 
 use super::{
     answer::Identity,
     chunks::{self, ChunkEncoder},
     completion::{self, Collected, Progress},
+    disconnect,
     error::ApiError,
     failure, idempotency,
     request::{ChatRequest, Shown},
 };
-use crate::{
-    app::App,
-    config::{Config, GRACE},
-    error::Error,
-    json,
-    limits::StreamPermit,
-    paths, sse,
-    sse::Reading,
-};
-
-const ON_DISCONNECT: HeaderName = HeaderName::from_static("tokenwire-on-disconnect");
+use crate::{app::App, error::Error, json, limits::StreamPermit, paths, sse, sse::Reading};
 
 /// Everything that can be refused is refused before the generation is accepted.
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     json::check_content_type(&head.headers)?;
     let key = idempotency::id(paths::CHAT_COMPLETIONS, &head.headers)?;
-    let on_disconnect = on_disconnect(&head.headers, &app.config)?;
+    let on_disconnect = disconnect::or(app.config.on_disconnect, &head.headers, &app.config)?;
     let body = app.limits.read(body).await?;
     let ChatRequest { request, shown } = ChatRequest::parse(&body, app.generations.models())?;
     drop(body);
@@ -106,21 +95,4 @@ fn unreadable(error: FollowError) -> ApiError {
 fn draining() -> ApiError {
     let message = "this server is going away: ask again, or read the answer at the address in Location";
     ApiError::server(StatusCode::SERVICE_UNAVAILABLE, "draining", message)
-}
-
-/// What happens once nobody reads: what the server does, unless the client says.
-fn on_disconnect(headers: &HeaderMap, config: &Config) -> Result<OnDisconnect, ApiError> {
-    let grace = match config.on_disconnect {
-        OnDisconnect::CancelAfter(grace) => grace,
-        OnDisconnect::Detached => GRACE,
-    };
-    match headers.get(ON_DISCONNECT).map(|value| value.to_str().unwrap_or_default()) {
-        None => Ok(config.on_disconnect),
-        Some("detach") => Ok(OnDisconnect::Detached),
-        Some("cancel") => Ok(OnDisconnect::CancelAfter(grace)),
-        Some(_) => {
-            let message = "Tokenwire-On-Disconnect must be detach or cancel";
-            Err(ApiError::invalid("Tokenwire-On-Disconnect".to_owned(), message))
-        }
-    }
 }
