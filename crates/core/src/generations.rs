@@ -110,8 +110,9 @@ impl Generations {
     /// id with the same request again is harmless.
     ///
     /// # Errors
-    /// [`SubmitError::Rejected`] when the model can never answer it. [`SubmitError::Conflict`] when the id stands for another request. [`SubmitError::Unavailable`] when the log or the
-    /// queue is down: nothing was accepted, and the same submission may be tried again, under the same id.
+    /// [`SubmitError::Rejected`] when the model can never answer it. [`SubmitError::Conflict`] when the id stands for
+    /// another request. [`SubmitError::Unavailable`] when the log or the queue is down: nothing was accepted, and the same
+    /// submission may be tried again, under the same id.
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
@@ -163,8 +164,8 @@ impl Generations {
     /// What a generation was accepted with, the memo of its front end too: for as long as it is kept, on any replica.
     ///
     /// # Errors
-    /// [`SpecError::NotFound`], [`SpecError::Unavailable`].
-    pub async fn spec(&self, id: GenerationId) -> Result<StreamSpec, SpecError> {
+    /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
+    pub async fn spec(&self, id: GenerationId) -> Result<StreamSpec, AccessError> {
         Ok(self.log.spec(id).await?)
     }
 
@@ -172,8 +173,8 @@ impl Generations {
     /// they count as an audience, and learn as a follower does that nobody will end the stream any more (I10).
     ///
     /// # Errors
-    /// [`SpecError::NotFound`], [`SpecError::Unavailable`].
-    pub async fn look(&self, id: GenerationId, after: Seq) -> Result<Page, SpecError> {
+    /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
+    pub async fn look(&self, id: GenerationId, after: Seq) -> Result<Page, AccessError> {
         let page = self.log.read(id, after, LOOK).await?;
         if page.phase == Phase::Sealed {
             return Ok(page);
@@ -190,8 +191,8 @@ impl Generations {
     /// worker might work on for nobody.
     ///
     /// # Errors
-    /// [`SpecError::NotFound`], [`SpecError::Unavailable`].
-    pub async fn remove(&self, id: GenerationId) -> Result<(), SpecError> {
+    /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
+    pub async fn remove(&self, id: GenerationId) -> Result<(), AccessError> {
         self.log.spec(id).await?;
         self.log.remove(id).await?;
         tracing::info!(generation.id = %id, "forgot a generation on request");
@@ -202,8 +203,8 @@ impl Generations {
     /// cancellation shortly after. Idempotent, and without effect on one that has ended.
     ///
     /// # Errors
-    /// [`CancelError::NotFound`], [`CancelError::Unavailable`].
-    pub async fn cancel(&self, id: GenerationId) -> Result<(), CancelError> {
+    /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
+    pub async fn cancel(&self, id: GenerationId) -> Result<(), AccessError> {
         self.log.cancel(id).await?;
         tracing::info!(generation.id = %id, "asked to stop a generation");
         Ok(())
@@ -270,9 +271,9 @@ impl From<QueueError> for SubmitError {
     }
 }
 
-/// Why it cannot be said what is kept of a generation.
+/// Why something kept of a generation could not be reached: to be looked at, stopped or forgotten.
 #[derive(Debug, thiserror::Error)]
-pub enum SpecError {
+pub enum AccessError {
     /// No such generation is kept.
     #[error("there is no generation {0}: it never was, or its retention time is over")]
     NotFound(GenerationId),
@@ -281,27 +282,7 @@ pub enum SpecError {
     Unavailable(#[source] LogError),
 }
 
-impl From<LogError> for SpecError {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::NotFound(id) => Self::NotFound(id),
-            LogError::Fenced | LogError::Sealed | LogError::Unavailable(_) => Self::Unavailable(error),
-        }
-    }
-}
-
-/// Why a generation was not told to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum CancelError {
-    /// No such generation is kept.
-    #[error("there is no generation {0}: it never was, or its retention time is over")]
-    NotFound(GenerationId),
-    /// The log cannot be reached. Try again later.
-    #[error("the token log is unavailable")]
-    Unavailable(#[source] LogError),
-}
-
-impl From<LogError> for CancelError {
+impl From<LogError> for AccessError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::NotFound(id) => Self::NotFound(id),

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokenwire_core::{
     BoxError, GenerationId,
     follow::FollowError,
-    generations::{CancelError, SpecError, SubmitError},
+    generations::{AccessError, SubmitError},
 };
 
 /// When a client that was turned away for lack of something may come back: soon, since what is short here comes back
@@ -187,20 +187,11 @@ impl From<FollowError> for Error {
     }
 }
 
-impl From<CancelError> for Error {
-    fn from(error: CancelError) -> Self {
+impl From<AccessError> for Error {
+    fn from(error: AccessError) -> Self {
         match error {
-            CancelError::NotFound(_) => Self::NoGeneration(error.to_string()),
-            CancelError::Unavailable(cause) => Self::Unavailable(cause.into()),
-        }
-    }
-}
-
-impl From<SpecError> for Error {
-    fn from(error: SpecError) -> Self {
-        match error {
-            SpecError::NotFound(_) => Self::NoGeneration(error.to_string()),
-            SpecError::Unavailable(cause) => Self::Unavailable(cause.into()),
+            AccessError::NotFound(_) => Self::NoGeneration(error.to_string()),
+            AccessError::Unavailable(cause) => Self::Unavailable(cause.into()),
         }
     }
 }

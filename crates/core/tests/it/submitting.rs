@@ -9,7 +9,7 @@ use tokenwire_core::{
     Catalogue, Event, Failure, GenerateRequest, GenerationId, Generations, Job, JobQueue, Lease, Model,
     QueueError, Seq,
     catalogue::ModelNames,
-    generations::{CancelError, Limits, SpecError, Submission, SubmitError, Submitted},
+    generations::{AccessError, Limits, Submission, SubmitError, Submitted},
     model::{Continuation, ModelError, OutputStream},
     token_log::{OnDisconnect, Phase, Prefix},
 };
@@ -49,7 +49,7 @@ async fn what_a_front_end_noted_can_be_read_again_and_is_never_printed() {
     assert!(printed.contains("15 bytes") && !printed.contains("as it was"), "{printed}");
     let unknown = GenerationId::fresh();
     let missing = house.generations.spec(unknown).await;
-    assert!(matches!(missing, Err(SpecError::NotFound(id)) if id == unknown));
+    assert!(matches!(missing, Err(AccessError::NotFound(id)) if id == unknown));
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,8 +71,8 @@ async fn what_was_forgotten_on_request_cannot_be_looked_up() {
     let house = House::new();
     let id = house.ask().await;
     house.generations.remove(id).await.unwrap();
-    assert!(matches!(house.generations.look(id, Seq::START).await, Err(SpecError::NotFound(_))));
-    assert!(matches!(house.generations.remove(id).await, Err(SpecError::NotFound(_))));
+    assert!(matches!(house.generations.look(id, Seq::START).await, Err(AccessError::NotFound(_))));
+    assert!(matches!(house.generations.remove(id).await, Err(AccessError::NotFound(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn what_does_not_exist_cannot_be_followed_or_cancelled() {
     let house = House::new();
     let id = GenerationId::fresh();
     assert!(house.generations.follow(id, Seq::START).await.is_err());
-    assert!(matches!(house.generations.cancel(id).await, Err(CancelError::NotFound(other)) if other == id));
+    assert!(matches!(house.generations.cancel(id).await, Err(AccessError::NotFound(other)) if other == id));
 }
 
 /// A model that knows before it is asked that it will not answer.

@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use tokenwire_core::{
     GenerationId, Message, Seq,
     follow::FollowError,
-    generations::{SpecError, Submission},
+    generations::{AccessError, Submission},
     token_log::OnDisconnect,
 };
 use tokio::time::timeout;
@@ -188,7 +188,7 @@ async fn kept(app: &App, name: Name) -> Result<Response, ApiError> {
     let id = id::parse(&name).ok_or_else(|| missing(&name))?;
     match app.generations.spec(id).await {
         Ok(spec) => Ok(Response::new(id, &spec)?),
-        Err(SpecError::NotFound(_)) => Err(missing(&name)),
+        Err(AccessError::NotFound(_)) => Err(missing(&name)),
         Err(error) => Err(error.into()),
     }
 }
@@ -206,7 +206,7 @@ async fn said(app: &App, previous: GenerationId) -> Result<Vec<Message>, ApiErro
     };
     let spec = match app.generations.spec(previous).await {
         Ok(spec) => spec,
-        Err(SpecError::NotFound(_)) => return Err(request::not_found(&name)),
+        Err(AccessError::NotFound(_)) => return Err(request::not_found(&name)),
         Err(error) => return Err(error.into()),
     };
     let mut response = Response::new(previous, &spec)?;
