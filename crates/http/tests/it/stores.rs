@@ -87,34 +87,16 @@ impl TokenLog for Plug {
     }
 }
 
-/// A queue that no worker attends: the tests write the streams themselves.
-#[derive(Debug)]
-pub(crate) struct Unattended;
+/// A queue that no worker attends: the tests write the streams themselves. It tells which job came last.
+#[derive(Debug, Default)]
+pub(crate) struct Unattended {
+    pub(crate) last: watch::Sender<Option<Job>>,
+}
 
 #[async_trait]
 impl JobQueue for Unattended {
-    async fn enqueue(&self, _: &Job) -> Result<(), QueueError> {
-        Ok(())
-    }
-    async fn lease(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-    async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-    async fn ready(&self) -> Result<(), QueueError> {
-        Ok(())
-    }
-}
-
-/// The same, and it tells which job came last.
-#[derive(Debug)]
-pub(crate) struct Watched(pub(crate) watch::Sender<Option<GenerationId>>);
-
-#[async_trait]
-impl JobQueue for Watched {
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
-        self.0.send_replace(Some(job.id));
+        self.last.send_replace(Some(job.clone()));
         Ok(())
     }
     async fn lease(&self) -> Result<Lease, QueueError> {

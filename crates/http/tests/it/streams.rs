@@ -80,7 +80,7 @@ async fn a_reader_whose_stream_is_lost_learns_of_an_end() {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_comes_back_in_time_costs_a_reader_nothing() {
     let plug = Plug::connected();
-    let stage = Stage::over(plug.clone(), Arc::new(Unattended), Config::default());
+    let stage = Stage::over(plug.clone(), Arc::new(Unattended::default()), Config::default());
     let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
     let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
     piece(&mut body).await.unwrap().unwrap();
@@ -97,7 +97,7 @@ async fn a_log_that_comes_back_in_time_costs_a_reader_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_stays_away_cuts_its_readers_off_however_many_heartbeats_they_get() {
     let plug = Plug::connected();
-    let stage = Stage::over(plug.clone(), Arc::new(Unattended), Config::default());
+    let stage = Stage::over(plug.clone(), Arc::new(Unattended::default()), Config::default());
     let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
     let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
     piece(&mut body).await.unwrap().unwrap();

@@ -8,7 +8,7 @@ use axum::{
     http::{Method, Request, Response},
 };
 use tokenwire_core::{
-    Attempt, Conversation, Event, FinishReason, GenerateRequest, GenerationId, Generations, JobQueue,
+    Attempt, Conversation, Event, FinishReason, GenerateRequest, GenerationId, Generations, Job, JobQueue,
     ModelName, SystemClock, TextSoFar, TokenLog, Usage,
     catalogue::ModelNames,
     generations::{Limits, Submission},
@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::stores::{self, Unattended, Watched};
+use crate::stores::{self, Unattended};
 
 /// How long a test waits for what must come: far longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub(crate) struct Stage {
     pub(crate) config: Config,
     pub(crate) drain: CancellationToken,
     pub(crate) router: Router,
-    accepted: Option<watch::Receiver<Option<GenerationId>>>,
+    accepted: Option<watch::Receiver<Option<Job>>>,
 }
 
 impl Stage {
@@ -45,9 +45,9 @@ impl Stage {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let (sender, accepted) = watch::channel(None);
-        let stage = Self::over(stores::memory(), Arc::new(Watched(sender)), config);
-        Self { accepted: Some(accepted), ..stage }
+        let queue = Arc::new(Unattended::default());
+        let accepted = queue.last.subscribe();
+        Self { accepted: Some(accepted), ..Self::over(stores::memory(), queue, config) }
     }
 
     pub(crate) fn over(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, config: Config) -> Self {
@@ -57,7 +57,7 @@ impl Stage {
     }
 
     pub(crate) fn knowing(models: ModelNames) -> Self {
-        Self::build(stores::memory(), Arc::new(Unattended), models, Config::default())
+        Self::build(stores::memory(), Arc::new(Unattended::default()), models, Config::default())
     }
 
     fn build(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, models: ModelNames, config: Config) -> Self {
@@ -71,8 +71,8 @@ impl Stage {
     /// The generation that was accepted last; waits for the first.
     pub(crate) async fn accepted(&self) -> GenerationId {
         let mut accepted = self.accepted.clone().expect("a stage with a queue that tells");
-        let id = timeout(PATIENCE, accepted.wait_for(Option::is_some)).await.expect("a generation").unwrap();
-        id.expect("waited for")
+        let job = timeout(PATIENCE, accepted.wait_for(Option::is_some)).await.expect("a generation").unwrap();
+        job.as_ref().expect("waited for").id
     }
 
     /// A generation that no worker has begun.

@@ -1,50 +1,25 @@
 //! What a model is asked: input, instructions, and the responses before.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokenwire_core::{
-    Event, Failure, GenerateRequest, Job, JobQueue, Lease, Message, QueueError, TextSoFar, ToolCall,
-    ToolCallDelta,
-};
+use tokenwire_core::{Event, Failure, GenerateRequest, Message, TextSoFar, ToolCall, ToolCallDelta};
 use tokenwire_http::Config;
 
 use super::asked;
 use crate::{
     openai::refusal,
-    stores,
+    stores::{self, Unattended},
     support::{Stage, delta, done, started},
 };
 
-/// A queue that shows what was asked.
-#[derive(Debug, Default)]
-struct Asked(Mutex<Vec<GenerateRequest>>);
-
-#[async_trait]
-impl JobQueue for Asked {
-    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
-        self.0.lock().unwrap().push(job.request.clone());
-        Ok(())
-    }
-    async fn lease(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-    async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-    async fn ready(&self) -> Result<(), QueueError> {
-        Ok(())
-    }
-}
-
-fn stage() -> (Stage, Arc<Asked>) {
-    let queue = Arc::new(Asked::default());
+fn stage() -> (Stage, Arc<Unattended>) {
+    let queue = Arc::new(Unattended::default());
     (Stage::over(stores::memory(), queue.clone(), Config::default()), queue)
 }
 
-fn last(queue: &Asked) -> GenerateRequest {
-    queue.0.lock().unwrap().last().unwrap().clone()
+fn last(queue: &Unattended) -> GenerateRequest {
+    queue.last.borrow().as_ref().unwrap().request.clone()
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn a_repeated_key_finds_the_response_of_the_first_call() {
 async fn any_replica_shows_a_response_and_its_events() {
     let stage = Stage::new();
     let id = stage.responded(&json!({"metadata": {"a": "b"}}), &[delta("Hello"), done()]).await;
-    let other = Stage::over(Arc::clone(&stage.log), Arc::new(Unattended), Config::default());
+    let other = Stage::over(Arc::clone(&stage.log), Arc::new(Unattended::default()), Config::default());
     assert_eq!(other.resource(id).await, stage.resource(id).await);
     let events = async |stage: &Stage| text(stage.response(Method::GET, id, "?stream=true").await).await;
     assert_eq!(events(&other).await, events(&stage).await);
@@ -117,7 +117,7 @@ async fn any_replica_shows_a_response_and_its_events() {
 #[tokio::test]
 async fn a_log_that_is_away_is_a_reason_to_come_back() {
     let plug = Plug::connected();
-    let stage = Stage::over(plug.clone(), Arc::new(Unattended), Config::default());
+    let stage = Stage::over(plug.clone(), Arc::new(Unattended::default()), Config::default());
     let id = stage.responded(&json!({}), &[done()]).await;
     plug.pull();
     for (method, rest) in [
