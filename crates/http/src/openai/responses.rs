@@ -18,6 +18,7 @@ mod memo;
 mod options;
 mod output;
 mod query;
+mod references;
 mod request;
 mod resource;
 mod response;
@@ -59,7 +60,8 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<H
     let (head, body) = request.into_parts();
     json::check_content_type(&head.headers)?;
     let key = idempotency::id(paths::RESPONSES, &head.headers)?;
-    let create = Create::parse(&app.limits.read(body).await?, app.generations.models())?;
+    let mut create = Create::parse(&app.limits.read(body).await?, app.generations.models())?;
+    references::resolve(&app, &mut create.memo.input).await?;
     let before = match create.previous {
         Some(previous) => said(&app, previous).await?,
         None => Vec::new(),

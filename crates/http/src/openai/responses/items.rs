@@ -56,11 +56,13 @@ fn understood(item: &Fields) -> Result<Value, Error> {
             let (summary, content) = (summary?.unwrap_or_default(), content?.unwrap_or_default());
             Ok(json!({"type": "reasoning", "status": "completed", "summary": summary, "content": content}))
         }
+        // Resolved before it is shown to a model: see `references`.
         Some("item_reference") => {
-            Err(wrong("type", "item_reference is not taken: send the item itself, or previous_response_id"))
+            only(item, &[], &[])?;
+            Ok(json!({"type": "item_reference", "id": required(item, "id")?}))
         }
         Some(_) => {
-            let known = "must be message, function_call, function_call_output or reasoning";
+            let known = "must be message, function_call, function_call_output, reasoning or item_reference";
             Err(wrong("type", known))
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 use tokenwire_core::{Event, Failure, GenerateRequest, Message, TextSoFar, ToolCall, ToolCallDelta};
 use tokenwire_http::Config;
@@ -121,6 +122,59 @@ async fn a_call_is_answered_by_its_result_alone() {
         Message::Tool { tool_call_id: "call_1".to_owned(), content: "b".to_owned() },
     ];
     assert!(last(&queue).conversation.messages() == expected);
+}
+
+#[tokio::test]
+async fn an_item_is_named_instead_of_repeated() {
+    let (stage, queue) = stage();
+    let reasoning = Event::Reasoning { text: "hm".to_owned() };
+    let events = [started(1, TextSoFar::Kept), reasoning, delta("Hi"), done()];
+    let first = stage.responded(&json!({"input": "Hello"}), &events).await;
+    // Somebody stopped reading this one, and asks the next thing.
+    let second =
+        stage.responded(&json!({"input": "Go on"}), &[started(1, TextSoFar::Kept), delta("Well")]).await;
+    let name = |id: String| json!({"type": "item_reference", "id": id});
+    let input = json!([
+        name(format!("msg_{first}_in0")),
+        name(format!("rs_{first}_0")),
+        name(format!("msg_{first}_1")),
+        {"role": "user", "content": "Go on"},
+        name(format!("msg_{second}_0")),
+        {"role": "user", "content": "What?"},
+    ]);
+    let third = stage.responded(&json!({ "input": input }), &[]).await;
+    let expected = [
+        Message::user("Hello"),
+        Message::assistant("Hi"),
+        Message::user("Go on"),
+        Message::assistant("Well"),
+        Message::user("What?"),
+    ];
+    assert!(last(&queue).conversation.messages() == expected);
+    // What was named is a part of this response, and outlives where it came from.
+    stage.log.remove(first).await.unwrap();
+    let listed = super::object(stage.response(Method::GET, third, "/input_items?order=asc").await).await;
+    assert_eq!(listed["data"][2]["content"][0]["text"], "Hi");
+    assert_eq!(listed["data"][2]["id"], json!(format!("msg_{third}_in2")));
+}
+
+#[tokio::test]
+async fn an_item_that_is_not_there_is_not_found() {
+    let (stage, _) = stage();
+    let kept = stage.responded(&json!({}), &[started(1, TextSoFar::Kept), delta("Hi"), done()]).await;
+    let unknown = tokenwire_core::GenerationId::fresh();
+    for name in
+        ["msg_1".to_owned(), format!("msg_{unknown}_0"), format!("msg_{kept}_1"), format!("msg_{kept}_in1")]
+    {
+        let input = json!([{"type": "item_reference", "id": name}, {"role": "user", "content": "a"}]);
+        let (status, error) = refusal(stage.respond(&asked(&json!({ "input": input }))).await).await;
+        assert_eq!((status, &error["code"]), (404, &json!("item_not_found")));
+        assert_eq!(error["param"], "input[0].id");
+    }
+    let named = json!({"type": "item_reference", "id": format!("msg_{kept}_0")});
+    let many = vec![named; tokenwire_core::Conversation::MAX_MESSAGES + 1];
+    let (status, error) = refusal(stage.respond(&asked(&json!({ "input": many }))).await).await;
+    assert_eq!((status, &error["param"]), (400, &json!("input")));
 }
 
 #[tokio::test]

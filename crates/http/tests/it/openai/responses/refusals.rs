@@ -26,7 +26,7 @@ async fn a_request_that_cannot_be_honoured_names_what_is_wrong() {
         (said(json!([{"type": "input_image", "image_url": "x"}])), "input[0].content[0].type"),
         (said(json!([{"type": "input_file"}])), "input[0].content[0].type"),
         (said(json!([{"type": "input_text"}])), "input[0].content[0].text"),
-        (item(json!({"type": "item_reference", "id": "msg_1"})), "input[0].type"),
+        (item(json!({"type": "item_reference"})), "input[0].id"),
         (item(json!({"type": "computer_call"})), "input[0].type"),
         (item(json!({"type": "function_call", "call_id": "1", "name": "a"})), "input[0].arguments"),
         (item(json!({"type": "function_call_output", "output": "a"})), "input[0].call_id"),
