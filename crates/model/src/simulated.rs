@@ -3,6 +3,9 @@
 //! By default it says `{prompt}: This is a simulated LLM stream. Channel ID: {id}`, a word every 250 ms. It is there to
 //! try Tokenwire without a model, and for every test that must know what readers should have seen: it goes on from any
 //! prefix with the very text of an undisturbed run ([`Continuation::Exact`]), and it can fail on demand.
+//!
+//! For load tests its pieces can carry the time at which they were made ([`Config::stamped`]); then no two runs say the
+//! same.
 
 mod text;
 
@@ -15,26 +18,36 @@ use tokenwire_core::{
     model::{Continuation, ModelError, Output, OutputStream},
     token_log::Prefix,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
-use text::Text;
+use text::{Stamps, Text};
 
 /// How the simulated model behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The time between two words. Default 250 ms.
+    /// The time between two words. Default 250 ms. Words keep to a schedule: one that is late does not delay the next, unless
+    /// it is late by more than this. None at all: as fast as it is listened to.
     pub delay: Duration,
     /// The time before the first word, as a model that reads a long prompt takes. Default none.
     pub first_delay: Duration,
     /// Answer with this many words of filler text instead of the prompt's echo. The filler depends on the prompt.
     pub words: Option<usize>,
+    /// For load tests: each word begins with the time at which it was made, in microseconds since the Unix epoch (16
+    /// digits), and generations that begin together speak out of step. Default false.
+    pub stamped: bool,
     /// Break on purpose.
     pub fault: Option<Fault>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { delay: Duration::from_millis(250), first_delay: Duration::ZERO, words: None, fault: None }
+        Self {
+            delay: Duration::from_millis(250),
+            first_delay: Duration::ZERO,
+            words: None,
+            stamped: false,
+            fault: None,
+        }
     }
 }
 
@@ -69,7 +82,8 @@ impl Simulated {
 #[async_trait]
 impl Model for Simulated {
     fn continuation(&self, _so_far: &Prefix) -> Continuation {
-        Continuation::Exact
+        // The words would be the same, their times are not.
+        if self.config.stamped { Continuation::Resampled } else { Continuation::Exact }
     }
 
     async fn check(&self, request: &GenerateRequest) -> Result<(), ModelError> {
@@ -84,19 +98,34 @@ impl Model for Simulated {
     ) -> Result<OutputStream, ModelError> {
         request.text_alone()?;
         let prompt = request.conversation.prompt();
+        let stamps = if self.config.stamped { Stamps::Yes } else { Stamps::No };
         let mut text = match self.config.words {
             None => Text::echo(prompt, id),
             Some(words) => Text::filler(prompt, words),
-        };
+        }
+        .stamped(stamps);
         // Only another text than before can fail to start with what was committed: never splice the two.
         if !text.skip(&so_far.text) {
             let message = "the simulated model was restarted with other options; ask again".into();
             return Err(ModelError::Rejected { message });
         }
         let input_tokens = prompt.split_whitespace().count() as u64;
-        let answer = Answer { config: self.config.clone(), text, input_tokens, state: State::Beginning };
+        let answer = Answer {
+            text,
+            input_tokens,
+            state: State::Beginning,
+            due: Instant::now(),
+            phase: if self.config.stamped { phase(id, self.config.delay) } else { Duration::ZERO },
+            config: self.config.clone(),
+        };
         Ok(stream::unfold(answer, Answer::next).boxed())
     }
+}
+
+/// How much longer the first pause of this generation is: some part of a pause, whatever the id.
+fn phase(id: GenerationId, delay: Duration) -> Duration {
+    let [.., high, low] = *id.as_bytes();
+    delay * u32::from(u16::from_be_bytes([high, low])) / (u32::from(u16::MAX) + 1)
 }
 
 /// An answer that is being given.
@@ -105,6 +134,10 @@ struct Answer {
     text: Text,
     input_tokens: u64,
     state: State,
+    /// When the last word was due; at first, when the first delay began.
+    due: Instant,
+    /// By how much the first pause is longer than the others.
+    phase: Duration,
 }
 
 enum State {
@@ -115,12 +148,11 @@ enum State {
 
 impl Answer {
     async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
-        let wait = match self.state {
+        let delay = match self.state {
             State::Beginning => self.config.first_delay,
             State::Speaking => self.config.delay,
             State::Over => return None,
         };
-        self.state = State::Speaking;
         match self.config.fault {
             Some(Fault::Error { after }) if self.text.spoken() >= after => {
                 self.state = State::Over;
@@ -137,13 +169,28 @@ impl Answer {
             let usage = Usage { input_tokens: self.input_tokens, output_tokens: self.text.spoken() as u64 };
             return Some((Ok(Output::Finished { reason: FinishReason::Stop, usage }), self));
         }
-        if wait.is_zero() {
+        if delay.is_zero() {
             // Without a pace this stream is always ready: let others run too.
             tokio::task::coop::consume_budget().await;
         } else {
-            sleep(wait).await;
+            self.schedule(delay);
+            sleep_until(self.due).await;
         }
+        self.state = State::Speaking;
         let text = self.text.next()?;
         Some((Ok(Output::Text { text, tokens: Vec::new() }), self))
+    }
+
+    /// Says when the next word is due: `delay` after the last one was.
+    fn schedule(&mut self, delay: Duration) {
+        if let State::Speaking = self.state {
+            self.due += std::mem::take(&mut self.phase);
+        }
+        self.due += delay;
+        let now = Instant::now();
+        // It was held back. Nothing that was not said meanwhile comes in a rush.
+        if self.due + delay < now {
+            self.due = now;
+        }
     }
 }

@@ -336,7 +336,13 @@ fn simulated(simulated: &cli::Simulated, problems: &mut Problems) -> Option<simu
         given(simulated.simulated_fault.as_deref()),
         parse::fault,
     );
-    Some(simulated::Config { delay: delay?, first_delay: first_delay?, words: words?, fault: fault? })
+    Some(simulated::Config {
+        delay: delay?,
+        first_delay: first_delay?,
+        words: words?,
+        fault: fault?,
+        ..simulated::Config::default()
+    })
 }
 
 fn store(

@@ -1,10 +1,13 @@
 //! What the simulated model says, word by word.
 
-use std::iter::Peekable;
+use std::{iter::Peekable, mem, time::UNIX_EPOCH};
 
 use tokenwire_core::GenerationId;
 
 use crate::words::words;
+
+/// How long a stamp is: enough until the year 2286.
+const STAMP: usize = 16;
 
 /// A text and how much of it has been said.
 pub(super) struct Text {
@@ -12,6 +15,16 @@ pub(super) struct Text {
     spoken: usize,
     /// The rest of a word that a skipped prefix ended in.
     cut: Option<String>,
+    stamps: Stamps,
+    /// How much of the next word's stamp has been said.
+    stamped: usize,
+}
+
+/// Whether each word begins with the time at which it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stamps {
+    Yes,
+    No,
 }
 
 type Words = Box<dyn Iterator<Item = String> + Send>;
@@ -34,19 +47,37 @@ impl Text {
     }
 
     fn new(words: Words) -> Self {
-        Self { words: words.peekable(), spoken: 0, cut: None }
+        Self { words: words.peekable(), spoken: 0, cut: None, stamps: Stamps::No, stamped: 0 }
     }
 
-    /// Goes on right after `prefix`. False when the text does not begin with it.
+    /// The same text, with or without stamps.
+    pub(super) fn stamped(self, stamps: Stamps) -> Self {
+        Self { stamps, ..self }
+    }
+
+    /// Goes on right after `prefix`. False when the text does not begin with it; any stamps will do.
     pub(super) fn skip(&mut self, prefix: &str) -> bool {
         let mut prefix = prefix;
         while !prefix.is_empty() {
-            let Some(word) = self.next() else { return false };
+            if self.stamps == Stamps::Yes {
+                let digits = prefix.bytes().take(STAMP).take_while(u8::is_ascii_digit).count();
+                // What follows a stamp that is not whole is no part of any word.
+                self.stamped = digits;
+                prefix = prefix.get(digits..).unwrap_or_default();
+                if prefix.is_empty() {
+                    break;
+                }
+                if digits < STAMP {
+                    return false;
+                }
+            }
+            let Some(word) = self.words.next() else { return false };
             if let Some(rest) = prefix.strip_prefix(word.as_str()) {
                 prefix = rest;
+                self.stamped = 0;
+                self.spoken += 1;
             } else if let Some(rest) = word.strip_prefix(prefix) {
                 self.cut = Some(rest.to_owned());
-                self.spoken -= 1;
                 prefix = "";
             } else {
                 return false;
@@ -67,8 +98,25 @@ impl Text {
     pub(super) fn next(&mut self) -> Option<String> {
         let word = self.cut.take().or_else(|| self.words.next())?;
         self.spoken += 1;
-        Some(word)
+        Some(match self.stamps {
+            Stamps::No => word,
+            Stamps::Yes => {
+                let mut stamp = stamp();
+                stamp.replace_range(..mem::take(&mut self.stamped), "");
+                stamp + &word
+            }
+        })
     }
+}
+
+/// The time now.
+fn stamp() -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a load test compares it with the same clock elsewhere, in microseconds"
+    )]
+    let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:0STAMP$}", now.as_micros())
 }
 
 /// FNV-1a: the same on every machine and in every version, which the standard hasher does not promise.
@@ -177,9 +225,35 @@ mod tests {
     }
 
     #[test]
+    fn a_stamped_text_is_the_plain_one_with_a_time_before_each_word() {
+        let words = all(Text::filler("a", 70).stamped(Stamps::Yes));
+        let (stamps, plain): (Vec<_>, Vec<_>) = words.iter().map(|word| word.split_at(STAMP)).unzip();
+        assert_eq!(plain, all(Text::filler("a", 70)));
+        let stamps: Vec<u128> = stamps.into_iter().map(|stamp| stamp.parse().unwrap()).collect();
+        assert!(stamps.is_sorted());
+        assert!(stamps[0] > 1_700_000_000_000_000);
+    }
+
+    #[test]
+    fn a_stamped_text_goes_on_after_any_part_of_it() {
+        let words = all(Text::filler("a", 15).stamped(Stamps::Yes));
+        let whole = words.concat();
+        for cut in 0..=whole.len() {
+            let mut rest = Text::filler("a", 15).stamped(Stamps::Yes);
+            assert!(rest.skip(&whole[..cut]));
+            let spliced = whole[..cut].to_owned() + &all(rest).concat();
+            let mut read = Text::filler("a", 15).stamped(Stamps::Yes);
+            assert!(read.skip(&spliced) && read.is_over(), "{spliced:?}");
+            assert_eq!((spliced.len(), read.spoken()), (whole.len(), 15));
+        }
+    }
+
+    #[test]
     fn a_prefix_of_another_text_is_refused() {
         assert!(!Text::echo("Hello", id()).skip("Goodbye"));
         assert!(!Text::filler("a", 1).skip(&all(Text::filler("a", 2)).concat()));
+        assert!(!Text::filler("a", 2).stamped(Stamps::Yes).skip("12 "));
+        assert!(!Text::filler("a", 2).stamped(Stamps::Yes).skip(&all(Text::filler("a", 2)).concat()));
     }
 
     proptest! {

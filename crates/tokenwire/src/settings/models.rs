@@ -185,11 +185,12 @@ impl Reading<'_> {
     fn kind(&mut self, place: &str, entry: Entry, beside: &Path) -> Option<Kind> {
         match entry {
             Entry::Simulated(entry) => {
-                let Simulated { delay, first_delay, words } = entry;
+                let Simulated { delay, first_delay, words, stamped } = entry;
                 Some(Kind::Simulated(simulated::Config {
                     delay: delay.map_or(self.simulated.delay, |Span(delay)| delay),
                     first_delay: first_delay.map_or(self.simulated.first_delay, |Span(delay)| delay),
                     words: words.or(self.simulated.words),
+                    stamped,
                     fault: self.simulated.fault,
                 }))
             }
@@ -354,6 +355,8 @@ struct Simulated {
     delay: Option<Span>,
     first_delay: Option<Span>,
     words: Option<usize>,
+    #[serde(default)]
+    stamped: bool,
 }
 
 #[derive(Deserialize)]

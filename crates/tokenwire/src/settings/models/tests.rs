@@ -39,6 +39,26 @@ fn without_a_word_there_is_the_simulated_model() {
 }
 
 #[test]
+fn a_simulated_model_is_set_up_for_load_in_a_file() {
+    let text = r#"
+        [models.load]
+        kind = "simulated"
+        delay = "50ms"
+        words = 300
+        stamped = true
+    "#;
+    let models = file(Use::Run, text).unwrap();
+    let Kind::Simulated(config) = &models.all[&models.default].kind else { panic!("it is simulated") };
+    let expected = simulated::Config {
+        delay: Duration::from_millis(50),
+        words: Some(300),
+        stamped: true,
+        ..simulated::Config::default()
+    };
+    assert_eq!(*config, expected);
+}
+
+#[test]
 fn an_upstream_needs_its_address_only() {
     let models = read(Use::Run, &["--upstream", "http://127.0.0.1:8080/v1, http://10.0.0.2/v1"]).unwrap();
     assert_eq!((models.default.as_str(), all(&models)), ("upstream", vec!["upstream"]));
