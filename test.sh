@@ -64,7 +64,7 @@ everything() {
 }
 
 checks() {
-    step "shell scripts" shellcheck --external-sources ./*.sh dev/*.sh .ci/run
+    step "shell scripts" shellcheck --external-sources ./*.sh dev/*.sh examples/curl/*.sh .ci/run
     step "container files" dev/check-containers.sh
     step "format" cargo fmt --all --check
     step "crate arrows" cargo test --package testkit --test arrows --locked -- --nocapture
@@ -140,6 +140,7 @@ services=(
     /usr/lib/rabbitmq/bin/rabbitmq-server:rabbitmq-server
     chromium:chromium
     curl:curl
+    jq:jq
     uuidgen:uuid-runtime
 )
 
