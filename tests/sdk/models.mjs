@@ -7,4 +7,4 @@ import { serve } from '../browser/server.mjs';
 const MODELS = fileURLToPath(new URL('models.toml', import.meta.url));
 
 /** Starts a server that is gone, with its data, when the test ends. */
-export const serveModels = (test) => serve(test, ['--models', MODELS]);
+export const serveModels = (test, more = []) => serve(test, ['--models', MODELS, ...more]);

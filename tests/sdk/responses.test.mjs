@@ -1,27 +1,13 @@
 // Responses, as OpenAI's SDKs see them: stored, numbered, and resumed after the server has died.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import OpenAI from 'openai';
 
 import { serveModels } from './models.mjs';
-
-const PYTHON = process.env.TOKENWIRE_TEST_SDK_PYTHON ?? fileURLToPath(new URL('../../target/sdk-python/bin/python', import.meta.url));
-
-function python(file, server) {
-  const env = { TOKENWIRE_URL: server.url, TOKENWIRE_PID: String(server.pid), PYTHONDONTWRITEBYTECODE: '1' };
-  const path = fileURLToPath(new URL(file, import.meta.url));
-  return spawn(PYTHON, ['-W', 'error::ResourceWarning', path], { env, stdio: ['pipe', 'pipe', 'inherit'] });
-}
-
-test('the Python SDK: responses.py', async (t) => {
-  const [code] = await once(python('responses.py', await serveModels(t)), 'exit');
-  assert.equal(code, 0);
-});
+import { python } from './python.mjs';
 
 test('the Python SDK: resume.py', async (t) => {
   const server = await serveModels(t);
