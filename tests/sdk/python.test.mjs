@@ -5,6 +5,6 @@ import { test } from 'node:test';
 import { serveModels } from './models.mjs';
 import { passes } from './python.mjs';
 
-for (const file of ['chat.py', 'cut.py', 'responses.py']) {
+for (const file of ['chat.py', 'cut.py', 'responses.py', 'errors.py']) {
   test(`the Python SDK: ${file}`, async (t) => passes(file, await serveModels(t)));
 }
