@@ -266,35 +266,23 @@ pub(crate) fn given_up(phase: Phase, now: Timestamp) -> Option<Failure> {
 /// Ends a stream that is [`given_up`]. One that another reader has ended is as good, and that reader counts it.
 ///
 /// # Errors
-/// As [`bury`].
+/// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
 pub(crate) async fn end_given_up(
     log: &dyn TokenLog,
     id: GenerationId,
     lost: &Failure,
 ) -> Result<(), LogError> {
     tracing::warn!(generation.id = %id, ?lost, "ending a generation that no worker will end");
-    match seal_as(log, id, lost).await {
-        Ok(()) => metrics::buried(lost),
+    let sealed = async {
+        let mut writer = log.open_writer(id).await?;
+        writer.seal(&Event::Failed { failure: lost.clone() }).await
+    };
+    match sealed.await {
+        Ok(_) => metrics::buried(lost),
         Err(LogError::Sealed) => {}
         Err(error) => return Err(error),
     }
     Ok(())
-}
-
-/// Ends a stream whose job is gone, as the newest attempt. A stream that is sealed already is as good.
-///
-/// # Errors
-/// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
-pub(crate) async fn bury(log: &dyn TokenLog, id: GenerationId, failure: Failure) -> Result<(), LogError> {
-    match seal_as(log, id, &failure).await {
-        Err(LogError::Sealed) => Ok(()),
-        other => other,
-    }
-}
-
-async fn seal_as(log: &dyn TokenLog, id: GenerationId, failure: &Failure) -> Result<(), LogError> {
-    let mut writer = log.open_writer(id).await?;
-    writer.seal(&Event::Failed { failure: failure.clone() }).await.map(drop)
 }
 
 /// Why a stream cannot be followed.

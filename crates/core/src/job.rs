@@ -9,6 +9,7 @@ pub struct Job {
     pub id: GenerationId,
     /// What to ask the model.
     pub request: GenerateRequest,
-    /// When it is too late to begin. A generation that has begun may finish.
+    /// When it is too late to begin. A generation that has begun may finish. The same instant as its stream's
+    /// [`crate::token_log::StreamSpec::start_by`], which tells it from jobs that were stored for another stream of this id.
     pub expires_at: Timestamp,
 }

@@ -90,7 +90,9 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     /// [`LogError::Unavailable`]; the next call, some seconds later, makes up for it.
     async fn attend(&self, id: GenerationId) -> Result<(), LogError>;
 
-    /// Forgets a stream, whatever it holds: for an owner who wants the answer gone. A writer that is open finds it gone.
+    /// Forgets a stream, whatever it holds: for an owner who wants the answer gone. Its id is free from now on. Whoever has
+    /// it open for writing finds it gone, whenever they come back, and never writes to it again, nor to another stream that
+    /// has its id by then; whoever listens is woken.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]. A stream that does not exist is no error.
@@ -108,6 +110,9 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
 pub trait LogWriter: fmt::Debug + Send {
     /// Which opening of the stream this is.
     fn attempt(&self) -> Attempt;
+
+    /// From [`StreamSpec::start_by`]: what tells the stream from others that had, or will have, its id.
+    fn start_by(&self) -> Timestamp;
 
     /// What earlier attempts committed.
     fn so_far(&self) -> &Prefix;

@@ -19,7 +19,6 @@ use crate::{
     clock::Clock,
     error::explain,
     event::{Attempt, Event, Failure, Seq, TextSoFar},
-    follow::bury,
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, Lease, QueueError},
@@ -160,11 +159,11 @@ impl Worker {
                 message: "the job was given back too often; its workers may have crashed".into(),
             };
             let buried = match self.wait_while_owned(id).await {
-                Ok(()) => bury(&*self.log, id, failure).await,
+                Ok(()) => self.bury(lease.job(), failure).await,
                 Err(error) => Err(error),
             };
             let settled = match buried {
-                Ok(()) | Err(LogError::NotFound(_)) => lease.ack().await,
+                Ok(()) | Err(LogError::Sealed | LogError::NotFound(_)) => lease.ack().await,
                 Err(error) => {
                     tracing::warn!(generation.id = %id, error = %explain(&error), "could not fail a dead generation");
                     lease.retry(Duration::from_secs(5)).await
@@ -172,6 +171,11 @@ impl Worker {
             };
             report_unsettled(id, settled);
         }
+    }
+
+    /// Ends the stream of a job that nobody will run, as the newest attempt.
+    async fn bury(&self, job: &Job, failure: Failure) -> Result<(), LogError> {
+        self.open(job).await?.seal(&Event::Failed { failure }).await.map(drop)
     }
 
     /// Runs one job, and gives up its lease in the way that follows from what happened. The slot is held to the end.
@@ -212,7 +216,7 @@ impl Worker {
 
     async fn run_job(&self, job: &Job) -> Result<Verdict, LogError> {
         self.wait_while_owned(job.id).await?;
-        let mut writer = self.log.open_writer(job.id).await?;
+        let mut writer = self.open(job).await?;
         let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
@@ -226,6 +230,13 @@ impl Worker {
                 Ok(Verdict::Done)
             }
         }
+    }
+
+    /// Opens the stream that the job was stored for. While the job was on its way, its id may have been given up and taken
+    /// again: that stream has a job of its own, maybe with another request.
+    async fn open(&self, job: &Job) -> Result<Box<dyn LogWriter>, LogError> {
+        let writer = self.log.open_writer(job.id).await?;
+        if writer.start_by() == job.expires_at { Ok(writer) } else { Err(LogError::NotFound(job.id)) }
     }
 
     /// Waits until nobody writes to the stream. The job was delivered twice, or taken from a worker that the broker does not

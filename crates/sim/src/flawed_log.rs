@@ -125,12 +125,12 @@ impl TokenLog for FlawedLog {
             let kept = before.iter().enumerate().filter(|(index, _)| Some(*index) != last);
             kept.for_each(|(_, entry)| so_far.push(entry));
         }
-        let cancellation = writer.cancellation().clone();
+        let (start_by, cancellation) = (writer.start_by(), writer.cancellation().clone());
         let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
         if self.has(Defect::FenceRemoved) {
             self.state().newest.insert(id, Arc::clone(&writer));
         }
-        Ok(Box::new(FlawedWriter { id, log: self.clone(), writer, attempt, so_far, cancellation }))
+        Ok(Box::new(FlawedWriter { id, log: self.clone(), writer, attempt, start_by, so_far, cancellation }))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
@@ -193,6 +193,7 @@ struct FlawedWriter {
     log: FlawedLog,
     writer: SharedWriter,
     attempt: Attempt,
+    start_by: Timestamp,
     so_far: Prefix,
     cancellation: Cancellation,
 }
@@ -227,6 +228,10 @@ impl FlawedWriter {
 impl LogWriter for FlawedWriter {
     fn attempt(&self) -> Attempt {
         self.attempt
+    }
+
+    fn start_by(&self) -> Timestamp {
+        self.start_by
     }
 
     fn so_far(&self) -> &Prefix {

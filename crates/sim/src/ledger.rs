@@ -5,7 +5,8 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokenwire_core::{
-    Attempt, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, TokenLog,
+    Attempt, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, Timestamp,
+    TokenLog,
     job_queue::Hold,
     token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
 };
@@ -132,6 +133,10 @@ impl LedgerWriter {
 impl LogWriter for LedgerWriter {
     fn attempt(&self) -> Attempt {
         self.writer.attempt()
+    }
+
+    fn start_by(&self) -> Timestamp {
+        self.writer.start_by()
     }
 
     fn so_far(&self) -> &Prefix {

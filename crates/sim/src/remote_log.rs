@@ -8,7 +8,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use async_trait::async_trait;
 use tokenwire_core::{
-    Attempt, BoxError, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    Attempt, BoxError, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
 };
 use tokio::{sync::Mutex, time::sleep};
@@ -51,6 +51,7 @@ impl TokenLog for RemoteLog {
         Ok(Box::new(RemoteWriter {
             node: self.node.clone(),
             attempt: writer.attempt(),
+            start_by: writer.start_by(),
             so_far: writer.so_far().clone(),
             cancellation: writer.cancellation().clone(),
             number: 1,
@@ -97,6 +98,7 @@ impl TokenLog for RemoteLog {
 struct RemoteWriter {
     node: Node,
     attempt: Attempt,
+    start_by: Timestamp,
     so_far: Prefix,
     cancellation: Cancellation,
     /// Of the write whose answer is not known yet.
@@ -170,6 +172,10 @@ impl RemoteWriter {
 impl LogWriter for RemoteWriter {
     fn attempt(&self) -> Attempt {
         self.attempt
+    }
+
+    fn start_by(&self) -> Timestamp {
+        self.start_by
     }
 
     fn so_far(&self) -> &Prefix {

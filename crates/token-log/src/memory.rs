@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokenwire_core::{
-    Attempt, CancelCause, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    Attempt, CancelCause, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{
         ATTENDANCE, Cancellation, Created, Hint, OnDisconnect, Page, Phase, Prefix, StreamSpec, Tail,
     },
@@ -107,6 +107,7 @@ impl TokenLog for MemoryLog {
             log: Arc::clone(&self.shared),
             stream: Arc::downgrade(&stream),
             attempt,
+            start_by: lock(&stream).spec.start_by,
             so_far,
             cancellation,
         }))
@@ -142,7 +143,9 @@ impl TokenLog for MemoryLog {
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        self.shared.streams().by_id.remove(&id);
+        if self.shared.streams().by_id.remove(&id).is_some() {
+            self.shared.tails.announce(id, Hint::Look);
+        }
         Ok(())
     }
 
@@ -256,6 +259,7 @@ struct MemoryWriter {
     log: Arc<Shared>,
     stream: Weak<Mutex<Stream>>,
     attempt: Attempt,
+    start_by: Timestamp,
     so_far: Prefix,
     cancellation: Cancellation,
 }
@@ -287,6 +291,10 @@ impl MemoryWriter {
 impl LogWriter for MemoryWriter {
     fn attempt(&self) -> Attempt {
         self.attempt
+    }
+
+    fn start_by(&self) -> Timestamp {
+        self.start_by
     }
 
     fn so_far(&self) -> &Prefix {

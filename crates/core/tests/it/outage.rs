@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokenwire_core::{
-    Attempt, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    Attempt, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
 };
 
@@ -130,6 +130,10 @@ struct OutageWriter {
 impl LogWriter for OutageWriter {
     fn attempt(&self) -> Attempt {
         self.writer.attempt()
+    }
+
+    fn start_by(&self) -> Timestamp {
+        self.writer.start_by()
     }
 
     fn so_far(&self) -> &Prefix {

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
-    Attempt, CancelCause, Event, Failure, FinishReason, Generations, Job, JobQueue, Lease, QueueError,
-    TextSoFar, Usage,
+    Attempt, CancelCause, Event, Failure, FinishReason, GenerationId, Generations, Job, JobQueue, Lease,
+    QueueError, TextSoFar, Usage,
     model::Continuation,
     token_log::{OnDisconnect, Prefix},
     worker::Config,
@@ -394,6 +394,53 @@ async fn a_job_without_a_stream_is_dropped() {
     let other = house.ask().await;
     house.follow(other).await;
     assert_eq!(script.asked(), 1, "only for the other one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_is_forgotten_while_it_runs_stops_and_its_worker_goes_on() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Say("half"), Step::Hang], vec![Step::Finish]]);
+    let one = Config { slots: 1, run_time: RUN_TIME, ..Config::default() };
+    house.worker_with(script.clone(), one);
+    let id = house.ask().await;
+    sleep(SECOND).await;
+    house.generations.remove(id).await.unwrap();
+    let next = house.ask().await;
+    assert_eq!(events(&house.follow(next).await).last(), Some(&finished()));
+    assert_eq!(script.running.load(Ordering::SeqCst), 0, "the model of the forgotten one was dropped");
+    assert!(house.generations.spec(id).await.is_err(), "and nothing brought it back");
+}
+
+/// The job of a generation that was forgotten, whose id another one has now: with the same deadline it would be that one's.
+fn stale(house: &House, id: GenerationId) -> Job {
+    let expires_at = house.clock.now().after(QUEUE_TIME / 2);
+    Job { id, request: request("Hello"), expires_at }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_job_of_a_forgotten_generation_does_not_answer_the_next_one_of_its_id() {
+    let next = House::new();
+    let id = next.ask().await;
+    let mut house =
+        House::with(Arc::clone(&next.log), Arc::<MemoryQueue>::default(), Arc::clone(&next.clock));
+    house.queue.enqueue(&stale(&house, id)).await.unwrap();
+    let script = Script::new([vec![Step::Finish]]);
+    house.worker_with(script.clone(), Config { slots: 1, run_time: RUN_TIME, ..Config::default() });
+    let other = house.ask().await;
+    house.follow(other).await;
+    assert_eq!(script.asked(), 1, "only for the other one");
+    assert_eq!(house.stored(id).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_of_a_forgotten_generation_does_not_fail_the_next_one_of_its_id() {
+    let next = House::new();
+    let id = next.ask().await;
+    let mut house = House::with(Arc::clone(&next.log), Arc::<GivenUp>::default(), Arc::clone(&next.clock));
+    house.queue.enqueue(&stale(&house, id)).await.unwrap();
+    house.worker(Script::new([vec![Step::Finish]]));
+    sleep(SECOND).await;
+    assert_eq!(house.stored(id).await, []);
 }
 
 #[tokio::test(start_paused = true)]

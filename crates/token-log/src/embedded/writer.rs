@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use journal::Position;
 use tokenwire_core::{
-    Attempt, Entry, Event, LogError, LogWriter, Seq,
+    Attempt, Entry, Event, LogError, LogWriter, Seq, Timestamp,
     token_log::{Cancellation, Hint, Prefix},
 };
 use tokio::sync::oneshot;
@@ -120,6 +120,10 @@ impl Writer {
 impl LogWriter for Writer {
     fn attempt(&self) -> Attempt {
         self.attempt
+    }
+
+    fn start_by(&self) -> Timestamp {
+        self.stream.spec.start_by
     }
 
     fn so_far(&self) -> &Prefix {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::redis::Pipeline;
 use async_trait::async_trait;
 use tokenwire_core::{
-    Attempt, CancelCause, Event, GenerationId, LogError, LogWriter, Seq,
+    Attempt, CancelCause, Event, GenerationId, LogError, LogWriter, Seq, Timestamp,
     token_log::{ATTENDANCE, Cancellation, Prefix, Tail},
 };
 use tokio::task::JoinSet;
@@ -155,6 +155,10 @@ impl Writer {
 impl LogWriter for Writer {
     fn attempt(&self) -> Attempt {
         self.attempt
+    }
+
+    fn start_by(&self) -> Timestamp {
+        Timestamp::from_millis(self.memory.fixed.start_by)
     }
 
     fn so_far(&self) -> &Prefix {
