@@ -9,6 +9,7 @@ mod following;
 mod keeping;
 mod reading;
 mod remembering;
+mod removing;
 mod writing;
 
 use std::{any::Any, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ use tokenwire_core::{
 
 pub use self::{
     audience::*, cancelling::*, creating::*, dropping::*, fencing::*, following::*, keeping::*, reading::*,
-    remembering::*, writing::*,
+    remembering::*, removing::*, writing::*,
 };
 
 /// Makes a test of every promise of [`TokenLog`]: `token_log_conformance!(real redis);` calls `redis()` for the fixture of
@@ -70,6 +71,13 @@ macro_rules! token_log_conformance {
             the_largest_memo_comes_back_exactly
             the_first_memo_stays
             a_memo_goes_with_its_stream
+            a_removed_stream_is_not_written_again
+            a_writer_of_a_removed_stream_leaves_the_next_one_alone
+            an_id_that_was_removed_twice_stays_removed
+            a_removal_in_the_midst_of_appends_is_the_end
+            a_removed_stream_stays_removed_after_a_reopen
+            a_removal_wakes_whoever_listens
+            a_writer_says_which_stream_of_an_id_it_writes
         }}
     };
 }

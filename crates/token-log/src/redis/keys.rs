@@ -13,7 +13,8 @@ pub(super) struct Keys {
     pub(super) entries: String,
     /// String with a time to live: somebody reads.
     pub(super) audience: String,
-    /// String with a time to live: when the stream was created that was removed here after an attempt had opened it.
+    /// String with a time to live: when the latest stream of this id was created that was removed after an attempt had
+    /// opened it.
     pub(super) removed: String,
     /// Channel: every batch, as it is stored.
     pub(super) appended: String,

@@ -219,7 +219,7 @@ impl TokenLog for Redis {
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
         let keys = self.shared.keys(id);
         let mut script = self.shared.scripts.remove.prepare_invoke();
-        script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed);
+        script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed).arg(&keys.appended);
         self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
     }
 

@@ -9,7 +9,8 @@ local meta, entries, audience, removed, staged = KEYS[1], KEYS[2], KEYS[3], KEYS
 local writer, attempt, tail, batches, fingerprint, created_at, start_by, end_by, grace, cancelled, keep, every, channel,
   memo = unpack(ARGV)
 
-if redis.call('GET', removed) == created_at then
+local until_then = redis.call('GET', removed)
+if until_then and tonumber(created_at) <= tonumber(until_then) then
   return redis.error_reply('NOTFOUND the stream was removed')
 end
 local state = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'attempt', 'writer', 'sealed')

@@ -6,9 +6,9 @@
 //! then judges whether the stream is still this writer's, and shows all of it at once.
 //!
 //! It is not restored when a newer attempt has opened it, or has gone on with what was left of it (I3), when it is sealed,
-//! and when it was removed on purpose: [`tokenwire_core::TokenLog::remove`] leaves word for a writer that may live. That
-//! happens only when a job whose submission failed was stored all the same and leased at once; of a stream that no attempt
-//! has opened, nobody remembers anything.
+//! and when it was removed on purpose: [`tokenwire_core::TokenLog::remove`] leaves word for a writer that may live, one that
+//! was frozen or cut off while its owner asked for the answer to be gone. Of a stream that no attempt has opened, nobody
+//! remembers anything.
 //!
 //! Not here: a stream whose writer is gone as well. Nobody knows it any more, and its readers are told so.
 
