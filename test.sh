@@ -51,6 +51,7 @@ everything() {
     need "${tools[@]}" "${services[@]}"
     need_llama_build
     need_real_model
+    need_sdks
     checks
     step "lints" cargo clippy --workspace --all-targets --features "$in_process" --locked -- -D warnings
     step "lints of the lean build" cargo clippy --package model --package tokenwire --all-targets --locked -- -D warnings
@@ -82,9 +83,6 @@ browser_tests() {
 sdk_tests() {
     local tokenwire=${CARGO_TARGET_DIR:-target}/debug/tokenwire
     cargo build --package tokenwire --features "$in_process" --locked
-    TOKENWIRE_TEST_SDK_PYTHON=$(dev/sdk-python.sh)
-    export TOKENWIRE_TEST_SDK_PYTHON
-    npm ci --prefix tests/sdk --no-fund --no-audit
     TOKENWIRE_BIN=$(realpath "$tokenwire") npm test --prefix tests/sdk
 }
 
@@ -96,6 +94,13 @@ need_real_model() {
     TOKENWIRE_TEST_MODEL=$(dev/fetch-model.sh)
     TOKENWIRE_TEST_PYTHON=$(dev/upstream-python.sh)
     export TOKENWIRE_TEST_MODEL TOKENWIRE_TEST_PYTHON
+}
+
+# OpenAI's SDKs: for tests of their own, and for those that take a replica away from them.
+need_sdks() {
+    TOKENWIRE_TEST_SDK_PYTHON=$(dev/sdk-python.sh)
+    export TOKENWIRE_TEST_SDK_PYTHON
+    npm ci --prefix tests/sdk --no-fund --no-audit
 }
 
 # --- Steps: each says its name, all its output, and how long it took ---

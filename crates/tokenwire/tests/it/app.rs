@@ -67,7 +67,7 @@ impl App {
     /// Makes room on the disk of [`Self::serve_on_a_small_disk`].
     pub(crate) fn make_room(&mut self) {
         self.disk = None;
-        let pid = self.running.as_ref().expect("it runs").pid().to_string();
+        let pid = self.pid().to_string();
         let status = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
         assert!(status.success());
     }
@@ -130,6 +130,10 @@ impl App {
     /// What it has logged so far, over all of its lives.
     pub(crate) fn output(&self) -> String {
         self.running.as_ref().map(Guarded::output).unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.as_ref().expect("it runs").pid()
     }
 
     /// kill -9.

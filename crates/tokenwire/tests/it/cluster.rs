@@ -22,7 +22,7 @@ use super::{
 const LONG: [&str; 4] = ["--simulated-words", "200", "--simulated-delay", "10ms"];
 
 /// A Redis of its own, so that it can be hurt, and either a RabbitMQ of its own or the one that all tests share.
-struct Cluster {
+pub(crate) struct Cluster {
     redis: Redis,
     rabbitmq: Broker,
     queue: String,
@@ -35,7 +35,7 @@ enum Broker {
 
 impl Cluster {
     /// On the shared RabbitMQ, with a queue of its own.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (redis, rabbitmq) = join!(Redis::start(AppendOnly::Yes), RabbitMq::shared());
         Self { redis, rabbitmq: Broker::Shared(rabbitmq), queue: format!("q{}", free_port()) }
     }
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// The demonstration's own names.
-    fn env(&self, region: &str) -> Vec<(&'static str, String)> {
+    pub(crate) fn env(&self, region: &str) -> Vec<(&'static str, String)> {
         vec![
             ("REDIS_HOST", "127.0.0.1".into()),
             ("REDIS_PORT", self.redis.port().to_string()),

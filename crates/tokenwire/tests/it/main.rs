@@ -13,4 +13,5 @@ mod reader;
 mod real;
 mod scripted;
 mod scripted_model;
+mod sdk;
 mod upstream;
