@@ -10,20 +10,18 @@ body=$(jq --null-input --arg query "${1:-Tell me a story.}" --arg uuid "$(uuidge
 last=0
 
 connect() {
-    curl --silent --no-buffer "$url/ask" --data "$body" --write-out '\nstatus: %{http_code}\n' \
+    curl --silent --no-buffer "$url/ask" --data "$body" --write-out ' (status %{http_code})\n' \
         --header "Content-Type: application/json" --header "Last-Event-ID: $last"
 }
 
-# One frame: its id, its event, and the lines of its data.
+# One frame: its id, its event, and its data.
 frame() {
-    local IFS=$'\n' id=$1 event=$2
-    shift 2
-    last=${id:-$last}
-    case $event in
-    '') printf '%s' "$*" ;;
+    last=${1:-$last}
+    case $2 in
+    '') printf '%s' "$3" ;;
     rewind) printf '\n(The model starts over.)\n' ;;
     done) finish ;;
-    error | timeout | expired | cancelled) finish "$event: $*" ;;
+    error | timeout | expired | cancelled) finish "$2: $3" ;;
     esac
 }
 
@@ -35,22 +33,20 @@ finish() {
 }
 
 while :; do
-    id='' event='' data=() status='' complaint=''
+    id='' event='' data=''
     while IFS= read -r line; do
         case $line in
         'id: '*) id=${line#id: } ;;
         'event: '*) event=${line#event: } ;;
-        'data: '*) data+=("${line#data: }") ;;
-        'data:'*) data+=("${line#data:}") ;;
-        'status: '*) status=${line#status: } ;;
-        '{'*) complaint=$line ;;
+        'data: '*) data+=${line#data: }$'\n' ;;
+        'data:'*) data+=${line#data:}$'\n' ;;
+        *'(status 4'??')') finish "$line" ;;
         '')
-            frame "$id" "$event" "${data[@]}"
-            id='' event='' data=()
+            frame "$id" "$event" "${data%$'\n'}"
+            id='' event='' data=''
             ;;
         esac
     done < <(connect)
-    # A frame without its empty line was cut, and comes again. No status, 000 or 5xx: the server is away for now.
-    [[ $status != 4* ]] || finish "$complaint"
+    # What was cut before the empty line that ends a frame comes again. Any other status: the server is away for now.
     sleep 1
 done

@@ -15,7 +15,7 @@ connect() {
     local request=("$url/responses/$id?stream=true&starting_after=$seen")
     # With the same key, asking twice is asking once.
     [[ -n $id ]] || request=("$url/responses" --header "Idempotency-Key: $key" --data "$body")
-    curl --silent --no-buffer --write-out '\nstatus: %{http_code}\n' --header "Content-Type: application/json" "${request[@]}"
+    curl --silent --no-buffer --write-out ' (status %{http_code})\n' --header "Content-Type: application/json" "${request[@]}"
 }
 
 # Of each event its type, its number, the response and the text, on one line. What was cut in the middle is no JSON.
@@ -23,8 +23,7 @@ events() {
     jq --raw-input --raw-output --unbuffered '
         if startswith("data:{") then
             ltrimstr("data:") | fromjson? | [.type, .sequence_number, .response.id // "-", .delta // .error.message // ""] | @tsv
-        elif startswith("{") then fromjson? | ["refused", 0, "-", .error.message] | @tsv
-        elif startswith("status: ") then gsub(" "; "\t")
+        elif test("\\(status 4..\\)$") then ["refused", 0, "-", .] | @tsv
         else empty end'
 }
 
@@ -36,20 +35,16 @@ finish() {
 }
 
 while :; do
-    complaint='' status=''
     while IFS=$'\t' read -r type number response text; do
         case $type in
         response.created) id=$response ;;
         response.output_text.delta) printf '%b' "$text" ;;
         response.completed) finish ;;
         response.incomplete) finish "The answer was cut short." ;;
-        error) finish "$text" ;;
-        refused) complaint=$text ;;
-        status:) status=$number ;;
+        error | refused) finish "$text" ;;
         esac
         [[ $type != response.* ]] || seen=$number
     done < <(connect | events)
-    # No status, 000 or 5xx: the server is away for now.
-    [[ $status != 4* ]] || finish "$complaint"
+    # It was cut, or the server is away for now.
     sleep 1
 done
