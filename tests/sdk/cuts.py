@@ -1,8 +1,10 @@
 """Responses that are cut again and again, as OpenAI's Python SDK sees them: through the proxy, to the very last event."""
 
+import asyncio
 import unittest
 
-from cutting import EVERYTHING, Cutting, planned, rest
+import openai
+from cutting import CUT, EVERYTHING, Cutting, planned, rest
 
 # At the end of an event, in its midst, and before its last byte.
 WAYS = [("reset", ""), ("reset", "+40"), ("close", "+1"), ("close", "+999999")]
@@ -32,6 +34,36 @@ class Cuts(Cutting):
             stream = self.proxied.responses.retrieve(name, stream=True, **planned(f"{how} 0+999999"))
             self.assertFalse(self.read(events, stream))
             self.assertEqual(events, [])
+
+    def test_half_of_any_event_is_nothing_wherever_it_ends(self):
+        """In the midst of a character too."""
+        name, whole = self.ended()
+        [at] = [event.sequence_number for event in whole if getattr(event, "delta", None) == "👩‍🚀"]
+        for more in range(1, 400, 3):
+            events = []
+            plan = planned(f"close 1+{more}")
+            stream = self.proxied.responses.retrieve(name, stream=True, starting_after=at - 2, **plan)
+            self.assertFalse(self.read(events, stream))
+            self.same(events, whole[at - 1 : at])
+
+    def test_an_asynchronous_reader_reads_it_whole(self):
+        name, whole = self.ended()
+        for every in (1, 7):
+            self.same(asyncio.run(self.read_asynchronously(name, f"reset {every}+40")), whole)
+
+    async def read_asynchronously(self, name, plan):
+        events = []
+        async with openai.AsyncOpenAI(base_url=str(self.proxied.base_url), api_key="any", max_retries=0) as client:
+            while True:
+                after = {"starting_after": events[-1].sequence_number} if events else {}
+                stream = await client.responses.retrieve(name, stream=True, **after, **planned(plan))
+                try:
+                    async with stream:
+                        async for event in stream:
+                            events.append(event)
+                    return events
+                except CUT:
+                    pass
 
     def test_a_running_response_is_read_whole(self):
         for every in (1, 2, 3, 7, 19):

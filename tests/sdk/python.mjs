@@ -5,17 +5,18 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
+const DIRECTORY = fileURLToPath(new URL('.', import.meta.url));
 const PYTHON = process.env.TOKENWIRE_TEST_SDK_PYTHON ?? fileURLToPath(new URL('../../target/sdk-python/bin/python', import.meta.url));
 
-/** Starts a file of this directory. It writes to its standard output what the caller has to know, and reads what it is told. */
-export function python(file, server, more = {}) {
-  const env = { TOKENWIRE_URL: server.url, TOKENWIRE_PID: String(server.pid), PYTHONDONTWRITEBYTECODE: '1', ...more };
-  const path = fileURLToPath(new URL(file, import.meta.url));
-  return spawn(PYTHON, ['-W', 'error::ResourceWarning', path], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+/** Starts modules of this directory, in one process. What they write to their standard output the caller has to know. */
+export function python(modules, server, more = {}) {
+  const env = { TOKENWIRE_URL: server.url, TOKENWIRE_PID: String(server.pid), ...more };
+  const args = ['-B', '-W', 'error::ResourceWarning', '-m', 'unittest', ...modules];
+  return spawn(PYTHON, args, { cwd: DIRECTORY, env, stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-/** Runs a file of this directory to its end: all of its tests pass. */
-export async function passes(file, server, more = {}) {
-  const [code] = await once(python(file, server, more), 'exit');
+/** Runs modules of this directory to their end: all of their tests pass. */
+export async function passes(modules, server, more = {}) {
+  const [code] = await once(python(modules, server, more), 'exit');
   assert.equal(code, 0);
 }

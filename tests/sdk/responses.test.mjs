@@ -9,9 +9,9 @@ import OpenAI from 'openai';
 import { serveModels } from './models.mjs';
 import { python } from './python.mjs';
 
-test('the Python SDK: resume.py', async (t) => {
+test('the Python SDK resumes a response after the server has died', async (t) => {
   const server = await serveModels(t);
-  const child = python('resume.py', server);
+  const child = python(['resume'], server);
   const exited = once(child, 'exit');
   await Promise.race([once(child.stdout, 'data'), exited]);
   await server.kill();

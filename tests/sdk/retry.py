@@ -19,6 +19,8 @@ class Retry(unittest.TestCase):
     def setUp(self):
         self.client = client_of("TOKENWIRE_PROXY", max_retries=2)
         self.addCleanup(self.client.close)
+        self.http = httpx.Client()
+        self.addCleanup(self.http.close)
         self.name = str(uuid.uuid4())
 
     def planned(self, plan, **headers):
@@ -26,11 +28,11 @@ class Retry(unittest.TestCase):
 
     def calls(self):
         """How often the proxy was asked."""
-        return int(httpx.get(f"{os.environ['TOKENWIRE_PROXY']}proxy/calls/{self.name}").text)
+        return int(self.http.get(f"{os.environ['TOKENWIRE_PROXY']}proxy/calls/{self.name}").text)
 
     def accepted(self):
         """How many generations the server has begun, as it tells its operator."""
-        lines = httpx.get(os.environ["TOKENWIRE_METRICS"]).text.splitlines()
+        lines = self.http.get(os.environ["TOKENWIRE_METRICS"]).text.splitlines()
         return sum(int(line.split()[-1]) for line in lines if line.startswith("tokenwire_generations_accepted_total{"))
 
     def ways(self):

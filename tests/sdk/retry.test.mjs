@@ -49,9 +49,9 @@ const WAYS = {
   },
 };
 
-test('the Python SDK: retry.py', async (t) => {
+test('the Python SDK: lost calls', async (t) => {
   const { server, proxy, metrics } = await connect(t);
-  await passes('retry.py', server, { TOKENWIRE_PROXY: proxy.url, TOKENWIRE_METRICS: metrics });
+  await passes(['retry'], server, { TOKENWIRE_PROXY: proxy.url, TOKENWIRE_METRICS: metrics });
 });
 
 test('a repeated call has a whole answer, and one generation if it has a key', async (t) => {
