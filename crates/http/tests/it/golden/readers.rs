@@ -1,0 +1,116 @@
+//! Readers of a story while it is acted out, and what each of them has to get.
+
+use axum::http::StatusCode;
+use tokio::task::JoinSet;
+
+use super::scene::{Exchange, Front, Opened};
+
+/// What each front end says of a story to a reader who has seen nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) ask: Exchange,
+    pub(crate) chunks: Exchange,
+    /// Only for whoever can wait for it.
+    pub(crate) completion: Option<Exchange>,
+    pub(crate) events: Exchange,
+    pub(crate) resource: Exchange,
+}
+
+impl Told {
+    /// How many entries the story has.
+    pub(crate) fn entries(&self) -> usize {
+        frames(&self.ask.body).filter(|frame| frame.starts_with("id: ")).count()
+    }
+
+    /// How many events a response has.
+    pub(crate) fn numbered(&self) -> usize {
+        frames(&self.events.body).filter(|frame| frame.starts_with("event: ")).count()
+    }
+
+    /// What is left for a reader of `/ask` who has seen so many entries.
+    pub(crate) fn rest_of_ask(&self, seen: Option<usize>) -> String {
+        let Some(seen @ 1..) = seen else { return self.ask.body.clone() };
+        let mut frames = frames(&self.ask.body);
+        let retry = frames.next().unwrap();
+        let last = format!("id: {seen}\n");
+        let rest = frames.skip_while(|frame| !frame.starts_with(&last)).skip(1);
+        [retry].into_iter().chain(rest).collect()
+    }
+
+    /// What is left for a reader of a response who has seen the events up to this number.
+    pub(crate) fn rest_of_events(&self, after: Option<usize>) -> String {
+        let seen = after.map_or(0, |after| after + 1).min(self.numbered());
+        frames(&self.events.body).skip(seen).collect()
+    }
+}
+
+fn frames(stream: &str) -> impl Iterator<Item = &str> {
+    stream.split_inclusive("\n\n")
+}
+
+/// Everybody who reads now.
+#[derive(Default)]
+pub(crate) struct Readers {
+    reading: JoinSet<Read>,
+}
+
+/// What somebody wanted, when they came, and what they got.
+struct Read {
+    wanted: Wanted,
+    came_after: usize,
+    got: Exchange,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Ask(Option<usize>),
+    Events(Option<usize>),
+    Chunks,
+    Completion,
+}
+
+impl Readers {
+    /// Readers come to a story of which so much is written: of entries, with every cursor that one can have by now; of
+    /// events, with every third one; and of chunks, which have none.
+    pub(crate) async fn come(&mut self, front: &Front, written: usize) {
+        for seen in [None].into_iter().chain((1..=written).map(Some)) {
+            self.read(Wanted::Ask(seen), written, front.ask(seen).await);
+        }
+        // A piece becomes three events at most; some more are there without any.
+        let numbers = (0..3 * written + 8).filter(|number| number % 3 == written % 3).map(Some);
+        for after in [None].into_iter().chain(numbers) {
+            self.read(Wanted::Events(after), written, front.events(after).await);
+        }
+        // A call that is repeated before anybody has begun is kept waiting.
+        if written > 0 {
+            self.read(Wanted::Chunks, written, front.chunks().await);
+        }
+    }
+
+    /// Somebody wants it all at once.
+    pub(crate) fn wait(&mut self, front: &Front, came_after: usize) {
+        let front = front.clone();
+        self.reading.spawn(async move {
+            Read { wanted: Wanted::Completion, came_after, got: front.completion().await.read().await }
+        });
+    }
+
+    /// Somebody reads what was opened.
+    pub(crate) fn read(&mut self, wanted: Wanted, came_after: usize, opened: Opened) {
+        self.reading.spawn(async move { Read { wanted, came_after, got: opened.read().await } });
+    }
+
+    /// All have come to an end, each with exactly the rest of what is told to all.
+    pub(crate) async fn leave(self, told: &Told) {
+        for Read { wanted, came_after, got } in self.reading.join_all().await {
+            let expected = match wanted {
+                Wanted::Ask(seen) => told.rest_of_ask(seen),
+                Wanted::Events(after) => told.rest_of_events(after),
+                Wanted::Chunks => told.chunks.body.clone(),
+                Wanted::Completion => told.completion.as_ref().unwrap().body.clone(),
+            };
+            assert!(wanted == Wanted::Completion || got.status == StatusCode::OK, "{got:?}");
+            assert_eq!(got.body, expected, "{wanted:?}, who came when there were {came_after} entries");
+        }
+    }
+}
