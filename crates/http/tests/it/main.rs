@@ -12,6 +12,7 @@ mod support;
 
 mod ask;
 mod connections;
+mod golden;
 mod openai;
 mod page;
 mod refusals;
