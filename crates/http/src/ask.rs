@@ -10,6 +10,7 @@
 //! answer. Unknown fields of a request are ignored.
 
 mod cursor;
+mod description;
 mod encoder;
 mod request;
 
@@ -24,6 +25,7 @@ use tokenwire_core::{
     generations::{Submission, Submitted},
 };
 
+pub(crate) use self::description::operations;
 use self::{encoder::AskEncoder, request::Ask};
 use crate::{app::App, error::Error, json, limits::StreamPermit, paths, sse, sse::Reading};
 

@@ -20,6 +20,7 @@ use tokenwire_core::{
     follow::FollowError,
     generations::{AccessError, SubmitError},
 };
+use utoipa::ToSchema;
 
 /// When a client that was turned away for lack of something may come back: soon, since what is short here comes back
 /// within seconds or not at all.
@@ -60,16 +61,24 @@ pub(crate) enum Error {
     Unavailable(BoxError),
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// A refusal, as a JSON object.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Refusal)]
+pub(crate) struct Envelope<'a> {
     error: Inside<'a>,
 }
 
-#[derive(Serialize)]
+/// Why.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RefusalReason)]
 struct Inside<'a> {
+    /// For programs: it never changes.
     r#type: &'a str,
+    /// For people: what to do.
     message: &'a str,
+    /// The part of the request that is meant, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'a str>,
 }
 
@@ -193,5 +202,38 @@ impl From<AccessError> for Error {
             AccessError::NotFound(_) => Self::NoGeneration(error.to_string()),
             AccessError::Unavailable(cause) => Self::Unavailable(cause.into()),
         }
+    }
+}
+
+/// Errors as they could come, for the descriptions of operations: what clients are told is taken from them.
+pub(crate) mod examples {
+    use super::Error;
+    use crate::{config::Config, json::wrong};
+
+    /// What can be wrong with any body.
+    pub(crate) fn of_bodies() -> impl Iterator<Item = Error> {
+        let not_json = serde_json::from_str::<()>("{").err().map(Error::NotJson);
+        let limit = Config::default().max_body;
+        not_json.into_iter().chain([
+            Error::BrokenBody,
+            Error::TooSlow,
+            Error::TooLarge { limit },
+            Error::NotDeclaredJson,
+        ])
+    }
+
+    /// What can keep a client from reading a stream from where it stands.
+    pub(crate) fn of_streams() -> impl Iterator<Item = Error> {
+        let cursor = Error::Cursor("the cursor is not the id of an event of this server".to_owned());
+        [cursor, unavailable(), Error::TooManyStreams].into_iter()
+    }
+
+    pub(crate) fn unavailable() -> Error {
+        Error::Unavailable("an example".into())
+    }
+
+    /// Something wrong with this field.
+    pub(crate) fn field(name: &str, what: &str) -> Error {
+        wrong(name, what)
     }
 }

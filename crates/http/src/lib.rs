@@ -12,18 +12,20 @@
 //! ```text
 //! server ── hyper ── routes (CORS) ┬─ ask ───┬─ json, limits ── Generations ── sse::body ── frames
 //!                                  ├─ openai ┘
-//!                                  └─ health, ui
+//!                                  └─ health, openapi, ui
 //! ```
 
 mod app;
 mod ask;
 mod config;
 mod error;
+mod etag;
 mod health;
 mod json;
 mod limits;
 pub mod metrics;
 mod openai;
+pub mod openapi;
 mod operators;
 mod paths;
 mod routes;

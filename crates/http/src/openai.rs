@@ -14,6 +14,7 @@ mod answer;
 mod chat;
 mod chunks;
 mod completion;
+mod description;
 mod disconnect;
 mod error;
 mod failure;
@@ -31,6 +32,7 @@ use axum::{
     routing::{any, get, post},
 };
 
+pub(crate) use self::description::operations;
 use self::error::ApiError;
 use crate::{app::App, error::Error, paths};
 

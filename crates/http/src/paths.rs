@@ -40,6 +40,9 @@ pub(crate) const HEALTH: &str = "/health";
 /// Whether a prompt would be accepted: `GET`.
 pub(crate) const READY: &str = "/ready";
 
+/// What all of this is, for programs: `GET`.
+pub(crate) const OPENAPI: &str = "/openapi.json";
+
 /// What this process has counted, for operators: `GET`. Not on the public listener.
 pub(crate) const METRICS: &str = "/metrics";
 

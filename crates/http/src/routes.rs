@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     health,
     limits::Limits,
-    openai, paths, ui,
+    openai, openapi, paths, ui,
 };
 
 /// The front ends as a service, for [`crate::serve`] and for tests that need no socket. `drain` aborts every stream and
@@ -30,6 +30,7 @@ pub fn router(generations: Generations, config: &Config, drain: CancellationToke
         .route(paths::GENERATION, get(ask::follow).delete(ask::cancel))
         .route(paths::HEALTH, get(health::health))
         .route(paths::READY, get(health::ready))
+        .route(paths::OPENAPI, get(openapi::serve))
         .merge(openai::routes())
         .merge(ui::routes())
         .fallback(async || Error::NoSuchPath)

@@ -40,6 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper-util", &["tokenwire-http"]),
     ("tower", &["tokenwire-http"]),
     ("tower-http", &["tokenwire-http"]),
+    ("utoipa", &["tokenwire-http"]),
     ("lapin", &["job-queue"]),
     ("redis", &["token-log"]),
     ("crc32fast", &["journal"]),

@@ -20,8 +20,15 @@ use serde::Serialize;
 use tokenwire_core::{
     Attempt, CancelCause, Entry, Event, Failure, FinishReason, GenerationId, Seq, TextSoFar, Usage,
 };
+use utoipa::ToSchema;
 
-use crate::sse::{Encoder, Frames};
+use crate::{
+    openapi::{
+        EventKind, schemas,
+        shapes::{Tokens, ToolCallPiece},
+    },
+    sse::{Encoder, Frames},
+};
 
 #[derive(Debug)]
 pub(super) struct AskEncoder {
@@ -35,35 +42,85 @@ impl AskEncoder {
     }
 }
 
-#[derive(Serialize)]
+/// The generation is stored.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AskQueued)]
 struct Queued {
+    #[schema(value_type = String, format = "uuid")]
     uuid: GenerationId,
 }
 
-#[derive(Serialize)]
+/// A worker has begun.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AskStarted)]
 struct Started<'a> {
+    /// From 1: how often the generation was begun.
+    #[schema(value_type = u32, minimum = 1)]
     attempt: Attempt,
+    /// Where the worker is, if it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     region: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+/// A piece of what the model thinks.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AskReasoning)]
 struct Reasoning<'a> {
     text: &'a str,
 }
 
-#[derive(Serialize)]
+/// The whole answer is there.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AskDone)]
 struct Done {
+    #[schema(schema_with = schemas::finish_reason)]
     finish_reason: FinishReason,
+    #[schema(value_type = Tokens)]
     usage: Usage,
 }
 
-#[derive(Serialize)]
+/// The answer will not become whole.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AskEnded)]
 struct Ended<'a> {
+    /// Why, for programs.
     r#type: &'static str,
+    /// Why, for people.
     message: &'a str,
+    /// Who stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::cancel_cause)]
     cause: Option<CancelCause>,
+}
+
+/// What [`encode`](Encoder::encode) makes, for those who read it.
+pub(super) fn events() -> Vec<EventKind> {
+    vec![
+        EventKind::text(
+            "A piece of the answer. Pieces carry their own spaces: join them with nothing between.",
+        ),
+        EventKind::named::<Queued>("queued", "Only when reading from the start, and without an id."),
+        EventKind::named::<Started<'_>>("started", "A worker began, or went on from the text so far."),
+        EventKind::named::<Started<'_>>("rewind", "A worker starts over: clear what you show."),
+        EventKind::named::<Reasoning<'_>>(
+            "reasoning",
+            "A piece of what the model thinks before it answers, where it tells: not part of the answer.",
+        ),
+        EventKind::named::<ToolCallPiece>(
+            "tool_call",
+            "A piece of a call that the model wants made. The pieces of one `index` belong together.",
+        ),
+        EventKind::named::<Done>("done", "The whole answer is there."),
+        EventKind::named::<Ended<'_>>("cancelled", "It was stopped."),
+        EventKind::named::<Ended<'_>>("timeout", "It ran longer than it may."),
+        EventKind::named::<Ended<'_>>("expired", "No worker began in time."),
+        EventKind::named::<Ended<'_>>(
+            "error",
+            "It failed (`rejected`, `exhausted` or `lost`), and will not be tried again. Without an id where the log itself has \
+             lost the stream.",
+        ),
+    ]
 }
 
 impl Encoder for AskEncoder {

@@ -17,9 +17,14 @@ pub(super) struct Ask {
     pub(super) request: GenerateRequest,
 }
 
+/// What is read. Everything else is ignored.
+pub(super) const FIELDS: [&str; 10] =
+    ["query", "messages", "uuid", "model", "temperature", "top_p", "top_k", "seed", "max_tokens", "stop"];
+
 impl Ask {
     pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Error> {
-        let fields = json::object(body)?;
+        let mut fields = json::object(body)?;
+        fields.retain(|name, _| FIELDS.contains(&name.as_str()));
         let conversation = conversation(&fields)?;
         let id = match text(&fields, "uuid")? {
             Some(id) => Some(id.parse().map_err(|error| wrong("uuid", format!("is {error}")))?),

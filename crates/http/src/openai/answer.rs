@@ -2,15 +2,19 @@
 
 use serde::Serialize;
 use tokenwire_core::{GenerationId, ModelName, Timestamp, Usage};
+use utoipa::ToSchema;
 
 /// Which answer it is. The same on every replica and at every call, or else two readers of one answer would differ.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ChatIdentity)]
 pub(super) struct Identity {
     /// `chatcmpl-` and the id under which any front end can read the generation.
     id: String,
+    /// `chat.completion`, or `chat.completion.chunk` in a stream.
     object: &'static str,
     /// When the generation was accepted, in seconds.
     created: u64,
+    #[schema(value_type = String)]
     model: ModelName,
 }
 
@@ -21,7 +25,8 @@ impl Identity {
 }
 
 /// What an answer cost, by OpenAI's names.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = ChatUsage)]
 pub(super) struct Cost {
     prompt_tokens: u64,
     completion_tokens: u64,

@@ -92,7 +92,7 @@ fn unreadable(error: FollowError) -> ApiError {
 }
 
 /// No byte was sent, so it can be said: another replica will answer.
-fn draining() -> ApiError {
+pub(super) fn draining() -> ApiError {
     let message = "this server is going away: ask again, or read the answer at the address in Location";
     ApiError::server(StatusCode::SERVICE_UNAVAILABLE, "draining", message)
 }

@@ -17,13 +17,20 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use tokenwire_core::{Entry, Event, FinishReason, GenerationId, Seq, TextSoFar, ToolCallDelta};
+use utoipa::ToSchema;
 
 use super::{
     answer::{Cost, Identity, call_id},
-    error::ApiError,
+    error::{ApiError, Envelope},
     failure,
 };
-use crate::sse::{Encoder, Frames};
+use crate::{
+    openapi::{
+        EventKind,
+        schemas::{self, is},
+    },
+    sse::{Encoder, Frames},
+};
 
 pub(super) const OBJECT: &str = "chat.completion.chunk";
 
@@ -71,12 +78,17 @@ impl ChunkEncoder {
     }
 }
 
-#[derive(Serialize)]
+/// A piece of an answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatCompletionChunk)]
 struct Chunk<'a> {
     #[serde(flatten)]
     identity: &'a Identity,
+    /// One, or none in the chunk that says what the answer cost.
     choices: &'a [Choice<'a>],
+    /// Where it was asked for: null in all chunks but the last.
     #[serde(skip_serializing_if = "Spent::was_not_asked")]
+    #[schema(value_type = Option<Cost>)]
     usage: Spent,
 }
 
@@ -95,41 +107,74 @@ impl Spent {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatChunkChoice)]
 struct Choice<'a> {
     index: u32,
     delta: Delta<'a>,
+    #[schema(schema_with = schemas::null, required)]
     logprobs: Option<()>,
+    /// Null in all chunks but the last of the answer.
+    #[schema(schema_with = schemas::finish_reason_or_null, required)]
     finish_reason: Option<FinishReason>,
 }
 
-#[derive(Default, Serialize)]
+/// What is new.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = ChatDelta)]
 struct Delta<'a> {
+    /// In the first chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = is::assistant)]
     role: Option<&'static str>,
+    /// A piece of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     content: Option<&'a str>,
+    /// A piece of what the model thinks before it answers, where it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reasoning_content: Option<&'a str>,
+    /// A piece of a call that the model wants made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<Call<'_>>)]
     tool_calls: Option<[Call<'a>; 1]>,
 }
 
-#[derive(Serialize)]
+/// A piece of a call. The pieces of one `index` belong together.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatCallPiece)]
 struct Call<'a> {
     index: u32,
+    /// In the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<String>,
+    /// In the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = is::function)]
     r#type: Option<&'static str>,
     function: Function<'a>,
 }
 
-#[derive(Serialize)]
+/// A piece of what is called.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatFunctionPiece)]
 struct Function<'a> {
+    /// In the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     name: Option<&'a str>,
     arguments: &'a str,
+}
+
+/// What the encoder writes, for those who read it.
+pub(super) fn events() -> Vec<EventKind> {
+    vec![
+        EventKind::unnamed::<Chunk<'_>>("A piece of the answer."),
+        EventKind::unnamed::<Envelope<'_>>("A failure, in the place of everything that would follow."),
+        EventKind::text("`[DONE]`, at the end of a whole answer."),
+    ]
 }
 
 impl Encoder for ChunkEncoder {

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde::Serialize;
 use tokenwire_core::{Entry, Event, Failure, FinishReason, GenerationId, TextSoFar, ToolCallDelta, Usage};
+use utoipa::ToSchema;
 
 use super::{
     answer::{Cost, Identity, call_id},
     error::ApiError,
 };
+use crate::openapi::schemas::{self, is};
 
 pub(super) const OBJECT: &str = "chat.completion";
 
@@ -63,9 +65,7 @@ impl Collected {
             Event::Failed { failure } => return Ok(Progress::Failed(failure)),
         }
         if self.bytes > MAX_BYTES {
-            let message = format!("the answer is larger than {MAX_BYTES} bytes: ask with stream: true");
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            return Err(ApiError::server(status, "answer_too_large", message).final_answer());
+            return Err(too_large());
         }
         Ok(Progress::Partial)
     }
@@ -96,42 +96,68 @@ impl Collected {
     }
 }
 
-#[derive(Debug, Serialize)]
+pub(super) fn too_large() -> ApiError {
+    let message = format!("the answer is larger than {MAX_BYTES} bytes: ask with stream: true");
+    ApiError::server(StatusCode::INTERNAL_SERVER_ERROR, "answer_too_large", message).final_answer()
+}
+
+/// An answer in one piece.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatCompletion)]
 pub(super) struct Completion {
     #[serde(flatten)]
     identity: Identity,
+    /// One.
     choices: [Choice; 1],
     usage: Cost,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatChoice)]
 struct Choice {
     index: u32,
     message: Said,
+    #[schema(schema_with = schemas::null, required)]
     logprobs: Option<()>,
+    #[schema(schema_with = schemas::finish_reason)]
     finish_reason: FinishReason,
 }
 
-#[derive(Debug, Serialize)]
+/// What the model said.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatAnswer)]
 struct Said {
+    #[schema(schema_with = is::assistant)]
     role: &'static str,
+    /// Null where the model only calls tools.
+    #[schema(required)]
     content: Option<String>,
+    #[schema(schema_with = schemas::null, required)]
     refusal: Option<()>,
+    /// What it thought before it answered, where it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reasoning_content: Option<String>,
+    /// What it wants called.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call>,
 }
 
-#[derive(Debug, Serialize)]
+/// A call that the model wants made.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatCallMade)]
 struct Call {
     id: String,
+    #[schema(schema_with = is::function)]
     r#type: &'static str,
     function: Function,
 }
 
-#[derive(Debug, Serialize)]
+/// What is called.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatFunctionMade)]
 struct Function {
     name: String,
+    /// JSON, if the model keeps to it.
     arguments: String,
 }

@@ -14,6 +14,7 @@ use axum::{
 };
 use serde::Serialize;
 use tokenwire_core::GenerationId;
+use utoipa::ToSchema;
 
 use crate::{
     error::{COME_BACK_AFTER, Error, place},
@@ -32,17 +33,25 @@ pub(super) struct ApiError {
     generation: Option<GenerationId>,
 }
 
-/// The object inside `error`. All four fields are always there.
-#[derive(Debug, Serialize)]
+/// What went wrong. All four fields are always there.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErrorObject)]
 pub(super) struct ErrorObject {
+    /// For people: what to do.
     message: String,
+    /// `invalid_request_error` or `server_error`.
     r#type: &'static str,
+    /// The part of the request that is meant, where there is one.
+    #[schema(required)]
     param: Option<String>,
+    /// For programs: it never changes.
+    #[schema(required)]
     code: Option<&'static str>,
 }
 
-/// An [`ErrorObject`] as it travels.
-#[derive(Debug, Serialize)]
+/// What went wrong, as it travels.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErrorEnvelope)]
 pub(super) struct Envelope<'a> {
     error: &'a ErrorObject,
 }

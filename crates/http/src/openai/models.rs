@@ -7,20 +7,28 @@ use axum::{
 };
 use serde::Serialize;
 use tokenwire_core::{ModelName, catalogue::ModelNames};
+use utoipa::ToSchema;
 
 use super::error::ApiError;
-use crate::app::App;
+use crate::{app::App, openapi::schemas::is};
 
-#[derive(Serialize)]
+/// Models, the default one first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelList)]
 pub(super) struct List {
+    #[schema(schema_with = is::list)]
     object: &'static str,
     data: Vec<Model>,
 }
 
-#[derive(Serialize)]
+/// What can be asked.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Model {
+    #[schema(value_type = String)]
     id: ModelName,
+    #[schema(schema_with = is::model)]
     object: &'static str,
+    /// 0: when it was made is not known.
     created: u64,
     owned_by: &'static str,
     /// Ours: set on the one that answers when a request names none.

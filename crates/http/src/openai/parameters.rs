@@ -49,6 +49,12 @@ const HARMLESS: [&str; 8] = [
     "user",
 ];
 
+/// Every parameter that does not go to the model as it is.
+#[cfg(test)]
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    OWN.into_iter().chain(HARMLESS)
+}
+
 /// How the model should choose, where OpenAI's names or ranges differ from ours.
 pub(super) fn sampling(fields: &mut Fields) -> Result<Sampling, Error> {
     let limit = count(fields, "max_completion_tokens")?;

@@ -11,6 +11,7 @@
 //! All of it comes from the log alone: the stream, and the request in its memo. What `store: false` asked to forget is
 //! not shown here again, and goes with its stream.
 
+mod description;
 mod encoder;
 mod id;
 mod items;
@@ -40,6 +41,7 @@ use tokenwire_core::{
 };
 use tokio::time::timeout;
 
+pub(super) use self::description::operations;
 use self::{
     encoder::ResponseEncoder,
     query::Wanted,

@@ -14,6 +14,7 @@ mod ask;
 mod connections;
 mod golden;
 mod openai;
+mod openapi;
 mod page;
 mod refusals;
 mod streams;

@@ -48,6 +48,15 @@ const HARMLESS: [&str; 7] = [
     "user",
 ];
 
+/// What they may say is fixed, or is checked in [`check`].
+const FIXED: [&str; 4] = ["truncation", "top_logprobs", "include", "stream_options"];
+
+/// Every parameter that may be given.
+#[cfg(test)]
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    OWN.into_iter().chain(OPTIONS).chain(HARMLESS).chain(FIXED)
+}
+
 /// What a request says beside its input.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -86,6 +95,7 @@ fn check(fields: &Fields) -> Result<(), Error> {
             continue;
         }
         let fits = match name.as_str() {
+            _ if !FIXED.contains(&name.as_str()) => false,
             "truncation" => value == "disabled",
             "top_logprobs" => value.as_u64() == Some(0),
             // Nothing is encrypted here: what a model tells of its reasoning is in the plain.

@@ -7,8 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tokenwire_core::{GenerationId, ToolCallDelta};
+use utoipa::ToSchema;
 
 use super::{super::answer::call_id, id, items};
+use crate::openapi::{
+    EventKind,
+    schemas::{self, is},
+};
 
 /// About what an item costs beside its text, in bytes: its id, and its place.
 const ITEM: usize = 128;
@@ -39,9 +44,11 @@ struct Item {
     what: What,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How far an item has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ResponseItemStatus)]
 #[serde(rename_all = "snake_case")]
-enum Status {
+pub(super) enum Status {
     InProgress,
     Completed,
     Incomplete,
@@ -86,6 +93,31 @@ impl Kind {
             Self::Reasoning => Part::ReasoningText { text },
         }
     }
+}
+
+/// What is told to a [`Watch`], for those who read it.
+pub(super) fn events() -> Vec<EventKind> {
+    vec![
+        EventKind::numbered::<OfItem<'_>>("response.output_item.added", "Something new begins."),
+        EventKind::numbered::<OfPart<'_>>("response.content_part.added", "A text begins."),
+        EventKind::numbered::<Delta<'_>>(
+            Kind::Answer.delta(),
+            "A piece of the answer: join them with nothing between.",
+        ),
+        EventKind::numbered::<TextDone<'_>>(Kind::Answer.done(), "A text of the answer, whole."),
+        EventKind::numbered::<Delta<'_>>(Kind::Reasoning.delta(), "A piece of what the model thinks."),
+        EventKind::numbered::<TextDone<'_>>(Kind::Reasoning.done(), "What the model thought, whole."),
+        EventKind::numbered::<OfPart<'_>>("response.content_part.done", "A text is whole."),
+        EventKind::numbered::<Delta<'_>>(
+            "response.function_call_arguments.delta",
+            "A piece of the arguments of a call.",
+        ),
+        EventKind::numbered::<CallDone<'_>>(
+            "response.function_call_arguments.done",
+            "The arguments of a call, whole.",
+        ),
+        EventKind::numbered::<OfItem<'_>>("response.output_item.done", "An item is whole."),
+    ]
 }
 
 impl Output {
@@ -238,27 +270,56 @@ impl Item {
 }
 
 /// An item, as the events and the resource show it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseOutputItem)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Shown<'a> {
-    Message { id: &'a str, status: Status, role: &'static str, content: Vec<Part<'a>> },
-    Reasoning { id: &'a str, status: Status, summary: [(); 0], content: Vec<Part<'a>> },
+pub(super) enum Shown<'a> {
+    /// Text of the answer.
+    Message {
+        id: &'a str,
+        status: Status,
+        #[schema(schema_with = is::assistant)]
+        role: &'static str,
+        content: Vec<Part<'a>>,
+    },
+    /// What the model thought before it answered, where it tells.
+    Reasoning {
+        id: &'a str,
+        status: Status,
+        #[schema(schema_with = schemas::nothing)]
+        summary: [(); 0],
+        content: Vec<Part<'a>>,
+    },
+    /// A call that the model wants made.
     FunctionCall { id: &'a str, status: Status, call_id: &'a str, name: &'a str, arguments: &'a str },
 }
 
-#[derive(Serialize)]
+/// A part of an item.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseOutputPart)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
-    OutputText { text: &'a str, annotations: [(); 0], logprobs: [(); 0] },
-    ReasoningText { text: &'a str },
+pub(super) enum Part<'a> {
+    OutputText {
+        text: &'a str,
+        #[schema(schema_with = schemas::nothing)]
+        annotations: [(); 0],
+        #[schema(schema_with = schemas::nothing)]
+        logprobs: [(); 0],
+    },
+    ReasoningText {
+        text: &'a str,
+    },
 }
 
 /// Where in the output.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ResponsePlace)]
 struct At<'a> {
     item_id: &'a str,
     output_index: usize,
+    /// Which part of the item, if it has parts.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     content_index: Option<usize>,
 }
 
@@ -268,38 +329,52 @@ impl<'a> At<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// What an event about an item says.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseItemEvent)]
 struct OfItem<'a> {
     output_index: usize,
     item: Shown<'a>,
 }
 
-#[derive(Serialize)]
+/// What an event about a part of an item says.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponsePartEvent)]
 struct OfPart<'a> {
     #[serde(flatten)]
     at: At<'a>,
     part: Part<'a>,
 }
 
-#[derive(Serialize)]
+/// What an event about a new piece says.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseDeltaEvent)]
 struct Delta<'a> {
     #[serde(flatten)]
     at: At<'a>,
     delta: &'a str,
+    /// For text of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::nothing, required = false)]
     logprobs: Option<[(); 0]>,
 }
 
-#[derive(Serialize)]
+/// What an event says that ends a text.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseTextDoneEvent)]
 struct TextDone<'a> {
     #[serde(flatten)]
     at: At<'a>,
     text: &'a str,
+    /// For text of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::nothing, required = false)]
     logprobs: Option<[(); 0]>,
 }
 
-#[derive(Serialize)]
+/// What an event says that ends the arguments of a call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseCallDoneEvent)]
 struct CallDone<'a> {
     #[serde(flatten)]
     at: At<'a>,
