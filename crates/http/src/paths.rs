@@ -16,7 +16,10 @@ pub(crate) const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 /// OpenAI's responses: `POST`.
 pub(crate) const RESPONSES: &str = "/v1/responses";
 
-/// One of them: `GET` reads it, `DELETE` forgets it.
+/// Makes a conversation short enough to go on with: `POST`.
+pub(crate) const RESPONSES_COMPACT: &str = "/v1/responses/compact";
+
+/// A response: `GET` reads it, `DELETE` forgets it.
 pub(crate) const RESPONSE: &str = "/v1/responses/{id}";
 
 /// Stops it: `POST`.
@@ -39,9 +42,6 @@ pub(crate) const HEALTH: &str = "/health";
 
 /// Whether a prompt would be accepted: `GET`.
 pub(crate) const READY: &str = "/ready";
-
-/// What all of this is, for programs: `GET`.
-pub(crate) const OPENAPI: &str = "/openapi.json";
 
 /// What this process has counted, for operators: `GET`. Not on the public listener.
 pub(crate) const METRICS: &str = "/metrics";

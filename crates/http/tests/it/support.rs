@@ -9,7 +9,7 @@ use axum::{
 };
 use tokenwire_core::{
     Attempt, Conversation, Event, FinishReason, GenerateRequest, GenerationId, Generations, Job, JobQueue,
-    ModelName, SystemClock, TextSoFar, TokenLog, Usage,
+    Message, ModelName, SystemClock, TextSoFar, TokenLog, Usage,
     catalogue::ModelNames,
     generations::{Limits, Submission},
     token_log::OnDisconnect,
@@ -28,7 +28,7 @@ use tower::ServiceExt;
 use crate::stores::{self, Unattended};
 
 /// How long a test waits for what must come: far longer than it takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Stage {
     pub(crate) log: Arc<dyn TokenLog>,
@@ -70,9 +70,28 @@ impl Stage {
 
     /// The generation that was accepted last; waits for the first.
     pub(crate) async fn accepted(&self) -> GenerationId {
+        self.last_job(|_| true).await.id
+    }
+
+    /// The next one that is accepted after this.
+    pub(crate) async fn accepted_after(&self, other: GenerationId) -> GenerationId {
+        self.last_job(|job| job.id != other).await.id
+    }
+
+    /// What the model is asked in the generation that was accepted last.
+    pub(crate) async fn request(&self) -> Vec<Message> {
+        self.last_job(|_| true).await.request.conversation.messages().to_vec()
+    }
+
+    async fn last_job(&self, wanted: impl Fn(&Job) -> bool) -> Job {
         let mut accepted = self.accepted.clone().expect("a stage with a queue that tells");
-        let job = timeout(PATIENCE, accepted.wait_for(Option::is_some)).await.expect("a generation").unwrap();
-        job.as_ref().expect("waited for").id
+        let job = timeout(PATIENCE, accepted.wait_for(|job| job.as_ref().is_some_and(&wanted)));
+        job.await.expect("a generation").unwrap().clone().expect("waited for")
+    }
+
+    /// Another server over the same log.
+    pub(crate) fn replica(&self) -> Self {
+        Self::over(Arc::clone(&self.log), Arc::new(Unattended::default()), self.config.clone())
     }
 
     /// A generation that no worker has begun.
@@ -172,7 +191,7 @@ fn utf8(bytes: &Bytes) -> String {
 
 /// A server on a socket; a hard stop when dropped.
 pub(crate) struct Server {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) soft: CancellationToken,
     pub(crate) hard: CancellationToken,
     tasks: JoinSet<()>,

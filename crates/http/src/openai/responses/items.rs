@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 use tokenwire_core::{Message, ToolCall};
 
+use super::compaction;
 use crate::{
     error::Error,
     json::{Fields, given, kind, list, object_at, text, within, wrong},
@@ -49,6 +50,12 @@ fn understood(item: &Fields) -> Result<Value, Error> {
             Ok(
                 json!({"type": "function_call_output", "status": "completed", "call_id": call_id, "output": output}),
             )
+        }
+        Some("compaction") => {
+            only(item, &["encrypted_content"], &["created_by"])?;
+            let content = required(item, "encrypted_content")?;
+            compaction::decode(content).map_err(|what| wrong("encrypted_content", what))?;
+            Ok(json!({"type": "compaction", "encrypted_content": content}))
         }
         Some("reasoning") => {
             only(item, &["summary", "content"], &["encrypted_content"])?;
@@ -144,6 +151,11 @@ pub(super) fn messages<'a>(items: impl IntoIterator<Item = &'a Value>) -> Vec<Me
             Some("function_call_output") => {
                 let content = joined(item.get("output"));
                 messages.push(Message::Tool { tool_call_id: say("call_id"), content });
+            }
+            // Only what can be read was taken.
+            Some("compaction") => {
+                let summary = compaction::decode(&say("encrypted_content"));
+                messages.extend(summary.map(|summary| compaction::message(&summary)));
             }
             // Reasoning.
             _ => {}

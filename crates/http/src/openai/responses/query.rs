@@ -3,15 +3,15 @@
 
 use axum::{extract::Query, http::Uri};
 
-use super::super::error::ApiError;
+use super::{super::error::ApiError, wait::LONGEST};
 
 type Parameters = Vec<(String, String)>;
 
 /// How a response is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// As it stands now.
-    Resource,
+    /// As it stands now, or after a wait of so many seconds for its end.
+    Resource { wait: Option<u64> },
     /// As events, all of them or those after a number.
     Events { after: Option<u64> },
 }
@@ -37,9 +37,20 @@ pub(super) fn wanted(uri: &Uri) -> Result<Wanted, ApiError> {
     if flag(&parameters, "include_obfuscation")? {
         return Err(wrong("include_obfuscation", "is not done here: leave it out, or send false"));
     }
+    let wait = match value(&parameters, "wait") {
+        None => None,
+        Some(seconds) => {
+            let seconds = seconds.parse().ok().filter(|seconds| *seconds <= LONGEST);
+            let told = || wrong("wait", &format!("must be a whole number of seconds, up to {LONGEST}"));
+            Some(seconds.ok_or_else(told)?)
+        }
+    };
     match (flag(&parameters, "stream")?, after) {
+        (true, _) if wait.is_some() => {
+            Err(wrong("wait", "is not for streams: they tell of the end when it comes"))
+        }
         (true, after) => Ok(Wanted::Events { after }),
-        (false, None) => Ok(Wanted::Resource),
+        (false, None) => Ok(Wanted::Resource { wait }),
         (false, Some(_)) => Err(wrong("starting_after", "is for streams: send stream=true, or leave it out")),
     }
 }
@@ -96,17 +107,24 @@ mod tests {
     #[test]
     fn a_response_is_read_as_it_stands_or_as_events() {
         for query in ["", "stream=false", "stream=", "include[]=a&include_obfuscation=false"] {
-            assert_eq!(wanted(&at(query)).unwrap(), Wanted::Resource, "{query}");
+            assert_eq!(wanted(&at(query)).unwrap(), Wanted::Resource { wait: None }, "{query}");
         }
+        assert_eq!(wanted(&at("wait=0")).unwrap(), Wanted::Resource { wait: Some(0) });
         assert_eq!(wanted(&at("stream=true")).unwrap(), Wanted::Events { after: None });
         assert_eq!(wanted(&at("stream=true&starting_after=0")).unwrap(), Wanted::Events { after: Some(0) });
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for query in
-            ["stream=yes", "starting_after=1", "stream=true&starting_after=-1", "include_obfuscation=true"]
-        {
+        for query in [
+            "stream=yes",
+            "starting_after=1",
+            "stream=true&starting_after=-1",
+            "include_obfuscation=true",
+            "wait=51",
+            "wait=-1",
+            "wait=1&stream=true",
+        ] {
             assert!(wanted(&at(query)).is_err(), "{query}");
         }
         for query in ["limit=0", "limit=101", "limit=a", "order=up"] {

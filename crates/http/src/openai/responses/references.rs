@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokenwire_core::{Conversation, generations::AccessError, token_log::StreamSpec};
 
 use super::{
-    catch_up,
     id::{self, ItemName},
     response::Response,
+    stored::catch_up,
 };
 use crate::{app::App, openai::error::ApiError};
 

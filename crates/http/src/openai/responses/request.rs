@@ -1,5 +1,8 @@
 //! What `POST /v1/responses` may say: bytes to a request, and what is kept of it to be shown again.
 
+use std::collections::HashSet;
+
+use serde_json::Value;
 use tokenwire_core::{
     Conversation, Extras, GenerateRequest, GenerationId, Message, ModelName, Sampling, catalogue::ModelNames,
 };
@@ -10,7 +13,10 @@ use super::{
     memo::Memo,
     options::{self, Options},
 };
-use crate::json::{self, boolean, text, wrong};
+use crate::{
+    error::Error,
+    json::{self, Fields, boolean, text, wrong},
+};
 
 /// A request whose conversation may still need what an earlier response said.
 #[derive(Debug)]
@@ -26,14 +32,14 @@ pub(super) struct Create {
 
 impl Create {
     pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, ApiError> {
-        let fields = json::object(body)?;
-        let model = match text(&fields, "model")? {
+        let fields = &json::object(body)?;
+        let model = match text(fields, "model")? {
             Some(name) => models::find(name, models)?,
             None => models.default_name().clone(),
         };
-        let Options { sampling, extras, echo } = options::read(&fields)?;
-        let background = boolean(&fields, "background")?.unwrap_or(false);
-        let store = boolean(&fields, "store")?.unwrap_or(true);
+        let Options { sampling, extras, echo } = options::read(fields)?;
+        let background = boolean(fields, "background")?.unwrap_or(false);
+        let store = boolean(fields, "store")?.unwrap_or(true);
         if background && !store {
             return Err(wrong(
                 "background",
@@ -41,32 +47,51 @@ impl Create {
             )
             .into());
         }
-        let previous = match text(&fields, "previous_response_id")? {
-            None => None,
-            Some(name) => Some(id::parse(name).ok_or_else(|| not_found(name))?),
-        };
+        let previous = previous(fields)?;
         let memo = Memo {
             model: Some(model.clone()),
             background,
             store,
-            instructions: text(&fields, "instructions")?.map(str::to_owned),
+            instructions: text(fields, "instructions")?.map(str::to_owned),
             previous_response_id: previous.map(id::response),
             before: Vec::new(),
-            input: items::input(&fields)?,
+            input: items::input(fields)?,
             echo,
         };
-        let stream = boolean(&fields, "stream")?.unwrap_or(false);
+        let stream = boolean(fields, "stream")?.unwrap_or(false);
         Ok(Self { model, sampling, extras, previous, stream, memo })
     }
 
     /// The request whole, after what was said before.
     pub(super) fn after(self, before: Vec<Message>) -> Result<(GenerateRequest, Memo), ApiError> {
         let Self { model, sampling, extras, memo, .. } = self;
+        check_results(&before, &memo.input)?;
         let messages = memo.instructions.iter().map(Message::system);
         let messages = messages.chain(before.iter().cloned()).chain(items::messages(&memo.input)).collect();
         let conversation = Conversation::new(messages).map_err(|error| wrong("input", error))?;
         Ok((GenerateRequest { model, conversation, sampling, extras }, Memo { before, ..memo }))
     }
+}
+
+/// A result of a call that nobody made would mean nothing to a model.
+fn check_results(before: &[Message], input: &[Value]) -> Result<(), Error> {
+    let mut calls: HashSet<&str> =
+        before.iter().flat_map(Message::tool_calls).map(|call| call.id.as_str()).collect();
+    for (index, item) in input.iter().enumerate() {
+        let Some(id) = item.get("call_id").and_then(Value::as_str) else { continue };
+        if item.get("type").is_some_and(|kind| kind == "function_call") {
+            calls.insert(id);
+        } else if !calls.contains(id) {
+            return Err(wrong(&format!("input[{index}].call_id"), "answers no call that was made before it"));
+        }
+    }
+    Ok(())
+}
+
+/// The response to go on from, if there is one.
+pub(super) fn previous(fields: &Fields) -> Result<Option<GenerationId>, ApiError> {
+    let Some(name) = text(fields, "previous_response_id")? else { return Ok(None) };
+    id::parse(name).map(Some).ok_or_else(|| not_found(name))
 }
 
 /// The SDKs' users look for this word when a conversation cannot go on.

@@ -98,13 +98,18 @@ fn incomplete(state: &State) -> Option<Value> {
     }
 }
 
-/// Only an end says what it cost. What was cached or thought is not counted apart.
+/// Only an end says what it cost.
 fn usage(state: &State) -> Option<Value> {
     let State::Ended { end: End::Finished { usage, .. }, .. } = state else { return None };
+    Some(cost(*usage))
+}
+
+/// What was cached or thought is not counted apart.
+pub(super) fn cost(usage: Usage) -> Value {
     let Usage { input_tokens, output_tokens } = usage;
-    Some(json!({
+    json!({
         "input_tokens": input_tokens, "input_tokens_details": {"cached_tokens": 0},
         "output_tokens": output_tokens, "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": input_tokens.saturating_add(*output_tokens),
-    }))
+        "total_tokens": input_tokens.saturating_add(output_tokens),
+    })
 }

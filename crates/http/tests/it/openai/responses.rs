@@ -10,10 +10,12 @@ use tokenwire_core::{Event, GenerationId};
 use super::id;
 use crate::support::{JSON, Stage, text};
 
+mod compaction;
 mod conversations;
 mod events;
 mod refusals;
 mod resources;
+mod waiting;
 
 pub(crate) const RESPONSES: &str = "/v1/responses";
 
