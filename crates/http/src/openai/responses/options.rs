@@ -233,9 +233,13 @@ fn formats(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), 
     Ok(())
 }
 
-/// A schema is an object inside in chat completions.
+/// A schema is an object inside in chat completions. One that says nothing, not even its name, asks for any JSON: some
+/// clients write it so.
 fn format_of(format: &Fields) -> Result<Value, Error> {
     match text(format, "type")? {
+        Some("json_schema") if given(format, "name").or_else(|| given(format, "schema")).is_none() => {
+            Ok(json!({"type": "json_object"}))
+        }
         Some("json_schema") => {
             text(format, "name")?.ok_or_else(|| wrong("name", "is missing"))?;
             object_at("schema", given(format, "schema").ok_or_else(|| wrong("schema", "is missing"))?)?;
@@ -258,12 +262,13 @@ fn reasoning(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<()
             ("effort", Some(effort)) => {
                 chat.insert("reasoning_effort".to_owned(), effort.into());
             }
-            ("summary" | "generate_summary", Some("auto")) => {}
+            // At least as much is told as any of them asks for.
+            ("summary" | "generate_summary", Some("auto" | "concise" | "detailed")) => {}
             ("effort", None) => return Err(wrong("reasoning.effort", "must be a text")),
             ("summary" | "generate_summary", _) => {
                 return Err(wrong(
                     &format!("reasoning.{name}"),
-                    "must be auto: reasoning is told as a whole here",
+                    "must be auto, concise or detailed; reasoning is told as a whole here",
                 ));
             }
             _ => return Err(wrong(&format!("reasoning.{name}"), "is not known here: leave it out")),

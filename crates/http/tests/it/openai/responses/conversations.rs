@@ -80,6 +80,15 @@ async fn options_reach_the_model_by_the_names_of_chat_completions() {
 }
 
 #[tokio::test]
+async fn a_schema_that_says_nothing_asks_for_any_json() {
+    let (stage, queue) = stage();
+    let more = json!({"text": {"format": {"type": "json_schema"}}, "reasoning": {"summary": "detailed"}});
+    stage.responded(&more, &[]).await;
+    let expected = json!({"response_format": {"type": "json_object"}});
+    assert_eq!(serde_json::to_value(&last(&queue).extras).unwrap(), expected);
+}
+
+#[tokio::test]
 async fn a_response_goes_on_from_the_one_before_and_from_all_before_that() {
     let (stage, queue) = stage();
     let said = |text: &str| [started(1, TextSoFar::Kept), delta(text), done()];

@@ -50,7 +50,7 @@ async fn a_request_that_cannot_be_honoured_names_what_is_wrong() {
         (json!({"text": {"format": {"type": "json_schema", "name": "a"}}}), "text.format.schema"),
         (json!({"text": {"colour": "red"}}), "text.colour"),
         (json!({"reasoning": {"effort": 1}}), "reasoning.effort"),
-        (json!({"reasoning": {"summary": "detailed"}}), "reasoning.summary"),
+        (json!({"reasoning": {"summary": "long"}}), "reasoning.summary"),
         (json!({"max_output_tokens": 0}), "max_output_tokens"),
         (json!({"temperature": 3}), "temperature"),
         (json!({"metadata": {"a": 1}}), "metadata"),
