@@ -32,6 +32,8 @@ pub struct Config {
     /// How long a client may take no byte of what is sent to it before its connection is dropped. A reader that stopped
     /// reading looks alive to everything else. Default 60 s.
     pub write_timeout: Duration,
+    /// How long a WebSocket may be open. Once this is over it is closed between two responses. Default 1 hour.
+    pub socket_lifetime: Duration,
     /// What happens to a generation from `/ask` once nobody reads it. Default: cancelled after 30 s, which leaves room for
     /// a reload of the page.
     pub on_disconnect: OnDisconnect,
@@ -51,6 +53,7 @@ impl Default for Config {
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
             write_timeout: Duration::from_secs(60),
+            socket_lifetime: Duration::from_secs(60 * 60),
             on_disconnect: OnDisconnect::CancelAfter(GRACE),
             cors: Cors::Off,
         }

@@ -28,10 +28,12 @@ mod openai;
 pub mod openapi;
 mod operators;
 mod paths;
+mod reading;
 mod routes;
 mod server;
 mod sse;
 mod ui;
+mod websocket;
 
 pub use config::{Config, Cors};
 pub use operators::serve_operators;

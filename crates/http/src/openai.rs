@@ -14,6 +14,7 @@ mod answer;
 mod chat;
 mod chunks;
 mod completion;
+mod description;
 mod disconnect;
 mod error;
 mod failure;
@@ -31,6 +32,7 @@ use axum::{
     routing::{any, get, post},
 };
 
+pub(crate) use self::description::operations;
 use self::error::ApiError;
 use crate::{app::App, error::Error, paths};
 
@@ -41,7 +43,7 @@ pub(crate) fn routes() -> Router<App> {
     });
     nothing
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
-        .route(paths::RESPONSES, post(responses::create))
+        .route(paths::RESPONSES, post(responses::create).get(responses::open))
         .route(paths::RESPONSES_COMPACT, post(responses::compact))
         .route(paths::RESPONSE, get(responses::retrieve).delete(responses::delete))
         .route(paths::RESPONSE_CANCEL, post(responses::cancel))

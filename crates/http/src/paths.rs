@@ -13,7 +13,7 @@ pub(crate) const GENERATION: &str = "/ask/{uuid}";
 /// OpenAI's chat completions: `POST`.
 pub(crate) const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 
-/// OpenAI's responses: `POST`.
+/// OpenAI's responses: `POST`, and `GET` for a WebSocket.
 pub(crate) const RESPONSES: &str = "/v1/responses";
 
 /// Makes a conversation short enough to go on with: `POST`.
@@ -42,6 +42,9 @@ pub(crate) const HEALTH: &str = "/health";
 
 /// Whether a prompt would be accepted: `GET`.
 pub(crate) const READY: &str = "/ready";
+
+/// What all of this is, for programs: `GET`.
+pub(crate) const OPENAPI: &str = "/openapi.json";
 
 /// What this process has counted, for operators: `GET`. Not on the public listener.
 pub(crate) const METRICS: &str = "/metrics";

@@ -9,10 +9,13 @@
 //! hard stop   every connection is dropped
 //! ```
 //!
+//! A connection that ceases to speak HTTP, for a WebSocket, keeps its task and its slot, and what is said here holds for it.
+//!
 //! TLS is a proxy's.
 
 mod closing;
 mod patient;
+mod surface;
 
 use std::{
     future::poll_fn,
@@ -22,8 +25,8 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use axum::Router;
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokenwire_core::Generations;
 use tokio::{
@@ -33,9 +36,9 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
-use self::patient::Patient;
+pub(crate) use self::patient::Patient;
+use self::surface::Surface;
 use crate::{config::Config, routes::router};
 
 /// How long to leave the listener alone when the process is out of something, most likely file descriptors: others have
@@ -153,11 +156,7 @@ fn connection(
     soft: CancellationToken,
     slot: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()> + use<> {
-    let service = service_fn(move |request: Request<Incoming>| {
-        // Boxed, because hyper gives the socket back only from a service whose future may be moved.
-        Box::pin(router.clone().oneshot(request.map(Body::new)))
-    });
-    let mut http = protocol.serve_connection(TokioIo::new(stream), service);
+    let mut http = protocol.serve_connection(TokioIo::new(stream), Surface::new(router));
     async move {
         let mut draining = pin!(soft.cancelled());
         let mut told = false;
@@ -170,9 +169,16 @@ fn connection(
         })
         .await;
         let parts = http.into_parts();
-        let stream = parts.io.into_inner().into_inner();
+        let stream = parts.io.into_inner();
+        let afterlife = if ended.is_ok() { parts.service.agreed() } else { None };
         // Boxed, so that an open stream does not hold room for its end.
-        Box::pin(closing::close(stream, ended, &parts.read_buf)).await;
+        match afterlife {
+            Some(afterlife) => {
+                let (stream, ending) = afterlife(stream, parts.read_buf.into()).await;
+                Box::pin(closing::close_socket(stream, ending)).await;
+            }
+            None => Box::pin(closing::close(stream.into_inner(), ended, &parts.read_buf)).await,
+        }
         drop(slot);
     }
 }

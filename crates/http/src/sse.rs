@@ -1,35 +1,16 @@
 //! Server-Sent Events: from entries to bytes on a connection.
 //!
-//! Three nouns. [`Frames`] knows how an event is written, and is the only place that does. An [`Encoder`] knows which
-//! frames an entry becomes in one front end. A [`Reading`] pulls entries from a follower through an encoder for as
-//! long as the reader takes them.
+//! [`Frames`] knows how an event is written, and is the only place that does. What is written, an
+//! [`Encoder`](crate::reading::Encoder) says; a [`Reading`](crate::reading::Reading) becomes a body that lasts for as long
+//! as the reader takes it.
 
 mod body;
 mod frames;
 
 use axum::http::{HeaderName, HeaderValue, header};
-pub(crate) use body::Reading;
 pub(crate) use frames::Frames;
-use tokenwire_core::{Entry, Seq};
 
-/// One front end's way to show a stream: a fold over its entries (I8). A resumed reader gets the same fold from its
-/// cursor, so the bytes for an entry must not depend on how the entries before it were cut.
-pub(crate) trait Encoder: Send + 'static {
-    /// What a reader that has seen everything up to `after` is told before the first entry.
-    fn begin(&mut self, after: Seq, frames: &mut Frames);
-
-    /// What an entry becomes: any number of frames.
-    fn encode(&mut self, entry: &Entry, frames: &mut Frames);
-
-    /// What a reader is told when the log has lost the stream, terminal entry and all: an end that is no entry.
-    fn lost(&mut self, frames: &mut Frames);
-
-    /// Whether the reader was told an end before the stream had one, because this front end cannot say what came. Nothing
-    /// is encoded any more then.
-    fn gave_up(&self) -> bool {
-        false
-    }
-}
+pub(crate) use crate::reading::{Encoder, Reading};
 
 /// What the head of a streaming answer says.
 pub(crate) fn headers() -> [(HeaderName, HeaderValue); 3] {

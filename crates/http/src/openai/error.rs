@@ -120,6 +120,15 @@ impl ApiError {
         self
     }
 
+    /// The status that says it where there is one.
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    pub(super) fn object(&self) -> &ErrorObject {
+        &self.object
+    }
+
     /// As an event of a stream.
     pub(super) fn envelope(&self) -> Envelope<'_> {
         Envelope { error: &self.object }

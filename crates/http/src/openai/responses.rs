@@ -3,6 +3,7 @@
 //! | Call | Answer |
 //! |---|---|
 //! | `POST /v1/responses` | the resource once it has ended, or at once in the background; or the events |
+//! | `GET /v1/responses` with an upgrade | a WebSocket, on which responses follow one another |
 //! | `GET /v1/responses/{id}` | the resource as it stands, or with `wait` once it has ended; with `stream=true` the events |
 //! | `POST /v1/responses/compact` | a conversation made shorter |
 //! | `POST /v1/responses/{id}/cancel` | the resource, ended in a moment |
@@ -14,6 +15,7 @@
 
 mod compact;
 mod compaction;
+mod description;
 mod encoder;
 mod id;
 mod items;
@@ -25,8 +27,10 @@ mod references;
 mod request;
 mod resource;
 mod response;
+mod socket;
 mod stored;
 mod wait;
+mod warm_up;
 
 use axum::{
     Json,
@@ -37,7 +41,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokenwire_core::{GenerationId, Seq, token_log::OnDisconnect};
 
-pub(super) use self::compact::compact;
+pub(super) use self::{compact::compact, description::operations, socket::open};
 use self::{
     encoder::ResponseEncoder,
     query::Wanted,

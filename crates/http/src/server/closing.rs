@@ -11,6 +11,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::websocket::Ending;
+
 /// How long to go on reading from a client that was answered before it had sent everything.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -41,6 +43,16 @@ pub(super) async fn close(mut stream: TcpStream, ended: hyper::Result<()>, unpar
         }
         // The client left, or takes no bytes.
         Err(error) => tracing::debug!(%error, "a connection broke off"),
+    }
+}
+
+/// Closes a connection that has ceased to speak HTTP.
+pub(super) async fn close_socket(stream: TcpStream, ending: Ending) {
+    match ending {
+        Ending::Said => linger(stream).await,
+        Ending::CutOff => {
+            let _ = stream.set_zero_linger();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 #[derive(Debug)]
-pub(super) struct Patient {
+pub(crate) struct Patient {
     stream: TcpStream,
     patience: Duration,
     /// Runs while a write waits for the peer; boxed, because most connections never need it.
@@ -29,7 +29,7 @@ impl Patient {
         Self { stream, patience, waiting: None }
     }
 
-    pub(super) fn into_inner(self) -> TcpStream {
+    pub(crate) fn into_inner(self) -> TcpStream {
         self.stream
     }
 

@@ -21,6 +21,8 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 use tokenwire_core::Seq;
 
+use crate::reading::Sink;
+
 /// Whole frames, ready to be sent together.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
@@ -32,11 +34,6 @@ impl Frames {
     pub(crate) fn retry(&mut self, after: Duration) {
         self.line("retry", &after.as_millis());
         self.end();
-    }
-
-    /// Nothing, so that the connection is seen to live.
-    pub(crate) fn heartbeat(&mut self) {
-        self.bytes.put_slice(b":\n\n");
     }
 
     /// A piece of text.
@@ -81,10 +78,6 @@ impl Frames {
         self.end();
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// The frames so far; none are left.
     pub(crate) fn take(&mut self) -> Bytes {
         self.bytes.split().freeze()
@@ -96,6 +89,16 @@ impl Frames {
 
     fn end(&mut self) {
         self.bytes.put_u8(b'\n');
+    }
+}
+
+impl Sink for Frames {
+    fn heartbeat(&mut self) {
+        self.bytes.put_slice(b":\n\n");
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 }
 

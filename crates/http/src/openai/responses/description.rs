@@ -11,7 +11,7 @@ use serde_json::json;
 use utoipa::openapi::{HttpMethod, Object};
 
 use self::resource::{Deleted, Failed, InputItems, OfResponse, ResponseResource};
-use super::{super::description as openai, id, output, request};
+use super::{super::description as openai, id, output, request, stored};
 use crate::{
     error::{Error, examples},
     openai::{
@@ -76,7 +76,7 @@ fn retrieve() -> Described {
             "With `stream`: only the events after this number.",
             schemas::whole_number(0, u64::MAX),
         )
-        .query("include_obfuscation", "Not done here: `false`.", schemas::one_of(["false"]))
+        .query("include_obfuscation", "Not done here: `false`.", schemas::one_of(["false", "False", "0"]))
         .answer(StatusCode::OK, answer)
         .refusals::<Envelope<'static>>(
             [examples::field("starting_after", "must be the number of an event"), Error::TooManyStreams]
@@ -129,7 +129,7 @@ fn resource(about: &str) -> Answer {
 }
 
 fn of_reading() -> impl Iterator<Item = ApiError> {
-    [super::missing(&id::response(openai::nobody())), examples::unavailable().into()].into_iter()
+    [stored::missing(&id::response(openai::nobody())), examples::unavailable().into()].into_iter()
 }
 
 fn of_stopping() -> impl Iterator<Item = ApiError> {
@@ -160,7 +160,7 @@ fn events() -> Vec<EventKind> {
         ),
         EventKind::numbered::<Failed>("error", "It failed, or cannot be told here. `response.failed` follows."),
         EventKind::numbered::<OfResponse>("response.failed", "It will not become whole."),
-        EventKind::text("`[DONE]`, at the end."),
+        EventKind::literal("[DONE]", "The end."),
     ]);
     events
 }

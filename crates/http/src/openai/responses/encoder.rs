@@ -11,14 +11,45 @@
 //! | a failure | `error`, then `response.failed` |
 //! | an attempt that starts over | nothing if nothing was said; else a failure, because this format cannot take text back |
 //!
-//! `[DONE]` is last. A reader that was cut names the last number it saw: the fold begins at the start of the log whatever
+//! `[DONE]` is last, on a socket nothing. A reader that was cut names the last number it saw: the fold begins at the start of the log whatever
 //! it has seen, so its events are the ones that it would have got.
 
 use serde::Serialize;
 use tokenwire_core::{Entry, Event, Seq, TextSoFar};
 
 use super::{super::failure, output::Watch, response::Response};
-use crate::sse::{Encoder, Frames};
+use crate::{
+    reading::{Encoder, Sink},
+    sse::Frames,
+    websocket::Messages,
+};
+
+/// What takes numbered events: a stream of SSE, or a socket.
+pub(super) trait Events: Sink {
+    fn event(&mut self, name: &'static str, what: &impl Serialize);
+
+    /// Nothing follows.
+    fn end(&mut self);
+}
+
+impl Events for Frames {
+    fn event(&mut self, name: &'static str, what: &impl Serialize) {
+        self.named(name, None, what);
+    }
+
+    fn end(&mut self) {
+        self.openai_done();
+    }
+}
+
+/// The type inside each event is its name, and the next response follows on the same socket.
+impl Events for Messages {
+    fn event(&mut self, _name: &'static str, what: &impl Serialize) {
+        self.object(what);
+    }
+
+    fn end(&mut self) {}
+}
 
 #[derive(Debug)]
 pub(super) struct ResponseEncoder {
@@ -33,20 +64,25 @@ impl ResponseEncoder {
         Self { response, next: 0, after }
     }
 
-    fn fold(&mut self, frames: &mut Frames, fold: impl FnOnce(&mut Response, &mut Numbered<'_>)) {
+    /// The response, as far as it was told.
+    pub(super) fn response(&self) -> &Response {
+        &self.response
+    }
+
+    fn fold<S: Events>(&mut self, sink: &mut S, fold: impl FnOnce(&mut Response, &mut Numbered<'_, S>)) {
         let Self { response, next, after } = self;
-        fold(response, &mut Numbered { next, after: *after, frames });
+        fold(response, &mut Numbered { next, after: *after, sink });
         if self.response.has_ended() {
-            frames.openai_done();
+            sink.end();
         }
     }
 }
 
 /// Counts events, and writes those that the reader has not seen.
-struct Numbered<'a> {
-    next: &'a mut u64,
-    after: Option<u64>,
-    frames: &'a mut Frames,
+pub(super) struct Numbered<'a, S> {
+    pub(super) next: &'a mut u64,
+    pub(super) after: Option<u64>,
+    pub(super) sink: &'a mut S,
 }
 
 #[derive(Serialize)]
@@ -57,23 +93,23 @@ struct Told<'a, T> {
     what: &'a T,
 }
 
-impl Watch for Numbered<'_> {
+impl<S: Events> Watch for Numbered<'_, S> {
     fn event(&mut self, name: &'static str, what: &impl Serialize) {
         let sequence_number = *self.next;
         *self.next += 1;
         if self.after.is_none_or(|after| after < sequence_number) {
-            self.frames.named(name, None, &Told { r#type: name, sequence_number, what });
+            self.sink.event(name, &Told { r#type: name, sequence_number, what });
         }
     }
 }
 
-impl Encoder for ResponseEncoder {
-    fn begin(&mut self, _after: Seq, frames: &mut Frames) {
-        self.fold(frames, |response, watch| response.created(watch));
+impl<S: Events> Encoder<S> for ResponseEncoder {
+    fn begin(&mut self, _after: Seq, sink: &mut S) {
+        self.fold(sink, |response, watch| response.created(watch));
     }
 
-    fn encode(&mut self, entry: &Entry, frames: &mut Frames) {
-        self.fold(frames, |response, watch| match entry.event {
+    fn encode(&mut self, entry: &Entry, sink: &mut S) {
+        self.fold(sink, |response, watch| match entry.event {
             Event::Started { text: TextSoFar::Superseded, .. } if !response.output.is_empty() => {
                 response.fail(failure::started_over(), entry.at, watch);
             }
@@ -81,8 +117,8 @@ impl Encoder for ResponseEncoder {
         });
     }
 
-    fn lost(&mut self, frames: &mut Frames) {
-        self.fold(frames, |response, watch| {
+    fn lost(&mut self, sink: &mut S) {
+        self.fold(sink, |response, watch| {
             response.fail(failure::lost_stream(), response.created_at, watch);
         });
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    json::{self, Fields, boolean, text, wrong},
+    json::{self, Fields, boolean, given, text, wrong},
 };
 
 /// A request whose conversation may still need what an earlier response said.
@@ -30,9 +30,41 @@ pub(super) struct Create {
     pub(super) memo: Memo,
 }
 
+/// What a socket is asked: the same, and whether there is to be an answer.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) create: Create,
+    pub(super) generate: bool,
+}
+
+impl Turn {
+    /// What only HTTP has a choice of may be said if it is what a socket does.
+    pub(super) fn parse(text: &[u8], models: &ModelNames) -> Result<Self, ApiError> {
+        let mut fields = json::object(text)?;
+        if fields.remove("type").is_none_or(|kind| kind != "response.create") {
+            return Err(wrong("type", "must be response.create: nothing else is known here").into());
+        }
+        if boolean(&fields, "stream")? == Some(false) {
+            return Err(wrong("stream", "cannot be false on a socket: send POST, or leave it out").into());
+        }
+        if boolean(&fields, "background")? == Some(true) {
+            return Err(wrong("background", "is not taken on a socket: send POST, or leave it out").into());
+        }
+        let generate = boolean(&fields, "generate")?.unwrap_or(true);
+        fields.remove("generate");
+        if !generate && given(&fields, "input").is_none() {
+            fields.insert("input".to_owned(), Value::Array(Vec::new()));
+        }
+        Ok(Self { create: Create::read(&fields, models)?, generate })
+    }
+}
+
 impl Create {
     pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, ApiError> {
-        let fields = &json::object(body)?;
+        Self::read(&json::object(body)?, models)
+    }
+
+    fn read(fields: &Fields, models: &ModelNames) -> Result<Self, ApiError> {
         let model = match text(fields, "model")? {
             Some(name) => models::find(name, models)?,
             None => models.default_name().clone(),

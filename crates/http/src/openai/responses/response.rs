@@ -68,6 +68,11 @@ impl Response {
         matches!(self.state, State::Ended { .. })
     }
 
+    /// Whether a later request can go on from it.
+    pub(super) fn can_be_gone_on_from(&self) -> bool {
+        matches!(&self.state, State::Ended { end, .. } if !matches!(end, End::Failed(_)))
+    }
+
     /// What a reader from the start is told at once.
     pub(super) fn created(&self, watch: &mut impl Watch) {
         self.tell("response.created", watch);
@@ -140,7 +145,7 @@ impl Response {
         }
     }
 
-    fn tell(&self, name: &'static str, watch: &mut impl Watch) {
+    pub(super) fn tell(&self, name: &'static str, watch: &mut impl Watch) {
         watch.event(name, &OfResponse { response: Resource(self) });
     }
 }

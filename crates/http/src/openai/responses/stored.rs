@@ -60,7 +60,7 @@ pub(super) async fn kept(app: &App, name: Name) -> Result<Response, ApiError> {
     }
 }
 
-fn missing(name: &str) -> ApiError {
+pub(super) fn missing(name: &str) -> ApiError {
     let message = format!("there is no response {name}: it never was, or is not kept any more");
     ApiError::invalid(None, message).with_status(StatusCode::NOT_FOUND).coded("not_found")
 }

@@ -15,6 +15,7 @@ mod conversations;
 mod events;
 mod refusals;
 mod resources;
+mod sockets;
 mod waiting;
 
 pub(crate) const RESPONSES: &str = "/v1/responses";

@@ -1,0 +1,51 @@
+//! `generate: false` on a socket: a request that says what the next ones go on from, and asks for no answer.
+//!
+//! No model is asked and nothing is stored: what it says is checked and held by the socket, and its response is told at
+//! once, complete and empty. It ends with the socket.
+
+use tokenwire_core::{FinishReason, GenerationId, Message, Timestamp, Usage};
+use uuid::Uuid;
+
+use super::{
+    super::error::ApiError,
+    encoder::Numbered,
+    items,
+    memo::Memo,
+    output::Output,
+    request::Create,
+    response::{End, Response, State},
+};
+use crate::websocket::Messages;
+
+/// Its name, what it said and all before, and its events.
+pub(super) fn tell(
+    create: Create,
+    before: Vec<Message>,
+) -> Result<(GenerationId, Vec<Message>, Messages), ApiError> {
+    let memo = Memo { before, store: false, ..create.memo };
+    // As much as is kept of any request.
+    memo.to_bytes()?;
+    let mut said = memo.before.clone();
+    said.extend(items::messages(&memo.input));
+    let id = GenerationId::fresh();
+    let at = made_at(id);
+    let mut response = Response { id, created_at: at, memo, output: Output::new(id), state: State::Waiting };
+    let mut events = Messages::default();
+    let mut watch = Numbered { next: &mut 0, after: None, sink: &mut events };
+    response.created(&mut watch);
+    response.state = State::Running;
+    response.tell("response.in_progress", &mut watch);
+    let usage = Usage { input_tokens: 0, output_tokens: 0 };
+    response.state = State::Ended { at, end: End::Finished { reason: FinishReason::Stop, usage } };
+    response.tell("response.completed", &mut watch);
+    Ok((id, said, events))
+}
+
+/// A fresh id says when it was made.
+fn made_at(id: GenerationId) -> Timestamp {
+    let made = Uuid::from_bytes(*id.as_bytes()).get_timestamp();
+    Timestamp::from_millis(made.map_or(0, |made| {
+        let (seconds, nanos) = made.to_unix();
+        seconds * 1000 + u64::from(nanos / 1_000_000)
+    }))
+}

@@ -1,0 +1,140 @@
+//! One reader of one stream: entries become whatever its front end writes, one step at a time.
+//!
+//! It holds no more than one page of entries: when the reader does not read, nobody asks for the next step. How the
+//! outcome travels, as a body of SSE or as messages of a WebSocket, is not its business; nor is how it is cut off.
+
+use std::{error::Error, time::Duration};
+
+use futures::{StreamExt, stream, stream::BoxStream};
+use tokenwire_core::{Entry, Follower, GenerationId, Seq, follow::FollowError};
+use tokio_util::sync::CancellationToken;
+
+use crate::sse::Frames;
+
+/// Where an encoder writes to, and what a reader is sent from.
+pub(crate) trait Sink: Default + Send {
+    /// Nothing, so that the connection is seen to live.
+    fn heartbeat(&mut self);
+
+    fn is_empty(&self) -> bool;
+}
+
+/// One front end's way to show a stream: a fold over its entries (I8). A resumed reader gets the same fold from its
+/// cursor, so the bytes for an entry must not depend on how the entries before it were cut.
+pub(crate) trait Encoder<S = Frames>: Send + 'static {
+    /// What a reader that has seen everything up to `after` is told before the first entry.
+    fn begin(&mut self, after: Seq, sink: &mut S);
+
+    /// What an entry becomes: any number of frames.
+    fn encode(&mut self, entry: &Entry, sink: &mut S);
+
+    /// What a reader is told when the log has lost the stream, terminal entry and all: an end that is no entry.
+    fn lost(&mut self, sink: &mut S);
+
+    /// Whether the reader was told an end before the stream had one, because this front end cannot say what came. Nothing
+    /// is encoded any more then.
+    fn gave_up(&self) -> bool {
+        false
+    }
+}
+
+/// One reader of one stream through one front end.
+pub(crate) struct Reading<E> {
+    id: GenerationId,
+    /// The last entry that was encoded.
+    cursor: Seq,
+    /// A stream rather than the follower itself: a heartbeat interrupts the wait for entries, and must not begin anew the
+    /// patience that a follower has with a log that is down.
+    entries: BoxStream<'static, Result<Vec<Entry>, FollowError>>,
+    encoder: E,
+    heartbeat: Duration,
+    drain: CancellationToken,
+}
+
+impl<E> Reading<E> {
+    /// A reader of `follower`, who gets a heartbeat after so much time without anything else, and is cut off by `drain`.
+    pub(crate) fn new(
+        id: GenerationId,
+        follower: Follower,
+        encoder: E,
+        heartbeat: Duration,
+        drain: CancellationToken,
+    ) -> Self {
+        let cursor = follower.cursor();
+        let entries = stream::try_unfold(follower, |mut follower| async move {
+            Ok(follower.next().await?.map(|entries| (entries, follower)))
+        });
+        Self { id, cursor, entries: entries.boxed(), encoder, heartbeat, drain }
+    }
+
+    pub(crate) fn encoder(&self) -> &E {
+        &self.encoder
+    }
+
+    /// What goes out at once: the reader learns that it was heard, however long the queue is.
+    pub(crate) fn begin<S>(&mut self, sink: &mut S)
+    where
+        E: Encoder<S>,
+    {
+        self.encoder.begin(self.cursor, sink);
+    }
+
+    /// Waits until there is something to send. `false` when all of it was sent: after the terminal entry, or once the reader
+    /// was told that there will be none, as the log has lost the stream, or the front end cannot say what came.
+    ///
+    /// May be dropped and called again without losing anything.
+    ///
+    /// # Errors
+    /// [`Cut`]: the reader must see that this was not the end.
+    pub(crate) async fn step<S: Sink>(&mut self, sink: &mut S) -> Result<bool, Cut>
+    where
+        E: Encoder<S>,
+    {
+        while sink.is_empty() {
+            if self.encoder.gave_up() {
+                return Ok(false);
+            }
+            // Whatever is dropped here, no entry is: the stream keeps what it is waiting for.
+            let entries = tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return Err(Cut::Drained),
+                entries = self.entries.next() => entries,
+                () = tokio::time::sleep(self.heartbeat) => {
+                    sink.heartbeat();
+                    return Ok(true);
+                }
+            };
+            let entries = match entries.transpose().inspect_err(|error| self.report(error)) {
+                Ok(Some(entries)) => entries,
+                Ok(None) => return Ok(false),
+                Err(FollowError::Lost(_)) => {
+                    // Resuming would find nothing: a cut would send the reader round and round. No entries follow.
+                    self.encoder.lost(sink);
+                    return Ok(true);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for entry in &entries {
+                if self.encoder.gave_up() {
+                    break;
+                }
+                self.encoder.encode(entry, sink);
+                self.cursor = entry.seq;
+            }
+        }
+        Ok(true)
+    }
+
+    fn report(&self, error: &FollowError) {
+        tracing::warn!(generation.id = %self.id, seq = %self.cursor, error = error as &dyn Error, "a reader cannot go on");
+    }
+}
+
+/// Why a stream ends before its end. No client is told: its connection is cut, and it resumes.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cut {
+    #[error("the server is draining")]
+    Drained,
+    #[error("the stream cannot be read here any more")]
+    Unreadable(#[from] FollowError),
+}

@@ -1,0 +1,170 @@
+//! WebSockets: how a connection ceases to speak HTTP, and speaks in messages.
+//!
+//! A handler that agrees says what the connection is to do once its answer has gone out; the connection's own task does it.
+//! So a socket is nothing new to the server: limits, drains and hard stops hold for it as for any connection.
+//!
+//! A browser lets every page open sockets anywhere and asks nobody, so the rule for other origins is applied here.
+
+mod socket;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, Method, Version, header, request},
+    response::{IntoResponse, Response},
+};
+use futures::{FutureExt, future::BoxFuture};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+pub(crate) use self::socket::{Gone, Heard, Messages, Socket, Why};
+use crate::{
+    config::{Config, Cors},
+    server::Patient,
+};
+
+/// How a socket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Both sides know, or can read why.
+    Said,
+    /// In the middle of something, or nobody is there.
+    CutOff,
+}
+
+/// What a connection does once it has ceased to speak HTTP, with what it has read too much.
+pub(crate) type Afterlife =
+    Box<dyn FnOnce(Patient, Vec<u8>) -> BoxFuture<'static, (TcpStream, Ending)> + Send>;
+
+/// In a request that asks for another protocol: where a handler that agrees says what comes after HTTP.
+#[derive(Clone, Default)]
+pub(crate) struct Switch(Arc<Mutex<Option<Afterlife>>>);
+
+impl Switch {
+    /// What was agreed, if anything was.
+    pub(crate) fn agreed(&self) -> Option<Afterlife> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn agree(&self, afterlife: Afterlife) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(afterlife);
+    }
+}
+
+impl fmt::Debug for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Switch")
+    }
+}
+
+/// A request for a WebSocket.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    switch: Switch,
+    accept: HeaderValue,
+}
+
+/// Why there will be no socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSocket {
+    /// It was not asked for, or in no way that is understood here.
+    NotAsked,
+    /// A page asks that must not.
+    Origin,
+}
+
+impl Handshake {
+    pub(crate) fn of(request: &request::Parts, config: &Config) -> Result<Self, NoSocket> {
+        let request::Parts { method, version, headers, extensions, .. } = request;
+        let asked = *method == Method::GET
+            && *version >= Version::HTTP_11
+            && lists(headers, &header::CONNECTION, "upgrade")
+            && lists(headers, &header::UPGRADE, "websocket")
+            && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked);
+        let switch = extensions.get::<Switch>().cloned();
+        let (Some(key), Some(switch)) = (key, switch) else { return Err(NoSocket::NotAsked) };
+        if !may_ask(headers, &config.cors) {
+            return Err(NoSocket::Origin);
+        }
+        let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("Base64 is plain ASCII");
+        Ok(Self { switch, accept })
+    }
+
+    /// Agrees. `max_message` bytes at most are taken at once.
+    pub(crate) fn accept<F>(
+        self,
+        max_message: usize,
+        afterlife: impl FnOnce(Socket) -> F + Send + 'static,
+    ) -> Response
+    where
+        F: Future<Output = (Socket, Ending)> + Send,
+    {
+        self.switch.agree(Box::new(move |stream, unread| {
+            async move {
+                let socket = Socket::new(stream, unread, max_message).await;
+                let (socket, ending) = afterlife(socket).await;
+                (socket.into_inner().into_inner(), ending)
+            }
+            .boxed()
+        }));
+        let headers = [
+            (header::CONNECTION, HeaderValue::from_static("upgrade")),
+            (header::UPGRADE, HeaderValue::from_static("websocket")),
+            (header::SEC_WEBSOCKET_ACCEPT, self.accept),
+        ];
+        (axum::http::StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
+    }
+}
+
+/// Whether a header is a list with this word in it.
+fn lists(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(word))
+}
+
+/// Programs say no origin. A page may ask its own server, and others where the configuration says so. Behind a proxy that
+/// speaks TLS only the host can be compared.
+fn may_ask(headers: &HeaderMap, cors: &Cors) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let own =
+        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host.as_bytes());
+    let is_own = own.is_some() && own == host;
+    match cors {
+        Cors::Any => true,
+        Cors::Origins(origins) => is_own || origins.contains(origin),
+        Cors::Off => is_own,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_origins_may_ask_where_the_configuration_says_so() {
+        let ours = "https://a.example";
+        let named = Cors::Origins(vec![HeaderValue::from_static("https://b.example:8443")]);
+        for (origin, off, some, any) in [
+            (None, true, true, true),
+            (Some(ours), true, true, true),
+            (Some("https://b.example:8443"), false, true, true),
+            (Some("https://b.example"), false, false, true),
+            (Some("https://a.example:1"), false, false, true),
+            (Some("https://a.example.evil"), false, false, true),
+            (Some("null"), false, false, true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("a.example"));
+            headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            for (cors, expected) in [(&Cors::Off, off), (&named, some), (&Cors::Any, any)] {
+                assert_eq!(may_ask(&headers, cors), expected, "{origin:?} {cors:?}");
+            }
+        }
+    }
+}
