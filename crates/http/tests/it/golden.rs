@@ -78,7 +78,7 @@ async fn tell(mut place: Place, story: Story) {
         }
         let told = scene.told().await;
         transcripts::assert(&story, &told);
-        readers.leave(&told).await;
+        readers.leave().await.check(&told);
         scene.cut_everywhere(&told).await;
         drop(scene);
 
@@ -112,19 +112,21 @@ async fn a_stream_that_is_gone_ends_for_all_of_its_readers() {
     let lose = async |log: Log| {
         let (place, story) = (Place::of(log).await, stories::stream_lost());
         let (mut scene, first) = Scene::open(&place, &story).await;
-        let (ask, events) = (scene.front.ask(None).await, scene.front.events(None).await);
-        let mut readers = Readers::default();
+        let mut readers = Readers::listening_for(stories::LAST_WORDS, 12);
+        readers.read(Wanted::Chunks, 0, first);
         for (written, event) in story.events.iter().enumerate() {
             readers.come(&scene.front, written).await;
             scene.write(std::slice::from_ref(event)).await;
         }
-        readers.come(&scene.front, story.events.len()).await;
+        readers.all_have_heard().await;
         scene.forget().await;
-        let (ask, events, chunks) = join!(ask.read(), events.read(), first.read());
+        let satisfied = readers.leave().await;
+        let [ask, chunks, events] =
+            [Wanted::Ask(None), Wanted::Chunks, Wanted::Events(None)].map(|wanted| satisfied.first(wanted));
         let resource = scene.front.resource().await.read().await;
         let told = Told { ask, chunks, completion: None, events, resource };
         transcripts::assert(&story, &told);
-        readers.leave(&told).await;
+        satisfied.check(&told);
         for opened in [scene.front.ask(None).await, scene.front.events(None).await] {
             assert_eq!(opened.read().await.status, StatusCode::NOT_FOUND);
         }

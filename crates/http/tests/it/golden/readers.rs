@@ -1,7 +1,7 @@
 //! Readers of a story while it is acted out, and what each of them has to get.
 
 use axum::http::StatusCode;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::scene::{Exchange, Front, Opened};
 
@@ -49,9 +49,14 @@ fn frames(stream: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Everybody who reads now.
-#[derive(Default)]
 pub(crate) struct Readers {
     reading: JoinSet<Read>,
+    /// What they listen for.
+    words: &'static str,
+    /// The number of the event that says it.
+    number: usize,
+    /// How many have heard it.
+    heard: watch::Sender<usize>,
 }
 
 /// What somebody wanted, when they came, and what they got.
@@ -69,7 +74,18 @@ pub(crate) enum Wanted {
     Completion,
 }
 
+impl Default for Readers {
+    fn default() -> Self {
+        Self::listening_for("", usize::MAX)
+    }
+}
+
 impl Readers {
+    /// Readers who have not seen these words yet, nor the event of this number, which says them.
+    pub(crate) fn listening_for(words: &'static str, number: usize) -> Self {
+        Self { reading: JoinSet::new(), words, number, heard: watch::Sender::new(0) }
+    }
+
     /// Readers come to a story of which so much is written: of entries, with every cursor that one can have by now; of
     /// events, with every third one; and of chunks, which have none.
     pub(crate) async fn come(&mut self, front: &Front, written: usize) {
@@ -77,8 +93,8 @@ impl Readers {
             self.read(Wanted::Ask(seen), written, front.ask(seen).await);
         }
         // A piece becomes three events at most; some more are there without any.
-        let numbers = (0..3 * written + 8).filter(|number| number % 3 == written % 3).map(Some);
-        for after in [None].into_iter().chain(numbers) {
+        let numbers = (0..(3 * written + 8).min(self.number)).filter(|number| number % 3 == written % 3);
+        for after in [None].into_iter().chain(numbers.map(Some)) {
             self.read(Wanted::Events(after), written, front.events(after).await);
         }
         // A call that is repeated before anybody has begun is kept waiting.
@@ -97,12 +113,38 @@ impl Readers {
 
     /// Somebody reads what was opened.
     pub(crate) fn read(&mut self, wanted: Wanted, came_after: usize, opened: Opened) {
-        self.reading.spawn(async move { Read { wanted, came_after, got: opened.read().await } });
+        let (words, heard) = (self.words, self.heard.clone());
+        self.reading.spawn(async move {
+            let got = opened.read_past(words, || heard.send_modify(|heard| *heard += 1)).await;
+            Read { wanted, came_after, got }
+        });
     }
 
-    /// All have come to an end, each with exactly the rest of what is told to all.
-    pub(crate) async fn leave(self, told: &Told) {
-        for Read { wanted, came_after, got } in self.reading.join_all().await {
+    /// Waits until everybody has heard the words.
+    pub(crate) async fn all_have_heard(&self) {
+        let all = self.reading.len();
+        self.heard.subscribe().wait_for(|heard| *heard == all).await.unwrap();
+    }
+
+    /// Waits until all have come to an end.
+    pub(crate) async fn leave(self) -> Satisfied {
+        Satisfied(self.reading.join_all().await)
+    }
+}
+
+/// Readers who have come to an end.
+pub(crate) struct Satisfied(Vec<Read>);
+
+impl Satisfied {
+    /// What somebody got who was there from the beginning.
+    pub(crate) fn first(&self, wanted: Wanted) -> Exchange {
+        let first = self.0.iter().find(|read| read.wanted == wanted && read.came_after == 0);
+        first.expect("somebody wanted it").got.clone()
+    }
+
+    /// Each got exactly the rest of what is told to all.
+    pub(crate) fn check(self, told: &Told) {
+        for Read { wanted, came_after, got } in self.0 {
             let expected = match wanted {
                 Wanted::Ask(seen) => told.rest_of_ask(seen),
                 Wanted::Events(after) => told.rest_of_events(after),

@@ -22,13 +22,17 @@ use super::{logs::Place, readers::Told, stories::Story};
 use crate::{
     openai::{CHAT, id},
     stores::Unattended,
-    support::{JSON, text},
+    support::{JSON, piece},
 };
 
 const RESPONSES: &str = "/v1/responses";
 
 /// How long every generation takes.
 const TAKES: Duration = Duration::from_secs(7);
+
+/// The headers that say something about an answer.
+const SHOWN: [&str; 6] =
+    ["content-type", "location", "cache-control", "x-accel-buffering", "retry-after", "x-should-retry"];
 
 pub(crate) struct Scene {
     log: Arc<dyn TokenLog>,
@@ -59,7 +63,7 @@ pub(crate) struct Opened {
 pub(crate) struct Exchange {
     pub(crate) asked: String,
     pub(crate) status: StatusCode,
-    /// The headers that say something about the answer.
+    /// Those of [`SHOWN`], a line each.
     pub(crate) headers: String,
     pub(crate) body: String,
 }
@@ -201,13 +205,28 @@ impl Front {
 }
 
 impl Opened {
+    /// Reads to the end.
     pub(crate) async fn read(self) -> Exchange {
+        self.read_past("", || ()).await
+    }
+
+    /// As [`Self::read`], and says once it has heard these words.
+    pub(crate) async fn read_past(self, words: &str, heard: impl FnOnce()) -> Exchange {
         let Self { asked, response } = self;
-        let (status, all) = (response.status(), response.headers().clone());
-        let headers = ["content-type", "location", "retry-after", "x-should-retry"].map(|name| {
-            let value = all.get(name).map(|value| value.to_str().unwrap());
+        let (parts, mut rest) = response.into_parts();
+        let headers = SHOWN.map(|name| {
+            let value = parts.headers.get(name).map(|value| value.to_str().unwrap());
             value.map(|value| format!("{name}: {value}\n")).unwrap_or_default()
         });
-        Exchange { asked, status, headers: headers.concat(), body: text(response).await }
+        let (mut body, mut heard) = (String::new(), Some(heard));
+        while let Some(more) = piece(&mut rest).await {
+            body += &more.expect("a polite end");
+            if body.contains(words)
+                && let Some(heard) = heard.take()
+            {
+                heard();
+            }
+        }
+        Exchange { asked, status: parts.status, headers: headers.concat(), body }
     }
 }

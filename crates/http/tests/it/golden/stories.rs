@@ -159,8 +159,11 @@ pub(crate) fn job_lost() -> Story {
     Story::new("job_lost", said, failed(Failure::Lost))
 }
 
+/// Of the story that has no end.
+pub(crate) const LAST_WORDS: &str = "and then";
+
 /// Has no end in the log: it forgets the stream.
 pub(crate) fn stream_lost() -> Story {
-    let events = vec![begun(), reasoning("hm"), delta("Hel"), delta("lo")];
+    let events = vec![begun(), reasoning("hm"), delta("Once, "), delta(LAST_WORDS)];
     Story { name: "stream_lost", events, chat: json!({}) }
 }

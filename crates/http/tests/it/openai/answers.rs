@@ -1,64 +1,11 @@
-//! Chat completions in one piece.
+//! Chat completions in one piece. What they say is in `golden`.
 
 use serde_json::{Value, json};
-use tokenwire_core::{
-    Event, Failure, FinishReason, TextSoFar, ToolCallDelta, Usage, token_log::OnDisconnect,
-};
+use tokenwire_core::{Event, Failure, token_log::OnDisconnect};
 use tokenwire_http::Config;
 
 use super::{CHAT, hello, id, refusal, with};
-use crate::support::{Stage, delta, done, started, text};
-
-#[tokio::test]
-async fn an_answer_is_its_stream_collected() {
-    let stage = Stage::new();
-    let events = [started(1, TextSoFar::Kept), delta("Hello"), delta(" world\n"), done()];
-    let (id, response) = stage.told(&hello(), &events).await;
-    assert_eq!(super::id(&response), id);
-    let expected = json!({
-        "id": format!("chatcmpl-{id}"), "object": "chat.completion", "created": stage.created(id).await,
-        "model": "simulated",
-        "choices": [{
-            "index": 0, "message": {"role": "assistant", "content": "Hello world\n", "refusal": null},
-            "logprobs": null, "finish_reason": "stop",
-        }],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-    });
-    assert_eq!(serde_json::from_str::<Value>(&text(response).await).unwrap(), expected);
-}
-
-#[tokio::test]
-async fn reasoning_and_calls_of_tools_are_part_of_the_message() {
-    let piece = |index, id: Option<&str>, name: Option<&str>, arguments: &str| {
-        let (id, name) = (id.map(str::to_owned), name.map(str::to_owned));
-        Event::ToolCall(ToolCallDelta { index, id, name, arguments: arguments.to_owned() })
-    };
-    let events = [
-        Event::Reasoning { text: "h".to_owned() },
-        Event::Reasoning { text: "m".to_owned() },
-        piece(0, Some("call_1"), Some("look"), "{\"a\""),
-        piece(1, None, Some("go"), "{}"),
-        piece(0, None, None, ":1}"),
-        Event::Finished { reason: FinishReason::ToolCalls, usage: Usage::default() },
-    ];
-    let (id, response) = Stage::new().told(&hello(), &events).await;
-    let answer: Value = serde_json::from_str(&text(response).await).unwrap();
-    let call = |id: &str, name, arguments| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-    let message = json!({
-        "role": "assistant", "content": null, "refusal": null, "reasoning_content": "hm",
-        "tool_calls": [call("call_1", "look", "{\"a\":1}"), call(&format!("call_{id}_1"), "go", "{}")],
-    });
-    assert_eq!(answer["choices"][0]["message"], message);
-    assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
-}
-
-#[tokio::test]
-async fn what_an_earlier_attempt_said_is_not_part_of_the_answer() {
-    let events = [delta("Hi"), started(2, TextSoFar::Superseded), delta("Hello"), done()];
-    let (_, response) = Stage::new().told(&hello(), &events).await;
-    let answer: Value = serde_json::from_str(&text(response).await).unwrap();
-    assert_eq!(answer["choices"][0]["message"]["content"], "Hello");
-}
+use crate::support::{Stage, delta, done};
 
 #[tokio::test]
 async fn a_failure_has_a_status_and_says_whether_to_try_again() {
