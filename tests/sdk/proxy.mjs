@@ -143,7 +143,7 @@ function place(bytes, events, more) {
   for (let seen = 0; seen < events; ) {
     const end = bytes.indexOf(BLANK_LINE, at);
     if (end < 0) return { safe: bytes.length, isCut: false };
-    if (EVENT.test(bytes.subarray(at, end))) seen += 1;
+    if (EVENT.test(bytes.toString('latin1', at, end))) seen += 1;
     at = end + BLANK_LINE.length;
   }
   if (more === 0) return { safe: at, isCut: true };

@@ -3,6 +3,7 @@
 import os
 import signal
 import unittest
+import uuid
 
 from cutting import Cutting, client_of, rest
 
@@ -22,7 +23,8 @@ class Replica(Cutting):
         messages = [{"role": "user", "content": SLOWLY}]
         chat = self.leaving.chat.completions.create(model="scripted", messages=messages, stream=True)
         chunks.append(next(chat))
-        stream = self.leaving.responses.create(model="scripted", input=SLOWLY, background=True, stream=True)
+        asked = {"model": "scripted", "input": SLOWLY, "background": True, "extra_headers": {"Idempotency-Key": str(uuid.uuid4())}}
+        stream = self.leaving.responses.create(stream=True, **asked)
         for event in stream:
             events.append(event)
             if len(events) == 8:
@@ -34,6 +36,7 @@ class Replica(Cutting):
         self.assertNotEqual(events[-1].type, "response.completed")
 
         name = events[0].response.id
+        self.assertEqual(self.direct.responses.create(**asked).id, name, "the same call at the other one")
         events += rest(self.direct.responses.retrieve(name, stream=True, starting_after=events[-1].sequence_number))
         whole = self.whole(name)
         self.same(events, whole)
