@@ -72,6 +72,11 @@ impl RabbitMq {
         self.port
     }
 
+    /// The process id of the broker itself, while it is up.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     /// Runs `rabbitmqctl` on this broker, and returns what it says.
     ///
     /// # Panics

@@ -25,6 +25,9 @@ pub enum AppendOnly {
     No,
     /// Everything that it has answered (`appendfsync always`).
     Yes,
+    /// Everything that it has answered, unless the machine loses its power: then all but the last second. Redis's own way
+    /// (`appendfsync everysec`).
+    EverySecond,
 }
 
 /// A Redis server on 127.0.0.1.
@@ -66,6 +69,11 @@ impl Redis {
         self.port
     }
 
+    /// Its process id, while it is up.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     /// Ends it at once (SIGKILL), and waits until it is gone.
     pub async fn kill(&self) {
         self.server.kill().await;
@@ -105,8 +113,14 @@ impl Recipe for RedisServer {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
         command.arg("--dir").arg(&self.directory);
-        if self.append_only == AppendOnly::Yes {
-            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        match self.append_only {
+            AppendOnly::No => {}
+            AppendOnly::Yes => {
+                command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+            }
+            AppendOnly::EverySecond => {
+                command.args(["--appendonly", "yes", "--appendfsync", "everysec"]);
+            }
         }
         command
     }

@@ -72,6 +72,11 @@ impl Server {
         self.inner.lock().as_ref().expect("the server is up").signal(signal);
     }
 
+    /// Its process id, while it is up.
+    pub(super) fn pid(&self) -> u32 {
+        self.inner.lock().as_ref().expect("the server is up").pid()
+    }
+
     fn take(&self) -> Guarded {
         self.inner.lock().take().expect("the server is up")
     }

@@ -1,0 +1,243 @@
+//! The floor: what the same bytes to the same sockets cost on this machine at best.
+//!
+//! One thread, one epoll instance, and one `write()` for each event and reader. No durability, no queue, no framework: it
+//! speaks just enough HTTP to be loaded by the same load process, and says the very words of the simulated model. Nothing
+//! that delivers events one at a time over sockets costs less; a server that puts several events into one write does.
+//!
+//! It runs in a process of its own, prints its port, and ends with its standard input.
+
+mod line;
+mod script;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    io::{self, Read, Write},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use mio::{Events, Interest, Poll, Token, net::TcpListener};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    line::{Asked, Line},
+    script::Script,
+};
+use crate::load::raise_descriptors;
+
+/// What the floor is to say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Says {
+    /// Before the first piece.
+    pub(crate) first_delay: Duration,
+    /// Between two pieces; zero is as fast as it goes.
+    pub(crate) delay: Duration,
+    pub(crate) pieces: usize,
+    /// The body of an answer to anything but a question for a stream.
+    pub(crate) canned: String,
+}
+
+/// How many events an unpaced stream says before others and new readers have their turn.
+const RUN: usize = 16;
+
+const LISTENER: Token = Token(usize::MAX);
+const PARENT: Token = Token(usize::MAX - 1);
+
+/// The whole of the floor's process. The first line of its input says what to say.
+pub(crate) fn run() -> Result<()> {
+    let mut says = String::new();
+    io::stdin().read_line(&mut says).context("reading what to say")?;
+    let says: Says = serde_json::from_str(&says).context("what to say")?;
+    raise_descriptors()?;
+    let mut floor = Floor::new(&says)?;
+    let port = floor.listener.local_addr()?.port();
+    writeln!(io::stdout(), "{port}")?;
+    while floor.turn()? {}
+    Ok(())
+}
+
+struct Floor {
+    poll: Poll,
+    listener: TcpListener,
+    script: Script,
+    canned: Vec<u8>,
+    first_delay: Duration,
+    delay: Duration,
+    lines: Vec<Option<Line>>,
+    streams: Vec<Stream>,
+    known: HashMap<String, usize>,
+    /// Of streams with a pace, when each says its next event.
+    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Streams without one.
+    unpaced: Vec<usize>,
+}
+
+/// A stream: everything that was said, and who reads.
+#[derive(Default)]
+struct Stream {
+    bytes: Vec<u8>,
+    /// Where each event ends.
+    ends: Vec<usize>,
+    lines: Vec<usize>,
+}
+
+impl Floor {
+    fn new(says: &Says) -> Result<Self> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut mio::unix::SourceFd(&0), PARENT, Interest::READABLE)?;
+        let canned = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{}",
+            says.canned.len(),
+            says.canned
+        );
+        Ok(Self {
+            poll,
+            listener,
+            script: Script::new(says.pieces)?,
+            canned: canned.into_bytes(),
+            first_delay: says.first_delay,
+            delay: says.delay,
+            lines: Vec::new(),
+            streams: Vec::new(),
+            known: HashMap::new(),
+            due: BinaryHeap::new(),
+            unpaced: Vec::new(),
+        })
+    }
+
+    /// Waits for something to do, and does it. False when the parent is gone.
+    fn turn(&mut self) -> Result<bool> {
+        let patience = match self.due.peek() {
+            _ if self.unpaced.iter().any(|stream| self.is_free(*stream)) => Some(Duration::ZERO),
+            Some(Reverse((due, _))) => Some(due.saturating_duration_since(Instant::now())),
+            None => None,
+        };
+        let mut events = Events::with_capacity(1024);
+        match self.poll.poll(&mut events, patience) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            polled => polled?,
+        }
+        for event in &events {
+            match event.token() {
+                LISTENER => self.accept()?,
+                PARENT => {
+                    if io::stdin().read(&mut [0])? == 0 {
+                        return Ok(false);
+                    }
+                }
+                Token(place) => self.serve(place, event.is_writable()),
+            }
+        }
+        let now = Instant::now();
+        while let Some(Reverse((due, stream))) = self.due.peek().copied()
+            && due <= now
+        {
+            self.due.pop();
+            if !self.say(stream) {
+                continue;
+            }
+            if self.delay.is_zero() {
+                self.unpaced.push(stream);
+            } else {
+                self.due.push(Reverse((due + self.delay + self.phase(stream), stream)));
+            }
+        }
+        let mut unpaced = std::mem::take(&mut self.unpaced);
+        unpaced.retain(|stream| (0..RUN).all(|_| !self.is_free(*stream) || self.say(*stream)));
+        unpaced.append(&mut self.unpaced);
+        self.unpaced = unpaced;
+        Ok(true)
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        loop {
+            let (mut socket, _) = match self.listener.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                accepted => accepted.context("accepting")?,
+            };
+            socket.set_nodelay(true)?;
+            let place = self.lines.len();
+            self.poll.registry().register(
+                &mut socket,
+                Token(place),
+                Interest::READABLE | Interest::WRITABLE,
+            )?;
+            self.lines.push(Some(Line::new(socket)));
+        }
+    }
+
+    fn serve(&mut self, place: usize, writable: bool) {
+        let Some(line) = self.lines.get_mut(place).and_then(Option::as_mut) else { return };
+        if writable && let Some(stream) = line.stream.and_then(|stream| self.streams.get(stream)) {
+            line.catch_up(stream);
+        }
+        loop {
+            let Some(line) = self.lines.get_mut(place).and_then(Option::as_mut) else { return };
+            match line.hear() {
+                Asked::Nothing => return,
+                Asked::Gone => return self.hang_up(place),
+                Asked::Canned => line.say(&self.canned),
+                Asked::Stream { id, after, begins } => self.join(place, id, after, begins),
+            }
+        }
+    }
+
+    fn hang_up(&mut self, place: usize) {
+        let line = self.lines.get_mut(place).and_then(Option::take);
+        if let Some(stream) =
+            line.and_then(|line| line.stream).and_then(|stream| self.streams.get_mut(stream))
+        {
+            stream.lines.retain(|line| *line != place);
+        }
+    }
+
+    fn join(&mut self, place: usize, id: String, after: usize, begins: bool) {
+        let Some(line) = self.lines.get_mut(place).and_then(Option::as_mut) else { return };
+        let known = self.known.get(&id).copied();
+        let head = Script::head(&id, after);
+        let stream = known.unwrap_or_else(|| {
+            self.streams.push(Stream::default());
+            self.known.insert(id, self.streams.len() - 1);
+            self.streams.len() - 1
+        });
+        let Some(joined) = self.streams.get_mut(stream) else { return };
+        joined.lines.push(place);
+        line.begin(stream, joined, after, &head);
+        if begins && known.is_none() {
+            self.say(stream);
+            self.due.push(Reverse((Instant::now() + self.first_delay, stream)));
+        }
+    }
+
+    /// By how much the pause after the first piece is longer than others: out of step, as those of the simulated model are.
+    fn phase(&self, stream: usize) -> Duration {
+        if self.streams.get(stream).is_none_or(|stream| stream.ends.len() != 2) {
+            return Duration::ZERO;
+        }
+        self.delay * u32::try_from(stream * 7919 % 1000).unwrap_or_default() / 1000
+    }
+
+    /// Whether nobody is behind.
+    fn is_free(&self, stream: usize) -> bool {
+        self.streams.get(stream).is_some_and(|stream| {
+            let line = |place: &usize| self.lines.get(*place).and_then(Option::as_ref);
+            stream.lines.iter().filter_map(line).all(|line| line.has_all(stream))
+        })
+    }
+
+    /// The next event, to everybody who reads; whether there will be another.
+    fn say(&mut self, stream: usize) -> bool {
+        let Some(stream) = self.streams.get_mut(stream) else { return false };
+        let more = self.script.event(stream.ends.len(), &mut stream.bytes);
+        stream.ends.push(stream.bytes.len());
+        for place in &stream.lines {
+            if let Some(line) = self.lines.get_mut(*place).and_then(Option::as_mut) {
+                line.catch_up(stream);
+            }
+        }
+        more
+    }
+}

@@ -1,0 +1,242 @@
+//! Many connections and one thread: opens them, sends what they ask, and reads what comes.
+//!
+//! The load tool shares the machine with what it measures, so everything here is cheap: one system call to learn who has
+//! something, one for each connection to read it, no copy of what is whole, no task, no lock. What it costs is measured and
+//! reported beside the rest.
+
+use std::{
+    io::{self, Read, Write},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
+
+use super::{
+    answer::{Answer, Part},
+    reader::{Meant, Progress},
+    tally::Tally,
+};
+use crate::clock::micros;
+
+/// As much as a connection can have for us at once.
+const BUFFER: usize = 1 << 20;
+
+/// How many connections are looked at in a turn: what happened is told after it.
+const TURN: usize = 512;
+
+/// All connections, open or not.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    address: SocketAddr,
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    connections: Vec<Option<Connection>>,
+    /// Places of connections that were closed.
+    free: Vec<usize>,
+    happened: Vec<(usize, Happened)>,
+    pub(crate) tally: Tally,
+}
+
+/// Something that the work may want to know of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    /// The head of an answer came, with this status.
+    Answered(u16),
+    /// The reader has come as far as it wanted to ([`Newcomer::target`]).
+    Arrived,
+    /// The answer is there, all of it.
+    Whole,
+    /// It is broken, and counted as an error; it is closed already.
+    Broken,
+}
+
+#[derive(Debug)]
+struct Connection {
+    socket: TcpStream,
+    /// What is to be sent once the connection stands.
+    request: Vec<u8>,
+    asked_at: u64,
+    /// Zero once it was told.
+    target: u64,
+    answer: Answer,
+    /// Which stream it reads.
+    stream: usize,
+    progress: Progress,
+    /// Whether its first piece tells the time to the first token.
+    asks: bool,
+}
+
+/// Somebody who is to join the crowd.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) request: Vec<u8>,
+    /// Which stream it reads.
+    pub(crate) stream: usize,
+    /// What it has seen of it on earlier connections.
+    pub(crate) progress: Progress,
+    /// Whether it begins the stream.
+    pub(crate) asks: bool,
+    /// The entry upon which it is told that the reader has arrived.
+    pub(crate) target: u64,
+}
+
+impl Crowd {
+    pub(crate) fn new(address: SocketAddr) -> Result<Self> {
+        Ok(Self {
+            address,
+            poll: Poll::new().context("an epoll instance")?,
+            events: Events::with_capacity(TURN),
+            buffer: vec![0; BUFFER],
+            connections: Vec::new(),
+            free: Vec::new(),
+            happened: Vec::new(),
+            tally: Tally::new()?,
+        })
+    }
+
+    /// Begins to connect. The request goes out as soon as the connection stands.
+    pub(crate) fn open(&mut self, newcomer: Newcomer) -> Result<usize> {
+        let Newcomer { request, stream, progress, asks, target } = newcomer;
+        let mut socket = TcpStream::connect(self.address).context("a socket")?;
+        let place = self.free.pop().unwrap_or(self.connections.len());
+        self.poll.registry().register(&mut socket, Token(place), Interest::READABLE | Interest::WRITABLE)?;
+        let connection = Connection {
+            socket,
+            request,
+            asked_at: micros(),
+            target,
+            answer: Answer::default(),
+            stream,
+            progress,
+            asks,
+        };
+        match self.connections.get_mut(place) {
+            Some(free) => *free = Some(connection),
+            None => self.connections.push(Some(connection)),
+        }
+        Ok(place)
+    }
+
+    /// Cuts a connection. What its reader has seen; none if there is no connection at this place any more.
+    pub(crate) fn close(&mut self, place: usize) -> Option<Progress> {
+        let connection = self.connections.get_mut(place)?.take()?;
+        self.free.push(place);
+        Some(connection.progress)
+    }
+
+    /// Asks again on the same connection.
+    pub(crate) fn ask_again(&mut self, place: usize, request: Vec<u8>) -> Result<()> {
+        let connection =
+            self.connections.get_mut(place).and_then(Option::as_mut).context("no such connection")?;
+        connection.asked_at = micros();
+        connection.request = request;
+        connection.send().context("asking again")
+    }
+
+    /// What the reader at this place has seen, and of which stream.
+    pub(crate) fn seen(&self, place: usize) -> Option<(usize, Progress)> {
+        let connection = self.connections.get(place)?.as_ref()?;
+        Some((connection.stream, connection.progress))
+    }
+
+    /// How many connections are open.
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len() - self.free.len()
+    }
+
+    /// Reads whatever has come, or waits for something until then. What happened, but for pieces: those are counted.
+    pub(crate) fn turn(&mut self, until: Instant) -> Result<Vec<(usize, Happened)>> {
+        let patience = until.saturating_duration_since(Instant::now()).min(Duration::from_secs(1));
+        match self.poll.poll(&mut self.events, Some(patience)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            polled => polled.context("polling")?,
+        }
+        for event in &self.events {
+            let Token(place) = event.token();
+            let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else { continue };
+            let served = connection.serve(&mut self.buffer, &mut self.tally, |happened| {
+                self.happened.push((place, happened));
+            });
+            if let Err(error) = served {
+                let (stream, cursor) = (connection.stream, connection.progress.cursor);
+                self.tally.error(&format!("a reader of stream {stream} after entry {cursor}: {error:#}"));
+                self.happened.push((place, Happened::Broken));
+                self.connections.get_mut(place).and_then(Option::take);
+                self.free.push(place);
+            }
+        }
+        Ok(std::mem::take(&mut self.happened))
+    }
+}
+
+impl Connection {
+    fn serve(
+        &mut self,
+        buffer: &mut [u8],
+        tally: &mut Tally,
+        mut happened: impl FnMut(Happened),
+    ) -> Result<()> {
+        if !self.request.is_empty() {
+            self.send().context("connecting")?;
+        }
+        loop {
+            let read = match self.socket.read(buffer) {
+                Ok(0) => return Err(anyhow!("the connection was cut")),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("reading"),
+            };
+            let now = micros();
+            tally.read(read);
+            let Self { answer, progress, target, asks, asked_at, .. } = self;
+            answer.feed(buffer.get(..read).unwrap_or_default(), |part| {
+                match progress.take(&part)? {
+                    Meant::Piece { made_at } => {
+                        if std::mem::take(asks) {
+                            tally.first_token(now.saturating_sub(*asked_at));
+                        }
+                        tally.piece(now.saturating_sub(made_at));
+                    }
+                    Meant::Entry => tally.entry(),
+                    Meant::Nothing => match part {
+                        Part::Head { status } => happened(Happened::Answered(status)),
+                        Part::Body(body) => {
+                            tally.whole(now.saturating_sub(*asked_at), body);
+                            happened(Happened::Whole);
+                        }
+                        Part::End => happened(Happened::Whole),
+                        Part::Piece { .. } | Part::Event { .. } => {}
+                    },
+                }
+                if *target > 0 && progress.cursor >= *target {
+                    *target = 0;
+                    happened(Happened::Arrived);
+                }
+                Ok(())
+            })?;
+            // A read that did not fill the buffer has taken everything; the next bytes are a new event.
+            if read < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Requests are small: the socket takes one whole, or is not connected yet.
+    fn send(&mut self) -> io::Result<()> {
+        match self.socket.write(&self.request) {
+            Ok(written) if written == self.request.len() => {
+                self.request = Vec::new();
+                Ok(())
+            }
+            Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

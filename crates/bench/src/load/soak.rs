@@ -1,0 +1,100 @@
+//! Readers that come, are cut, resume and go, for a long time; memory is looked at all along.
+//!
+//! Each place is one person after the other: asks, is cut at some entry, comes back right after it, reads to the end, and
+//! makes room for the next. Every second one is joined by somebody who reads the same stream from the start.
+
+use std::{
+    collections::HashSet,
+    io::{self, Write},
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+
+use super::{
+    Found, Look,
+    crowd::{Crowd, Happened},
+    meter::Meter,
+    reader::Progress,
+    streams::{Patience, Streams},
+};
+use crate::{
+    plan::{Soak, Watched},
+    process,
+};
+
+pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Soak) -> Result<Found> {
+    let pieces = Some(work.pieces);
+    let mut streams = Streams::default();
+    let mut dice = Dice(1);
+    // Who is to be cut upon arrival.
+    let mut doomed: HashSet<usize> = HashSet::new();
+    let (mut looks, began) = (Vec::new(), Instant::now());
+    let (until, mut look_at) = (began + work.window, began);
+    let meter = Meter::begin(watched, &mut crowd.tally)?;
+    let mut patience = Patience::new(crowd);
+    while Instant::now() < until {
+        while crowd.len() < work.readers {
+            let stream = streams.begin();
+            let mut asker = streams.asker(stream)?;
+            asker.target = 1 + dice.below(work.pieces);
+            doomed.insert(crowd.open(asker)?);
+        }
+        if Instant::now() >= look_at {
+            look_at += work.look;
+            let memory = watched.iter().map(|watched| process::memory(watched.pid)).collect::<Result<_>>()?;
+            let look = Look { seconds: began.elapsed().as_secs_f64(), memory };
+            // Somebody may be waiting for ten minutes.
+            let _ = writeln!(io::stderr(), "{}", look.line(watched));
+            looks.push(look);
+        }
+        let happened = crowd.turn(until.min(look_at))?;
+        for (place, happened) in &happened {
+            match happened {
+                Happened::Arrived => {
+                    if !doomed.remove(place) {
+                        continue;
+                    }
+                    let Some((stream, progress)) = crowd.seen(*place) else { continue };
+                    if progress.told {
+                        continue;
+                    }
+                    crowd.close(*place);
+                    crowd.open(streams.follower(stream, progress)?)?;
+                    if stream % 2 == 0 {
+                        crowd.open(streams.follower(stream, Progress::default())?)?;
+                    }
+                }
+                Happened::Whole | Happened::Broken => {
+                    doomed.remove(place);
+                }
+                Happened::Answered(200) => {}
+                Happened::Answered(status) => bail!("status {status} instead of a stream"),
+            }
+        }
+        streams.settle(crowd, &happened, pieces)?;
+        patience.check(crowd)?;
+    }
+    let window = meter.end(watched, &mut crowd.tally)?;
+    streams.finish(crowd, pieces)?;
+    Ok(Found { looks, ..Found::new(window, work.readers, streams.verified) })
+}
+
+impl Look {
+    fn line(&self, watched: &[Watched]) -> String {
+        let memory = watched.iter().zip(&self.memory);
+        let memory = memory.map(|(Watched { name, .. }, bytes)| format!("{name} {} KiB", bytes / 1024));
+        format!("{:>6.0} s: {}", self.seconds, memory.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A linear congruential generator (Knuth, MMIX): variety is all that is asked of it.
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound.max(1)
+    }
+}

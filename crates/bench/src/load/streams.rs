@@ -1,0 +1,228 @@
+//! The streams of a run, those who read them, and what all readers of one have to agree on.
+
+use std::{
+    collections::VecDeque,
+    iter,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail, ensure};
+use tokenwire_core::GenerationId;
+
+use super::{
+    crowd::{Crowd, Happened, Newcomer},
+    reader::Progress,
+    request,
+};
+
+/// How many connections may wait for the head of their answer: as many as a busy server has at once, and fewer than its
+/// backlog takes.
+const IN_FLIGHT: usize = 256;
+
+/// How long nothing at all may happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    streams: Vec<Stream>,
+    /// How many readers have read a stream to its end, and were right.
+    pub(super) verified: u64,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: GenerationId,
+    /// What the first reader that came to the end has seen.
+    whole: Option<Progress>,
+}
+
+impl Streams {
+    /// A new stream.
+    pub(super) fn begin(&mut self) -> usize {
+        self.streams.push(Stream { id: GenerationId::fresh(), whole: None });
+        self.streams.len() - 1
+    }
+
+    /// Who asks for a stream.
+    pub(super) fn asker(&self, stream: usize) -> Result<Newcomer> {
+        let request = request::ask(self.get(stream)?.id);
+        Ok(Newcomer { request, stream, progress: Progress::default(), asks: true, target: 1 })
+    }
+
+    /// Who reads a stream on from what they have seen of it.
+    pub(super) fn follower(&self, stream: usize, progress: Progress) -> Result<Newcomer> {
+        let request = request::follow(self.get(stream)?.id, progress.cursor);
+        Ok(Newcomer { request, stream, progress, asks: false, target: progress.cursor + 1 })
+    }
+
+    fn get(&self, stream: usize) -> Result<&Stream> {
+        match self.streams.get(stream) {
+            Some(stream) => Ok(stream),
+            None => bail!("there is no stream {stream}"),
+        }
+    }
+
+    /// A reader has come to the end of its answer: it must have been told the end of the stream, and have seen what all
+    /// others have seen.
+    pub(super) fn verify(&mut self, stream: usize, seen: Progress, pieces: Option<u64>) -> Result<()> {
+        ensure!(
+            seen.told,
+            "stream {stream}: a polite end after entry {} without a terminal event",
+            seen.cursor
+        );
+        if let Some(pieces) = pieces {
+            ensure!(seen.pieces == pieces, "stream {stream}: {} pieces instead of {pieces}", seen.pieces);
+        }
+        if let Some(stream_of) = self.streams.get_mut(stream) {
+            let whole = *stream_of.whole.get_or_insert(seen);
+            ensure!(
+                (whole.cursor, whole.mark) == (seen.cursor, seen.mark),
+                "stream {stream}: two readers have seen different pieces"
+            );
+        }
+        self.verified += 1;
+        Ok(())
+    }
+
+    /// Begins `streams` streams over `ramp`, with so many readers each, and returns when everybody has an entry.
+    pub(super) fn gather(
+        &mut self,
+        crowd: &mut Crowd,
+        streams: usize,
+        readers: usize,
+        ramp: Duration,
+    ) -> Result<()> {
+        let began = Instant::now();
+        let (mut asked, mut in_flight, mut arrived) = (0, 0, 0);
+        let mut joining: VecDeque<usize> = VecDeque::new();
+        let mut others_called = vec![false; streams];
+        let mut patience = Patience::new(crowd);
+        while arrived < streams * readers {
+            let mut next = Instant::now() + Duration::from_millis(100);
+            while asked < streams && in_flight < IN_FLIGHT {
+                let due = began + ramp * u32::try_from(asked)? / u32::try_from(streams)?;
+                if due > Instant::now() {
+                    next = next.min(due);
+                    break;
+                }
+                let stream = self.begin();
+                crowd.open(self.asker(stream)?)?;
+                (asked, in_flight) = (asked + 1, in_flight + 1);
+            }
+            while in_flight < IN_FLIGHT
+                && let Some(stream) = joining.pop_front()
+            {
+                crowd.open(self.follower(stream, Progress::default())?)?;
+                in_flight += 1;
+            }
+            for (place, happened) in crowd.turn(next)? {
+                match happened {
+                    Happened::Answered(200) => {
+                        in_flight -= 1;
+                        let Some((stream, _)) = crowd.seen(place) else { continue };
+                        if let Some(called) = others_called.get_mut(stream)
+                            && !std::mem::replace(called, true)
+                        {
+                            joining.extend(iter::repeat_n(stream, readers - 1));
+                        }
+                    }
+                    Happened::Answered(status) => bail!("status {status} instead of a stream"),
+                    Happened::Arrived => arrived += 1,
+                    Happened::Whole => {
+                        bail!("a stream has ended before everybody was there: make answers longer")
+                    }
+                    Happened::Broken => bail!("a reader broke before everybody was there"),
+                }
+            }
+            patience.check(crowd)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on until somebody says something.
+    pub(super) fn first_piece(&mut self, crowd: &mut Crowd, pieces: Option<u64>) -> Result<()> {
+        let mut patience = Patience::new(crowd);
+        while crowd.tally.counts.pieces == 0 {
+            let happened = crowd.turn(Instant::now() + Duration::from_secs(1))?;
+            self.settle(crowd, &happened, pieces)?;
+            patience.check(crowd)?;
+        }
+        Ok(())
+    }
+
+    /// Reads on for so long. Returns before that when somebody has come to an end, one way or the other.
+    pub(super) fn listen(&mut self, crowd: &mut Crowd, time: Duration, pieces: Option<u64>) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            let happened = crowd.turn(until)?;
+            if self.settle(crowd, &happened, pieces)? > 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on until nobody is left.
+    pub(super) fn finish(&mut self, crowd: &mut Crowd, pieces: Option<u64>) -> Result<()> {
+        let mut patience = Patience::new(crowd);
+        while crowd.len() > 0 {
+            let happened = crowd.turn(Instant::now() + Duration::from_secs(1))?;
+            self.settle(crowd, &happened, pieces)?;
+            patience.check(crowd)?;
+        }
+        Ok(())
+    }
+
+    /// Verifies who has come to the end, and lets them go. How many are gone.
+    pub(super) fn settle(
+        &mut self,
+        crowd: &mut Crowd,
+        happened: &[(usize, Happened)],
+        pieces: Option<u64>,
+    ) -> Result<usize> {
+        let mut gone = 0;
+        for (place, happened) in happened {
+            match happened {
+                Happened::Whole => {
+                    let Some((stream, progress)) = crowd.seen(*place) else { continue };
+                    if let Err(wrong) = self.verify(stream, progress, pieces) {
+                        crowd.tally.error(&format!("{wrong:#}"));
+                    }
+                    crowd.close(*place);
+                    gone += 1;
+                }
+                Happened::Broken => gone += 1,
+                Happened::Answered(200) | Happened::Arrived => {}
+                Happened::Answered(status) => bail!("status {status} instead of a stream"),
+            }
+        }
+        Ok(gone)
+    }
+}
+
+/// Gives up when nothing comes any more.
+#[derive(Debug)]
+pub(super) struct Patience {
+    reads: u64,
+    since: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(crowd: &Crowd) -> Self {
+        Self { reads: crowd.tally.counts.reads, since: Instant::now() }
+    }
+
+    /// # Errors
+    /// Nothing has come for too long.
+    pub(super) fn check(&mut self, crowd: &Crowd) -> Result<()> {
+        if crowd.tally.counts.reads != self.reads {
+            *self = Self::new(crowd);
+        }
+        ensure!(
+            self.since.elapsed() < PATIENCE,
+            "nothing has come for {PATIENCE:?}, and {} connections still wait",
+            crowd.len()
+        );
+        Ok(())
+    }
+}

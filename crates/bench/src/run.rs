@@ -1,0 +1,65 @@
+//! One run: the server, loaded; then the floor, loaded; then the report.
+
+use std::{
+    io::{self, Write},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    args::{Options, Scenario},
+    child::{self, Floor},
+    floor::Says,
+    load::Measured,
+    report::{Report, Round},
+    scenario::Load,
+    start,
+    system::{System, binary},
+};
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("a runtime")?;
+    let binary = binary(options.tokenwire.as_deref())?;
+    if options.scenario == Scenario::Start {
+        return runtime.block_on(start::run(options, &binary));
+    }
+    let load = Load::of(options);
+    let mut report = Report::new(options, &load);
+    let system = runtime.block_on(System::start(options, &load, &binary))?;
+    for _ in 0..options.rounds.get() {
+        let server = child::load(system.address, &system.watched, &load.work)
+            .with_context(|| format!("loading the server, which says\n{}", system.output()))?;
+        let floor = if options.no_floor { None } else { Some(floor(&load, &server)?) };
+        report.rounds.push(Round { server, floor });
+    }
+    drop(system);
+    tell(options, &report)?;
+    ensure!(report.errors() == 0, "{} errors", report.errors());
+    Ok(())
+}
+
+/// The same load on the floor.
+fn floor(load: &Load, server: &Measured) -> Result<Measured> {
+    let floor = Floor::start(&Says {
+        first_delay: load.first_delay,
+        delay: load.delay,
+        pieces: usize::try_from(load.pieces)?,
+        canned: server.sample.clone().unwrap_or_default(),
+    })?;
+    child::load(floor.address, &[floor.watched()], &load.work).context("loading the floor")
+}
+
+fn tell(options: &Options, report: &Report) -> Result<()> {
+    write!(io::stdout(), "{report}")?;
+    if let Some(file) = &options.json {
+        std::fs::write(file, report.json()?).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// What this was measured with: the commit, where there is one.
+pub(crate) fn commit() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
