@@ -173,7 +173,7 @@ pub(super) fn events() -> Vec<EventKind> {
     vec![
         EventKind::unnamed::<Chunk<'_>>("A piece of the answer."),
         EventKind::unnamed::<Envelope<'_>>("A failure, in the place of everything that would follow."),
-        EventKind::text("`[DONE]`, at the end of a whole answer."),
+        EventKind::literal("[DONE]", "The end of a whole answer."),
     ]
 }
 

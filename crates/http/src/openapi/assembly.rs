@@ -19,7 +19,7 @@ No key is asked for, and any is taken. `Accept` is not looked at.
 A path that is not here is answered with 404, another method with 405 and `Allow`. Both are told in the envelope of their \
 neighbours. Heads of requests that are too large (431) or too slow (408) are refused without a body, and so is what is no HTTP (400).
 
-Streams of events are described in `x-events` beside their body: the name of each event and the schema of its data.";
+The schema of a body that is a stream of events is that of each event, read as an object with `event`, `data`, `id` and `retry`.";
 
 const TAGS: [(&str, &str); 5] = [
     ("Ask", "Tokenwire's own: ask, read and resume, stop."),

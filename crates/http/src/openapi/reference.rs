@@ -126,10 +126,11 @@ impl Page<'_> {
         let Some(stream) = answer.pointer("/content/text~1event-stream") else { return };
         self.line(&format!("**Events.** {}", text(stream, "/schema/description")));
         self.out.push_str("| Event | Data | Meaning |\n|---|---|---|\n");
-        for event in items(stream, "/x-events") {
-            let data = of_kind(event.get("data").unwrap_or(&Value::Null));
-            let (name, about) = (text(event, "/event"), cell(text(event, "/description")));
-            let _ = writeln!(self.out, "| `{name}` | {data} | {about} |");
+        for event in items(stream, "/schema/oneOf") {
+            let name = text(event, "/properties/event/enum/0");
+            let json = event.pointer("/properties/data/contentSchema");
+            let data = json.or_else(|| event.pointer("/properties/data")).map(of_kind).unwrap_or_default();
+            let _ = writeln!(self.out, "| `{name}` | {data} | {} |", cell(text(event, "/description")));
         }
         self.out.push('\n');
     }

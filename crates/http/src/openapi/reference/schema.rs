@@ -21,6 +21,10 @@ pub(super) fn of_kind(schema: &Value) -> String {
     if !alternatives.is_empty() {
         return either(alternatives.iter().map(of_kind));
     }
+    // What is put together from others is named by what has a name.
+    if let Some(named) = items(schema, "/allOf").iter().find(|part| part.get("$ref").is_some()) {
+        return of_kind(named);
+    }
     match schema.get("type") {
         Some(Value::String(kind)) => plain(kind, schema),
         Some(Value::Array(kinds)) => {
