@@ -50,6 +50,17 @@ pub(crate) enum Command {
     /// Explains and documents the settings.
     #[command(subcommand)]
     Config(Config),
+    /// Prints the OpenAPI document that a server has at /openapi.json.
+    Openapi {
+        #[command(subcommand)]
+        what: Option<Openapi>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Openapi {
+    /// Prints it as Markdown instead: docs/api.md.
+    Docs,
 }
 
 #[derive(Debug, Subcommand)]

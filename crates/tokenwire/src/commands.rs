@@ -7,6 +7,7 @@ mod client;
 pub(crate) mod config;
 pub(crate) mod inspect;
 pub(crate) mod models;
+pub(crate) mod openapi;
 pub(crate) mod serve;
 pub(crate) mod worker;
 
