@@ -37,6 +37,11 @@ pub(crate) fn whole_number(from: u64, to: u64) -> Object {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(from)).maximum(Some(to)).build()
 }
 
+/// A value in a query, where an empty one is none.
+pub(crate) fn or_empty(schema: Object) -> Schema {
+    OneOfBuilder::new().item(schema).item(constant("")).into()
+}
+
 pub(crate) fn object() -> Object {
     ObjectBuilder::new().schema_type(Type::Object).build()
 }

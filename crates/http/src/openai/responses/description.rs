@@ -74,9 +74,9 @@ fn retrieve() -> Described {
         .query(
             "starting_after",
             "With `stream`: only the events after this number.",
-            schemas::whole_number(0, u64::MAX),
+            schemas::or_empty(schemas::whole_number(0, u64::MAX)),
         )
-        .query("include_obfuscation", "Not done here: `false`.", schemas::one_of(["false", "False", "0"]))
+        .query("include_obfuscation", "Not done here: `false`.", schemas::one_of(["false", "False", "0", ""]))
         .answer(StatusCode::OK, answer)
         .refusals::<Envelope<'static>>(
             [examples::field("starting_after", "must be the number of an event"), Error::TooManyStreams]
@@ -107,8 +107,8 @@ fn delete() -> Described {
 fn input_items() -> Described {
     of_one(HttpMethod::Get, paths::RESPONSE_INPUT_ITEMS, "listInputItems", "List what a response was asked")
         .about("What its own request said, the newest item first.")
-        .query("limit", "How many at once; 20 by default.", schemas::whole_number(1, 100))
-        .query("order", "`asc`: the oldest item first.", schemas::one_of(["asc", "desc"]))
+        .query("limit", "How many at once; 20 by default.", schemas::or_empty(schemas::whole_number(1, 100)))
+        .query("order", "`asc`: the oldest item first.", schemas::one_of(["asc", "desc", ""]))
         .query("after", "The `id` of the item after which to go on.", schemas::text())
         .answer(StatusCode::OK, Answer::new("Its items.").json::<InputItems>())
         .refusals::<Envelope<'static>>(
@@ -137,7 +137,7 @@ fn of_stopping() -> impl Iterator<Item = ApiError> {
 }
 
 fn flag() -> Object {
-    schemas::one_of(["true", "false", "True", "False", "1", "0"])
+    schemas::one_of(["true", "false", "True", "False", "1", "0", ""])
 }
 
 const EVENTS: &str = "Every event has its number, from 0 without a gap, and is the same for ever and at every replica. The name \
