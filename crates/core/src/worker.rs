@@ -158,11 +158,7 @@ impl Worker {
                 attempts: self.config.attempts,
                 message: "the job was given back too often; its workers may have crashed".into(),
             };
-            let buried = match self.wait_while_owned(id).await {
-                Ok(()) => self.bury(lease.job(), failure).await,
-                Err(error) => Err(error),
-            };
-            let settled = match buried {
+            let settled = match self.bury(lease.job(), failure).await {
                 Ok(()) | Err(LogError::Sealed | LogError::NotFound(_)) => lease.ack().await,
                 Err(error) => {
                     tracing::warn!(generation.id = %id, error = %explain(&error), "could not fail a dead generation");
@@ -215,7 +211,6 @@ impl Worker {
     }
 
     async fn run_job(&self, job: &Job) -> Result<Verdict, LogError> {
-        self.wait_while_owned(job.id).await?;
         let mut writer = self.open(job).await?;
         let _running = metrics::Running::begin();
         let began = Instant::now();
@@ -232,11 +227,18 @@ impl Worker {
         }
     }
 
-    /// Opens the stream that the job was stored for. While the job was on its way, its id may have been given up and taken
-    /// again: that stream has a job of its own, maybe with another request.
+    /// Opens the stream that the job was stored for, once nobody else writes to it. While the job was on its way, its id may
+    /// have been given up and taken again: that stream has a job of its own, maybe with another request.
     async fn open(&self, job: &Job) -> Result<Box<dyn LogWriter>, LogError> {
+        let is_ours =
+            |start_by| if start_by == job.expires_at { Ok(()) } else { Err(LogError::NotFound(job.id)) };
+        // Before: a stale job neither waits for the owner of another stream nor deposes it.
+        is_ours(self.log.spec(job.id).await?.start_by)?;
+        self.wait_while_owned(job.id).await?;
         let writer = self.log.open_writer(job.id).await?;
-        if writer.start_by() == job.expires_at { Ok(writer) } else { Err(LogError::NotFound(job.id)) }
+        // And again: some time may have passed.
+        is_ours(writer.start_by())?;
+        Ok(writer)
     }
 
     /// Waits until nobody writes to the stream. The job was delivered twice, or taken from a worker that the broker does not

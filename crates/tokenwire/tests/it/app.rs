@@ -136,6 +136,16 @@ impl App {
         self.running.as_ref().expect("it runs").pid()
     }
 
+    /// Waits until it has logged this.
+    pub(crate) async fn says(&self, what: &str) {
+        let said = async {
+            while !self.output().contains(what) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, said).await.is_ok(), "it never said {what:?}");
+    }
+
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         self.running.take().expect("it runs").kill();

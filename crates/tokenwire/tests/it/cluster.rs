@@ -1,13 +1,17 @@
 //! `tokenwire api` and `tokenwire worker` on a real Redis and a real RabbitMQ.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use job_queue::rabbitmq::{self, Address};
 use nix::sys::signal::Signal;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::services::{AppendOnly, RabbitMq, Redis, free_port};
-use tokenwire_core::{Clock, Conversation, GenerateRequest, Job, JobQueue, ModelName, SystemClock};
+use token_log::redis;
+use tokenwire_core::{
+    Conversation, GenerateRequest, GenerationId, Job, JobQueue, ModelName, SystemClock, TokenLog,
+};
 use tokio::{
     join,
     time::{sleep, timeout},
@@ -72,7 +76,7 @@ impl Cluster {
     }
 
     /// The job of a generation a second time, as a broker that lost a confirmation makes it.
-    async fn publish_again(&self, uuid: &str, query: &str) {
+    async fn publish_again(&self, id: GenerationId, query: &str) {
         let address = Address::new("127.0.0.1", self.rabbitmq().port(), "guest", "guest");
         let model = ModelName::new("simulated").unwrap();
         let config = rabbitmq::Config {
@@ -80,11 +84,22 @@ impl Cluster {
             ..rabbitmq::Config::new(address, model.clone())
         };
         let request = GenerateRequest::new(model, Conversation::of(query).unwrap());
-        let expires_at = SystemClock.now().after(Duration::from_secs(60));
-        let job = Job { id: uuid.parse().unwrap(), request, expires_at };
+        let log = redis::Config { url: self.redis.url(), ..redis::Config::default() };
+        let log = redis::Redis::new(&log, Arc::new(SystemClock)).unwrap();
+        let expires_at = log.spec(id).await.unwrap().start_by;
+        let job = Job { id, request, expires_at };
         let queue = rabbitmq::RabbitMq::new(config);
         queue.enqueue(&job).await.unwrap();
         queue.close().await;
+    }
+
+    /// Waits until no job is queued or held by anybody.
+    async fn queue_is_empty(&self) {
+        let empty = format!("{}\t0", self.queue);
+        let emptied = async {
+            while !self.rabbitmq().control(&["list_queues", "name", "messages"]).await.contains(&empty) {}
+        };
+        timeout(PATIENCE, emptied).await.expect("every job is settled");
     }
 
     async fn api(&self) -> App {
@@ -151,12 +166,57 @@ async fn a_frozen_worker_is_replaced_and_stops_when_it_wakes_up() {
     drop(west);
 }
 
+/// With the same key, so that both responses have one id: whoever writes the first one must not bring it back, nor disturb the
+/// second one.
+#[tokio::test]
+async fn a_response_that_is_deleted_while_its_worker_is_frozen_stays_deleted() {
+    let cluster = Cluster::start().await;
+    let (api, other, east) = join!(cluster.api(), cluster.api(), cluster.worker("EAST-1"));
+    let create = async || {
+        let body = json!({ "model": "simulated", "input": "a story", "background": true });
+        let call = http().post(api.url("/v1/responses")).header("idempotency-key", "a-story").json(&body);
+        let created: Value = call.send().await.unwrap().json().await.unwrap();
+        created["id"].as_str().unwrap().to_owned()
+    };
+    let id = create().await;
+    let path = format!("/v1/responses/{id}");
+    let delete = async || http().delete(api.url(&path)).send().await.unwrap().status();
+    let is_gone = async || {
+        let shown = [&api, &other].map(|app| http().get(app.url(&path)).send());
+        join_all(shown).await.into_iter().all(|shown| shown.unwrap().status() == StatusCode::NOT_FOUND)
+    };
+    let mut first = Reader::new("a story").another();
+    first.id = id.strip_prefix("resp_").unwrap().parse().unwrap();
+    let mut second = first.another();
+    first.read_pieces(&api, 30).await;
+    east.signal(Signal::SIGSTOP);
+    assert_eq!(delete().await, StatusCode::OK);
+    assert!(is_gone().await);
+
+    let west = cluster.worker("WEST-1").await;
+    assert_eq!(create().await, id);
+    assert_eq!(second.read_to_the_end(&other).await, "done");
+    assert_eq!(second.text, undisturbed("a story", 200).await);
+    assert_eq!(second.attempts(), [&json!({ "attempt": 1, "region": "WEST-1" })]);
+    assert_eq!(delete().await, StatusCode::OK);
+
+    east.signal(Signal::SIGCONT);
+    east.says("dropping a job without a stream").await;
+    assert!(is_gone().await);
+    cluster.queue_is_empty().await;
+    drop(west);
+    let mut next = Reader::new("another story");
+    assert_eq!(next.read_to_the_end(&api).await, "done");
+    assert_eq!(next.text, undisturbed("another story", 200).await);
+    assert!(is_gone().await);
+}
+
 #[tokio::test]
 async fn a_prompt_queued_twice_does_not_depose_the_worker_that_runs_it() {
     let cluster = Cluster::start().await;
     let (api, _east, _west) = join!(cluster.api(), cluster.worker("EAST-1"), cluster.worker("WEST-1"));
     let mut reader = Reader::asking(&api, "a story", 20).await;
-    cluster.publish_again(&reader.id.to_string(), "a story").await;
+    cluster.publish_again(reader.id, "a story").await;
     assert_eq!(reader.read_to_the_end(&api).await, "done");
     assert_eq!(reader.text, undisturbed("a story", 200).await);
     assert_eq!(reader.attempts().len(), 1);
@@ -201,13 +261,7 @@ async fn a_reader_at_any_replica_keeps_a_generation_alive_and_none_stops_it() {
     // Longer than an audience is remembered: 7 s at the model's pace.
     elsewhere.read_pieces(&other, 1400).await;
     assert!(!worker.output().contains("cancelled"));
-    timeout(PATIENCE, async {
-        while !worker.output().contains("cancelled") {
-            sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .expect("a generation that nobody reads is stopped");
+    worker.says("cancelled").await;
     assert_eq!(reader.read_to_the_end(&other).await, "cancelled");
     assert_eq!(reader.ending().unwrap().1["cause"], "abandoned");
 }
