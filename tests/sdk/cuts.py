@@ -92,7 +92,7 @@ class Cuts(Cutting):
             name = events[0].response.id
             self.assertEqual(responses.retrieve(name).status, "queued")
         waiting = self.proxied.responses.retrieve(name, stream=True, starting_after=1, **planned("reset 3+40"))
-        self.assertEqual(responses.cancel(running).status, "cancelled")
+        responses.cancel(running)
         self.assertFalse(self.read(events, waiting))
         self.resume(events, name, "reset 5")
         self.same(events, self.whole(name))

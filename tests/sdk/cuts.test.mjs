@@ -77,7 +77,7 @@ test('a response that was still queued is read whole', async (t) => {
   const { id } = events[0].response;
   assert.equal((await direct.responses.retrieve(id)).status, 'queued');
   const waiting = await proxied.responses.retrieve(id, { stream: true, starting_after: 1 }, planned('hold 3+40'));
-  assert.equal((await direct.responses.cancel(running)).status, 'cancelled');
+  await direct.responses.cancel(running);
   assert.equal(await read(connected, events, waiting, 3), false);
   await resume(connected, events, id, 5);
   assert.deepEqual(events, await whole(connected, id));

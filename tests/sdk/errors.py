@@ -104,7 +104,7 @@ class Errors(unittest.TestCase):
         messages = [{"role": "user", "content": ENDLESS["input"]}]
         with self.client.chat.completions.create(model="scripted", stream=True, messages=messages) as stream:
             name = next(stream).id
-            self.assertEqual(self.responses.cancel(name).status, "cancelled")
+            self.responses.cancel(name)
             with self.assertRaises(openai.APIError) as raised:
                 list(stream)
         self.assertEqual(raised.exception.code, "cancelled")

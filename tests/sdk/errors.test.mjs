@@ -104,7 +104,7 @@ test('a stopped response ends for whoever reads it', async (t) => {
   for (const way of ways) {
     const events = [];
     for await (const event of await way()) {
-      if (events.push(event) === 1) assert.equal((await responses.cancel(event.response.id)).status, 'cancelled');
+      if (events.push(event) === 1) await responses.cancel(event.response.id);
     }
     assert.deepEqual(events.map((event) => event.sequence_number), [...events.keys()]);
     const { type, response } = events.at(-1);

@@ -31,7 +31,7 @@ class Replay(Cutting):
         for after in (1, 6):
             asked = {"model": "scripted", "input": "Talk for ever."}
             with self.direct.responses.create(background=True, stream=True, **asked) as create:
-                first = [event for _, event in zip(range(5), create)]
+                first = [event for _, event in zip(range(9), create)]
             name = first[0].response.id
             with self.direct.responses.stream(response_id=name, starting_after=after) as stream:
                 events = [next(stream)]

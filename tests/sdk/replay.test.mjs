@@ -24,7 +24,7 @@ test('the helper follows a running response to its end', async (t) => {
     let id;
     for await (const event of await responses.create({ ...ENDLESS, background: true, stream: true })) {
       id ??= event.response.id;
-      if (event.sequence_number === 4) break;
+      if (event.sequence_number === 8) break;
     }
     const runner = responses.stream({ response_id: id, starting_after });
     const events = [];
