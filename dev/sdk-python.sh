@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Python with OpenAI's SDK, as tests/sdk/requirements.txt pins it, and prints its path: dev/sdk-python.sh [DIRECTORY].
-# The tests of the official SDKs run it: TOKENWIRE_TEST_SDK_PYTHON=PATH.
+# Makes a Python with OpenAI's SDK and schemathesis, as tests/sdk/requirements.txt pins it, and prints its path: dev/sdk-python.sh [DIRECTORY].
+# The tests in tests/sdk run it: TOKENWIRE_TEST_SDK_PYTHON=PATH.
 #
 # What is there already is kept. Only the path goes to standard output.
 set -euo pipefail
@@ -15,7 +15,7 @@ main() {
     # The copy is made last: it says that all of it is there.
     if ! cmp --silent "$pinned" "$dir/installed.txt"; then
         make_python "$dir"
-        say "Installing OpenAI's SDK in $dir."
+        say "Installing OpenAI's SDK and schemathesis in $dir."
         "$dir/bin/python" -m pip install --only-binary :all: --disable-pip-version-check --requirement "$pinned" ||
             fail "pip cannot install $pinned: see above"
         cp "$pinned" "$dir/installed.txt"

@@ -1,0 +1,13 @@
+// What /openapi.json says, held against the server by tools that nobody here wrote.
+
+import { test } from 'node:test';
+
+import { serve } from '../browser/server.mjs';
+import { serveModels } from './models.mjs';
+import { passes } from './python.mjs';
+
+test('answers of every kind are as the document says', async (t) => passes(['openapi'], await serveModels(t)));
+
+test('schemathesis finds nothing that is not as the document says', async (t) => {
+  await passes(['surface'], await serve(t, ['--simulated-delay', '1ms']));
+});
