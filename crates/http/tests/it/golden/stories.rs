@@ -1,7 +1,9 @@
 //! What may happen in a generation, one story each: every kind of entry, and every end.
 
 use serde_json::{Value, json};
-use tokenwire_core::{CancelCause, Event, Failure, FinishReason, TextSoFar, TokenId, ToolCallDelta, Usage};
+use tokenwire_core::{
+    Attempt, CancelCause, Event, Failure, FinishReason, TextSoFar, TokenId, ToolCallDelta, Usage,
+};
 
 use crate::support::{delta, started};
 
@@ -72,8 +74,10 @@ pub(crate) fn lines() -> Story {
     Story::new("lines", [begun()].into_iter().chain(said), stop())
 }
 
+/// By a worker that has no region.
 pub(crate) fn nothing_said() -> Story {
-    Story::new("nothing_said", [begun()], stop())
+    let begun = Event::Started { attempt: Attempt::new(1), text: TextSoFar::Kept, region: None };
+    Story::new("nothing_said", [begun], stop())
 }
 
 /// Thoughts before the answer, and once more in its midst.
