@@ -112,13 +112,54 @@ fn nobody() -> GenerationId {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, time::Duration};
 
-    use super::{super::request::FIELDS, *};
-    use crate::openapi::properties;
+    use tokenwire_core::{
+        Attempt, CancelCause, Entry, Event, Failure, FinishReason, Seq, TextSoFar, Timestamp, ToolCallDelta,
+        Usage,
+    };
+
+    use super::{
+        super::{encoder::AskEncoder, request::FIELDS},
+        *,
+    };
+    use crate::{
+        openapi::{EventKind, properties},
+        reading::Encoder,
+        sse::Frames,
+    };
 
     #[test]
     fn every_field_that_the_parser_reads_is_described_and_no_other() {
         assert_eq!(properties::<body::Body>(), BTreeSet::from(FIELDS.map(str::to_owned)));
+    }
+
+    #[test]
+    fn every_event_that_is_written_is_described_and_no_other() {
+        let mut encoder = AskEncoder::new(nobody(), Duration::from_secs(1));
+        let mut frames = Frames::default();
+        encoder.begin(Seq::START, &mut frames);
+        let started = |text| Event::Started { attempt: Attempt::new(1), text, region: None };
+        let failed = |failure| Event::Failed { failure };
+        let call = ToolCallDelta { index: 0, id: None, name: None, arguments: String::new() };
+        for event in [
+            started(TextSoFar::Kept),
+            started(TextSoFar::Superseded),
+            Event::Delta { text: "a".to_owned(), tokens: Vec::new() },
+            Event::Reasoning { text: "a".to_owned() },
+            Event::ToolCall(call),
+            Event::Finished { reason: FinishReason::Stop, usage: Usage::default() },
+            failed(Failure::Cancelled { cause: CancelCause::Requested }),
+            failed(Failure::TimedOut),
+            failed(Failure::Expired),
+            failed(Failure::Lost),
+        ] {
+            encoder.encode(&Entry { seq: Seq::new(1), at: Timestamp::from_millis(0), event }, &mut frames);
+        }
+        let written = String::from_utf8(frames.take().to_vec()).unwrap();
+        let written: BTreeSet<_> = written.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        let kinds = encoder::events();
+        let described: BTreeSet<_> = kinds.iter().filter_map(EventKind::name).collect();
+        assert_eq!(described, written);
     }
 }
