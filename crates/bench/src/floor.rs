@@ -34,7 +34,7 @@ pub(crate) struct Says {
     /// Between two pieces; zero is as fast as it goes.
     pub(crate) delay: Duration,
     pub(crate) pieces: usize,
-    /// The body of an answer to anything but a question for a stream.
+    /// The answer, head and body, to anything but a question for a stream.
     pub(crate) canned: String,
 }
 
@@ -88,16 +88,11 @@ impl Floor {
         let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut mio::unix::SourceFd(&0), PARENT, Interest::READABLE)?;
-        let canned = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{}",
-            says.canned.len(),
-            says.canned
-        );
         Ok(Self {
             poll,
             listener,
             script: Script::new(says.pieces)?,
-            canned: canned.into_bytes(),
+            canned: says.canned.clone().into_bytes(),
             first_delay: says.first_delay,
             delay: says.delay,
             lines: Vec::new(),

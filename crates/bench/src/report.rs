@@ -21,6 +21,9 @@ use crate::{
 /// From this part of a core on, what is measured is the load tool.
 const SATURATED: f64 = 0.85;
 
+/// With so many cores of other work, rates and latencies are not the server's.
+const BUSY: f64 = 0.3;
+
 #[derive(Debug)]
 pub(crate) struct Report {
     options: Options,
@@ -252,7 +255,7 @@ impl Display for Round {
         })?;
         for (what, times) in [
             ("latency", (|measured| measured.window.latency) as fn(&Measured) -> Option<Times>),
-            ("answer", |measured| measured.window.answer_time),
+            ("accepted", |measured| measured.window.answer_time),
             ("first token", |measured| measured.first_token),
             ("caught up", |measured| measured.caught_up),
         ] {
@@ -292,13 +295,19 @@ impl Display for Round {
             }
         }
         for (whose, window) in [("tokenwire", Some(window)), ("floor", floor_window)] {
-            let seconds = |window: &Window| Duration::from_secs_f64(window.seconds);
-            if let Some(load) =
-                window.map(|window| cores(window.load, seconds(window))).filter(|load| *load > SATURATED)
-            {
+            let Some(window) = window else { continue };
+            let load = cores(window.load, Duration::from_secs_f64(window.seconds));
+            if load > SATURATED {
                 writeln!(
                     f,
-                    "beware: the load process had {load:.2} of its one core busy with {whose}: what is told may be its own limit"
+                    "beware: with {whose}, the load process used {load:.2} of its one core: this may be its own limit"
+                )?;
+            }
+            if others(window) > BUSY {
+                let others = others(window);
+                writeln!(
+                    f,
+                    "beware: with {whose}, other work used {others:.2} cores: believe CPU and ratios, not rates and times"
                 )?;
             }
         }

@@ -47,7 +47,7 @@ impl Numbers {
             (Scenario::Fanout, true) => numbers(1, 20, 20., None, 0.5, 0.1),
             (Scenario::Streams, false) => numbers(500, 1, 20., None, 10., 2.),
             (Scenario::Streams, true) => numbers(20, 1, 20., None, 0.5, 0.1),
-            (Scenario::Flat, false) => numbers(8, 1, 0., Some(200_000), 60., 0.5),
+            (Scenario::Flat, false) => numbers(8, 1, 0., Some(400_000), 60., 0.5),
             (Scenario::Flat, true) => numbers(2, 2, 0., Some(1000), 0.5, 0.),
             (Scenario::Accept, false) => numbers(1, 64, 0., None, 10., 2.),
             (Scenario::Accept, true) => numbers(1, 4, 0., None, 0.5, 0.1),
@@ -74,10 +74,12 @@ impl Load {
         let delay = if rate > 0. { Duration::from_secs_f64(1. / rate) } else { Duration::ZERO };
         let (window, warm_up) =
             (Duration::from_secs_f64(options.seconds.unwrap_or(seconds)), Duration::from_secs_f64(warm_up));
-        // A pace of 50 ms is spread over one second; so many readers come in a few.
-        let ramp = if options.small { Duration::ZERO } else { delay.min(Duration::from_secs(1)) };
-        let gathering =
-            Duration::from_secs(2) + Duration::from_millis(1) * u32::try_from(readers).unwrap_or_default();
+        // 500 streams begin within a second, as a busy hour goes, not at one instant.
+        let ramp = Duration::from_millis(2)
+            * u32::try_from(if options.small { 0 } else { streams }).unwrap_or_default();
+        let gathering = Duration::from_secs(2)
+            + ramp
+            + Duration::from_millis(1) * u32::try_from(readers).unwrap_or_default();
         let lasting = if options.small {
             window + warm_up + Duration::from_secs(1)
         } else {

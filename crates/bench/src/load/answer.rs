@@ -31,6 +31,7 @@ enum Stage {
 pub(crate) enum Part<'a> {
     Head {
         status: u16,
+        bytes: &'a [u8],
     },
     /// A piece of text; its first line, if it is several.
     Piece {
@@ -104,8 +105,8 @@ impl Answer {
             ensure!(bytes.len() <= HEAD, "a head without an end: {}", bytes.escape_ascii());
             return Ok(None);
         };
-        let (head, bytes) = bytes.split_at(end + 4);
-        let head = std::str::from_utf8(head).context("a head that is no text")?.to_ascii_lowercase();
+        let (whole, bytes) = bytes.split_at(end + 4);
+        let head = std::str::from_utf8(whole).context("a head that is no text")?.to_ascii_lowercase();
         let status = head.strip_prefix("http/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.with_context(|| format!("a head without a status: {head:?}"))?;
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -116,7 +117,7 @@ impl Answer {
         } else {
             Stage::Length(0)
         };
-        sink(Part::Head { status })?;
+        sink(Part::Head { status, bytes: whole })?;
         if let Stage::Length(0) = self.stage {
             self.stage = Stage::Head;
             sink(Part::Body(b""))?;
@@ -245,7 +246,7 @@ mod tests {
         for bytes in bytes.chunks(size) {
             answer.feed(bytes, |part| {
                 parts.push(match part {
-                    Part::Head { status } => format!("{status}"),
+                    Part::Head { status, .. } => format!("{status}"),
                     Part::Piece { id, text } => format!("{id} {}", text.escape_ascii()),
                     Part::Event { id, name, data } => {
                         format!("{id:?} {} {}", name.escape_ascii(), data.escape_ascii())

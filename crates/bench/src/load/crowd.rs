@@ -200,11 +200,15 @@ impl Connection {
                         if std::mem::take(asks) {
                             tally.first_token(now.saturating_sub(*asked_at));
                         }
-                        tally.piece(now.saturating_sub(made_at));
+                        // What was made before this connection asked is backlog, and tells nothing of the server.
+                        tally.piece((made_at >= *asked_at).then(|| now.saturating_sub(made_at)));
                     }
                     Meant::Entry => tally.entry(),
                     Meant::Nothing => match part {
-                        Part::Head { status } => happened(Happened::Answered(status)),
+                        Part::Head { status, bytes } => {
+                            tally.head(bytes);
+                            happened(Happened::Answered(status));
+                        }
                         Part::Body(body) => {
                             tally.whole(now.saturating_sub(*asked_at), body);
                             happened(Happened::Whole);

@@ -20,7 +20,9 @@ pub(crate) struct Tally {
     first_token: Histogram<u64>,
     /// From a question to the whole of its answer, where it comes in one.
     answers: Option<Histogram<u64>>,
-    /// The first body that came in one: what the floor is to answer.
+    /// The first head.
+    head: Option<Vec<u8>>,
+    /// The first answer that came in one, head and body: what the floor is to say.
     pub(crate) sample: Option<Vec<u8>>,
     errors: Vec<String>,
     errors_in_all: u64,
@@ -61,6 +63,7 @@ impl Tally {
             latency: None,
             first_token: histogram()?,
             answers: None,
+            head: None,
             sample: None,
             errors: Vec::new(),
             errors_in_all: 0,
@@ -84,10 +87,11 @@ impl Tally {
         self.counts.bytes += bytes as u64;
     }
 
-    pub(crate) fn piece(&mut self, after: u64) {
+    /// A piece, so long after it was made; none where that is not to be counted.
+    pub(crate) fn piece(&mut self, after: Option<u64>) {
         self.counts.events += 1;
         self.counts.pieces += 1;
-        if let Some(latency) = &mut self.latency {
+        if let Some((after, latency)) = after.zip(self.latency.as_mut()) {
             latency.saturating_record(after);
         }
     }
@@ -100,10 +104,14 @@ impl Tally {
         self.first_token.saturating_record(after);
     }
 
+    pub(crate) fn head(&mut self, head: &[u8]) {
+        self.head.get_or_insert_with(|| head.to_vec());
+    }
+
     pub(crate) fn whole(&mut self, after: u64, body: &[u8]) {
         self.counts.answers += 1;
         if self.sample.is_none() {
-            self.sample = Some(body.to_vec());
+            self.sample = Some([self.head.as_deref().unwrap_or_default(), body].concat());
         }
         if let Some(answers) = &mut self.answers {
             answers.saturating_record(after);
