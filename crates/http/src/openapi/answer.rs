@@ -104,6 +104,11 @@ fn described(name: &HeaderName) -> Option<(&'static str, Header)> {
             "The name of this call, under which the server logs it.",
             text_like("^req_[0-9a-f]{32}$"),
         ),
+        "preference-applied" => (
+            "Preference-Applied",
+            "How long it would have waited at most: `wait=` and seconds. Where that was wished for.",
+            text_like("^wait=[0-9]+$"),
+        ),
         "etag" => ("ETag", "What to send as `If-None-Match` the next time.", text()),
         "cache-control" => ("Cache-Control", "Whether the answer may be kept.", text()),
         _ => return None,

@@ -156,6 +156,8 @@ pub(crate) mod is {
 
     constants! {
         assistant: "assistant",
+        compaction: "response.compaction",
+        compaction_item: "compaction",
         disabled: "disabled",
         function: "function",
         function_call: "function_call",

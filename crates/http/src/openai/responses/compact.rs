@@ -15,10 +15,13 @@ use serde_json::Value;
 use tokenwire_core::{
     Conversation, FinishReason, GenerateRequest, GenerationId, Message, ModelName, catalogue::ModelNames,
 };
+use utoipa::ToSchema;
 
 use super::{
     super::{disconnect, error::ApiError, idempotency, models},
-    compaction, id, items,
+    compaction,
+    description::ResponseUsage,
+    id, items,
     memo::Memo,
     references, request,
     resource::cost,
@@ -28,6 +31,7 @@ use super::{
 use crate::{
     app::App,
     json::{self, Fields, given, text, wrong},
+    openapi::schemas::is,
     paths,
 };
 
@@ -52,27 +56,35 @@ struct Compact {
 }
 
 /// A conversation, compacted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Compaction {
     id: String,
+    #[schema(schema_with = is::compaction)]
     object: &'static str,
+    /// When it was asked for, in seconds.
     created_at: u64,
     output: Vec<Kept>,
+    #[schema(value_type = ResponseUsage)]
     usage: Value,
 }
 
 /// What is left of it, to be sent as input later.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CompactionItem)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Kept {
-    Message { id: String, status: &'static str, role: &'static str, content: [InputText; 1] },
+    /// What the user or the system said, word for word.
+    Message { id: String, status: &'static str, role: &'static str, content: Vec<KeptPart> },
+    /// The rest, as a model sums it up: encoded, not encrypted. Send it as it is.
     Compaction { id: String, encrypted_content: String },
 }
 
-#[derive(Debug, Serialize)]
-struct InputText {
-    r#type: &'static str,
-    text: String,
+/// A text in it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CompactionPart)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum KeptPart {
+    InputText { text: String },
 }
 
 pub(in super::super) async fn compact(
@@ -205,7 +217,7 @@ impl Compaction {
                 id,
                 status: "completed",
                 role,
-                content: [InputText { r#type: "input_text", text }],
+                content: vec![KeptPart::InputText { text }],
             });
         }
         let id = id::output("cmp", generation, kept.len());
@@ -220,7 +232,7 @@ impl Compaction {
     }
 }
 
-fn failed(message: &str) -> ApiError {
+pub(super) fn failed(message: &str) -> ApiError {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     ApiError::server(status, "compaction_failed", format!("{message}: ask again, or another model"))
 }

@@ -1,6 +1,7 @@
 //! `/v1/responses` as OpenAPI tells of it.
 
 mod body;
+mod compact;
 mod resource;
 
 use axum::{
@@ -10,8 +11,9 @@ use axum::{
 use serde_json::json;
 use utoipa::openapi::{HttpMethod, Object};
 
+pub(super) use self::resource::ResponseUsage;
 use self::resource::{Deleted, Failed, InputItems, OfResponse, ResponseResource};
-use super::{super::description as openai, id, output, request, stored};
+use super::{super::description as openai, id, output, request, stored, wait};
 use crate::{
     error::{Error, examples},
     openai::{
@@ -25,7 +27,7 @@ use crate::{
 const TAG: &str = "Responses";
 
 pub(in crate::openai) fn operations() -> Vec<Described> {
-    vec![create(), retrieve(), cancel(), delete(), input_items()]
+    vec![create(), compact::open(), compact::compact(), retrieve(), cancel(), delete(), input_items()]
 }
 
 fn create() -> Described {
@@ -65,10 +67,22 @@ fn retrieve() -> Described {
         "The response as it stands, also while it is `queued` or `in_progress`; or with `stream` its events.",
     )
     .events(EVENTS, events())
-    .header(&header::LOCATION);
+    .header(&header::LOCATION)
+    .header(&wait::APPLIED);
     of_one(HttpMethod::Get, paths::RESPONSE, "retrieveResponse", "Read a response, or resume its events")
         .about(
             "At any replica. A reader that was cut names the number of the last event it saw, and gets exactly the rest.",
+        )
+        .query(
+            "wait",
+            "How many seconds to wait for the end, where there is none yet. Not with `stream`.",
+            schemas::whole_number(0, wait::LONGEST),
+        )
+        .header(
+            "Prefer",
+            "`wait=20`: the same as a wish (RFC 7240), shortened where it is too long. What was done of it is in \
+             `Preference-Applied`.",
+            schemas::text(),
         )
         .query("stream", "Whether to answer with events.", flag())
         .query(

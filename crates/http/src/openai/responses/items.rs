@@ -69,7 +69,7 @@ fn understood(item: &Fields) -> Result<Value, Error> {
             Ok(json!({"type": "item_reference", "id": required(item, "id")?}))
         }
         Some(_) => {
-            let known = "must be message, function_call, function_call_output, reasoning or item_reference";
+            let known = "must be message, function_call, function_call_output, reasoning, compaction or item_reference";
             Err(wrong("type", known))
         }
     }

@@ -57,7 +57,7 @@ pub(in super::super) async fn open(
     Ok(handshake.accept(max_message, |socket| session.run(socket, permit).instrument(span)))
 }
 
-fn refused(why: NoSocket) -> HttpResponse {
+pub(super) fn refused(why: NoSocket) -> HttpResponse {
     let (status, code, message) = match why {
         NoSocket::NotAsked => (
             StatusCode::UPGRADE_REQUIRED,

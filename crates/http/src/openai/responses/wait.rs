@@ -12,7 +12,7 @@ use super::{super::error::ApiError, response::Response, stored};
 use crate::app::App;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(super) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The longest wait, in seconds: below the 60 s after which common proxies give up on an answer.
 pub(super) const LONGEST: u64 = 50;

@@ -112,6 +112,7 @@ pub(super) enum Item {
     FunctionCallOutput(FunctionCallOutput),
     Reasoning(GivenReasoning),
     ItemReference(ItemReference),
+    Compaction(GivenCompaction),
 }
 
 /// Something that was said.
@@ -189,6 +190,15 @@ pub(super) struct GivenReasoning {
     content: Option<Vec<Value>>,
     #[schema(required = false)]
     encrypted_content: Value,
+}
+
+/// What a conversation was compacted to, as it was given.
+#[derive(ToSchema)]
+#[schema(as = ResponseInputCompaction)]
+pub(super) struct GivenCompaction {
+    #[schema(schema_with = is::compaction_item)]
+    r#type: String,
+    encrypted_content: String,
 }
 
 /// An item of an earlier response, by its id.

@@ -106,7 +106,7 @@ pub(super) enum IncompleteReason {
 
 /// What a response cost, in the model's own tokens.
 #[derive(ToSchema)]
-pub(super) struct ResponseUsage {
+pub(in super::super) struct ResponseUsage {
     input_tokens: u64,
     input_tokens_details: CachedTokens,
     output_tokens: u64,
