@@ -28,7 +28,7 @@ pub(crate) struct EventKind {
 }
 
 enum Data {
-    Json(RefOr<Schema>),
+    Json(Box<RefOr<Schema>>),
     Text,
     /// Always this text.
     Literal(&'static str),
@@ -43,7 +43,7 @@ impl EventKind {
     /// An event without a name, with JSON of this type.
     pub(crate) fn unnamed<T: ToSchema>(about: &'static str) -> Self {
         let mut schemas = Schemas::default();
-        let data = Data::Json(schemas.of::<T>().into());
+        let data = Data::Json(Box::new(schemas.of::<T>().into()));
         Self { name: None, about, data, schemas }
     }
 
@@ -56,7 +56,7 @@ impl EventKind {
             .property("sequence_number", whole_number(0, u64::MAX))
             .required("sequence_number");
         let data = AllOfBuilder::new().item(numbered).item(schemas.of::<T>());
-        Self { name: Some(name), about, data: Data::Json(data.into()), schemas }
+        Self { name: Some(name), about, data: Data::Json(Box::new(data.into())), schemas }
     }
 
     /// An event without a name, whose data is some text.
@@ -79,7 +79,7 @@ impl EventKind {
             Data::Json(schema) => ObjectBuilder::new()
                 .schema_type(Type::String)
                 .content_media_type("application/json")
-                .content_schema(Some(schema))
+                .content_schema(Some(*schema))
                 .build(),
             Data::Text => text(),
             Data::Literal(text) => constant(text),

@@ -104,8 +104,10 @@ pub(crate) fn disabled() -> Object {
 }
 
 /// What may be asked of summaries of reasoning, which are not made.
-pub(crate) fn summaries() -> Object {
-    only(Type::String, json!("auto"), "Reasoning is told as a whole here.")
+pub(crate) fn summaries() -> Schema {
+    let wishes = one_of(["auto", "concise", "detailed"]);
+    let about = "Reasoning is told as a whole here, which is at least what any of these asks for.";
+    OneOfBuilder::new().description(Some(about)).item(wishes).item(null()).into()
 }
 
 pub(crate) fn yes() -> Object {

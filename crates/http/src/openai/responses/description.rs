@@ -76,7 +76,7 @@ fn retrieve() -> Described {
         .query(
             "wait",
             "How many seconds to wait for the end, where there is none yet. Not with `stream`.",
-            schemas::whole_number(0, wait::LONGEST),
+            schemas::or_empty(schemas::whole_number(0, wait::LONGEST)),
         )
         .header(
             "Prefer",

@@ -261,9 +261,10 @@ pub(super) struct Text {
 pub(super) enum Format {
     Text,
     JsonObject,
+    /// Without a name and a schema: any JSON.
     JsonSchema {
-        name: String,
-        schema: BTreeMap<String, Value>,
+        name: Option<String>,
+        schema: Option<BTreeMap<String, Value>>,
         #[schema(required = false)]
         description: Value,
         #[schema(required = false)]
