@@ -13,7 +13,7 @@ use utoipa::openapi::{HttpMethod, Object};
 
 pub(super) use self::resource::ResponseUsage;
 use self::resource::{Deleted, Failed, InputItems, OfResponse, ResponseResource};
-use super::{super::description as openai, id, output, request, stored, wait};
+use super::{super::description as openai, id, output, references, request, stored, wait};
 use crate::{
     error::{Error, examples},
     openai::{
@@ -55,7 +55,7 @@ fn create() -> Described {
     .refusals::<Envelope<'static>>(
         openai::of_bodies()
             .chain(openai::of_asking("input", "is missing: write what you want to ask"))
-            .chain([request::not_found(&id::response(openai::nobody()))])
+            .chain(of_references())
             .chain(openai::of_answers(completion::too_large()))
             .chain([chat::draining().about(openai::nobody())])
             .map(IntoResponse::into_response),
@@ -140,6 +140,12 @@ fn of_one(method: HttpMethod, path: &'static str, name: &str, summary: &str) -> 
 
 fn resource(about: &str) -> Answer {
     Answer::new(about).json::<ResponseResource>()
+}
+
+/// What a request goes on from may be gone.
+fn of_references() -> impl Iterator<Item = ApiError> {
+    let response = request::not_found(&id::response(openai::nobody()));
+    [response, references::not_found(0, &id::output("msg", openai::nobody(), 0))].into_iter()
 }
 
 fn of_reading() -> impl Iterator<Item = ApiError> {

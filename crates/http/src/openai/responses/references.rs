@@ -26,11 +26,7 @@ pub(super) async fn resolve(app: &App, input: &mut [Value]) -> Result<(), ApiErr
     let mut bytes = 0_usize;
     for (index, item) in input.iter_mut().enumerate() {
         let Some(name) = referred(item) else { continue };
-        let missing = || {
-            let message = format!("there is no item {name}: it never was, or is not kept any more");
-            let error = ApiError::invalid(format!("input[{index}].id"), message);
-            error.with_status(StatusCode::NOT_FOUND).coded("item_not_found")
-        };
+        let missing = || not_found(index, name);
         let place = id::parse_item(name).ok_or_else(missing)?;
         let response = match last.take() {
             Some(response) if response.id == place.generation => response,
@@ -47,6 +43,12 @@ pub(super) async fn resolve(app: &App, input: &mut [Value]) -> Result<(), ApiErr
         *item = found;
     }
     Ok(())
+}
+
+pub(super) fn not_found(index: usize, name: &str) -> ApiError {
+    let message = format!("there is no item {name}: it never was, or is not kept any more");
+    let error = ApiError::invalid(format!("input[{index}].id"), message);
+    error.with_status(StatusCode::NOT_FOUND).coded("item_not_found")
 }
 
 /// The name in a reference.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use utoipa::{ToSchema, openapi::HttpMethod};
 
 use super::{
-    super::{super::description as openai, compact::Compaction, id, request, socket},
+    super::{super::description as openai, compact::Compaction, socket},
     TAG, body,
 };
 use crate::{
@@ -70,7 +70,7 @@ pub(super) fn compact() -> Described {
     .refusals::<Envelope<'static>>(
         openai::of_bodies()
             .chain(openai::of_asking("model", "is missing"))
-            .chain([request::not_found(&id::response(openai::nobody()))])
+            .chain(super::of_references())
             .chain(openai::of_answers(completion::too_large()))
             .chain([super::super::compact::failed("the model wrote no summary").about(openai::nobody())])
             .chain([chat::draining().about(openai::nobody())])
