@@ -27,7 +27,7 @@ use tokenwire_core::{
 
 pub(crate) use self::description::operations;
 use self::{encoder::AskEncoder, request::Ask};
-use crate::{app::App, error::Error, json, limits::StreamPermit, paths, sse, sse::Reading};
+use crate::{app::App, error::Error, json, limits::StreamPermit, paths, reading::Reading, sse};
 
 /// `POST /ask`. Everything that can be refused is refused before the generation is accepted.
 pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<Response, Error> {

@@ -10,8 +10,8 @@
 //! environment variable or a flag: the caller owns the socket, the configuration and the tokens that stop it.
 //!
 //! ```text
-//! server ── hyper ── routes (CORS) ┬─ ask ───┬─ json, limits ── Generations ── sse::body ── frames
-//!                                  ├─ openai ┘
+//! server ── hyper ── routes (CORS) ┬─ ask ───┬─ json, limits ── Generations ── reading ┬─ sse
+//!                                  ├─ openai ┘                                         └─ websocket
 //!                                  └─ health, openapi, ui
 //! ```
 

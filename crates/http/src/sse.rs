@@ -10,8 +10,6 @@ mod frames;
 use axum::http::{HeaderName, HeaderValue, header};
 pub(crate) use frames::Frames;
 
-pub(crate) use crate::reading::{Encoder, Reading};
-
 /// What the head of a streaming answer says.
 pub(crate) fn headers() -> [(HeaderName, HeaderValue); 3] {
     [

@@ -29,7 +29,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("testkit", &["tokenwire-core"]),
     ("chaos", &["tokenwire-core", "model", "testkit"]),
     ("sim", &["tokenwire-core", "job-queue", "token-log", "model", "testkit"]),
-    ("bench", &["tokenwire-core", "journal", "job-queue", "token-log", "model", "tokenwire-http"]),
+    ("bench", &["tokenwire-core", "journal", "job-queue", "token-log", "model", "tokenwire-http", "testkit"]),
 ];
 
 /// Outside crates that only some of ours may name: who else wants what they do goes through a port. The leaves
@@ -40,6 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper-util", &["tokenwire-http"]),
     ("tower", &["tokenwire-http"]),
     ("tower-http", &["tokenwire-http"]),
+    ("tokio-tungstenite", &["tokenwire-http"]),
     ("utoipa", &["tokenwire-http"]),
     ("lapin", &["job-queue"]),
     ("redis", &["token-log"]),

@@ -27,7 +27,8 @@ use crate::{
         EventKind, schemas,
         shapes::{Tokens, ToolCallPiece},
     },
-    sse::{Encoder, Frames},
+    reading::Encoder,
+    sse::Frames,
 };
 
 #[derive(Debug)]

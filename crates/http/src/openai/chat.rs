@@ -21,7 +21,7 @@ use super::{
     failure, idempotency,
     request::{ChatRequest, Shown},
 };
-use crate::{app::App, error::Error, json, limits::StreamPermit, paths, sse, sse::Reading};
+use crate::{app::App, error::Error, json, limits::StreamPermit, paths, reading::Reading, sse};
 
 /// Everything that can be refused is refused before the generation is accepted.
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, ApiError> {

@@ -29,7 +29,8 @@ use crate::{
         EventKind,
         schemas::{self, is},
     },
-    sse::{Encoder, Frames},
+    reading::Encoder,
+    sse::Frames,
 };
 
 pub(super) const OBJECT: &str = "chat.completion.chunk";

@@ -52,7 +52,7 @@ use self::{
     wait::Wait,
 };
 use super::{disconnect, error::ApiError, idempotency};
-use crate::{app::App, json, limits::StreamPermit, paths, sse, sse::Reading};
+use crate::{app::App, json, limits::StreamPermit, paths, reading::Reading, sse};
 
 /// `POST /v1/responses`. Everything that can be refused is refused before the generation is accepted.
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<HttpResponse, ApiError> {
