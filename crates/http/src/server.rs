@@ -168,18 +168,22 @@ fn connection(
             http.poll_without_shutdown(cx)
         })
         .await;
-        let parts = http.into_parts();
-        let stream = parts.io.into_inner();
-        let afterlife = if ended.is_ok() { parts.service.agreed() } else { None };
-        // Boxed, so that an open stream does not hold room for its end.
-        match afterlife {
-            Some(afterlife) => {
-                let (stream, ending) = afterlife(stream, parts.read_buf.into()).await;
-                Box::pin(closing::close_socket(stream, ending)).await;
-            }
-            None => Box::pin(closing::close(stream.into_inner(), ended, &parts.read_buf)).await,
-        }
+        // Boxed, so that an open stream does not hold room for what comes after it.
+        Box::pin(after_http(http.into_parts(), ended)).await;
         drop(slot);
+    }
+}
+
+/// What a connection does once HTTP has `ended` on it: it closes, or speaks something else first.
+async fn after_http(parts: http1::Parts<TokioIo<Patient>, Surface>, ended: hyper::Result<()>) {
+    let stream = parts.io.into_inner();
+    let afterlife = if ended.is_ok() { parts.service.agreed() } else { None };
+    match afterlife {
+        Some(afterlife) => {
+            let (stream, ending) = afterlife(stream, parts.read_buf.into()).await;
+            closing::close_socket(stream, ending).await;
+        }
+        None => closing::close(stream.into_inner(), ended, &parts.read_buf).await,
     }
 }
 
