@@ -60,6 +60,9 @@ pub(crate) enum Ends {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Accept {
     pub(crate) connections: usize,
+    /// How many of those that were accepted are looked up afterwards; each has to have an id of its own. None at the floor,
+    /// which stores nothing.
+    pub(crate) looked_up: usize,
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
 }

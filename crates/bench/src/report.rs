@@ -231,6 +231,12 @@ impl Display for Round {
         })?;
         let unit = if window.events > 0 { "event" } else { "prompt" };
         line(&format!("CPU us per {unit}"), &|measured| Some(format!("{:.2}", each(measured))))?;
+        if float(units(window)) < float(server.open as u64) * window.seconds {
+            line("CPU us per second and connection", &|measured| {
+                let seconds = float(measured.open as u64) * measured.window.seconds;
+                Some(format!("{:.2}", cpu(&measured.window).as_secs_f64() * 1e6 / seconds))
+            })?;
+        }
         if window.used.len() > 1 {
             for used in &window.used {
                 let value = format!("{:.2}", micros_each(used.cpu, units(window)));

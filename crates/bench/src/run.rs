@@ -12,6 +12,7 @@ use crate::{
     child::{self, Floor},
     floor::Says,
     load::Measured,
+    plan::Work,
     report::{Report, Round},
     scenario::Load,
     start,
@@ -47,7 +48,11 @@ fn floor(load: &Load, server: &Measured) -> Result<Measured> {
         pieces: usize::try_from(load.pieces)?,
         canned: server.sample.clone().unwrap_or_default(),
     })?;
-    child::load(floor.address, &[floor.watched()], &load.work).context("loading the floor")
+    let mut work = load.work.clone();
+    if let Work::Accept(work) = &mut work {
+        work.looked_up = 0;
+    }
+    child::load(floor.address, &[floor.watched()], &work).context("loading the floor")
 }
 
 fn tell(options: &Options, report: &Report) -> Result<()> {

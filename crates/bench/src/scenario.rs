@@ -107,7 +107,7 @@ impl Load {
             Scenario::Accept => {
                 // Jobs are stored and stay where they are: one runs, and says nothing.
                 (slots, first_delay) = (1, Duration::from_secs(3600));
-                Work::Accept(Accept { connections: readers, warm_up, window })
+                Work::Accept(Accept { connections: readers, looked_up: 100, warm_up, window })
             }
             Scenario::Storm => Work::Storm(Storm {
                 readers,

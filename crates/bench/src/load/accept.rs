@@ -1,8 +1,11 @@
 //! Submits prompts that nobody reads, one after the other on each of many connections.
 
-use std::time::Instant;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::{
     Found,
@@ -13,21 +16,48 @@ use super::{
 };
 use crate::plan::{Accept, Watched};
 
+/// How long the answer about one prompt may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Accept) -> Result<Found> {
     for _ in 0..work.connections {
-        crowd.open(Newcomer {
-            request: request::submit(),
-            stream: 0,
-            progress: Progress::default(),
-            asks: false,
-            target: 0,
-        })?;
+        crowd.open(newcomer())?;
     }
     submit(crowd, Instant::now() + work.warm_up)?;
     let meter = Meter::begin(watched, &mut crowd.tally)?;
     submit(crowd, Instant::now() + work.window)?;
     let window = meter.end(watched, &mut crowd.tally)?;
-    Ok(Found::new(window, work.connections, crowd.tally.counts.answers))
+    let verified = if work.looked_up > 0 { look_up(crowd, work.looked_up)? } else { 0 };
+    Ok(Found::new(window, work.connections, verified))
+}
+
+/// How many prompts were accepted, each under an id of its own; some of them, from the first to the last, are looked up.
+fn look_up(crowd: &mut Crowd, count: usize) -> Result<u64> {
+    let ids = std::mem::take(&mut crowd.tally.ids);
+    let distinct: HashSet<_> = ids.iter().collect();
+    ensure!(distinct.len() == ids.len(), "{} prompts were accepted under {} ids", ids.len(), distinct.len());
+    for id in ids.iter().step_by(ids.len().div_ceil(count).max(1)) {
+        let newcomer = Newcomer { request: request::look_up(id), ..newcomer() };
+        let place = crowd.open(newcomer)?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            ensure!(Instant::now() < until, "no answer about {id}");
+            let mut happened = crowd.turn(until)?;
+            happened.retain(|(at, _)| *at == place);
+            if let Some((_, Happened::Answered(status))) = happened.first() {
+                ensure!(*status == 200, "status {status} instead of {id}");
+            }
+            if happened.contains(&(place, Happened::Whole)) {
+                break;
+            }
+        }
+        crowd.close(place);
+    }
+    Ok(u64::try_from(ids.len())?)
+}
+
+fn newcomer() -> Newcomer {
+    Newcomer { request: request::submit(), stream: 0, progress: Progress::default(), asks: false, target: 0 }
 }
 
 fn submit(crowd: &mut Crowd, until: Instant) -> Result<()> {

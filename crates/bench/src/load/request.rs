@@ -14,6 +14,11 @@ pub(super) fn submit() -> Vec<u8> {
     post("/v1/responses", &serde_json::json!({ "input": QUERY, "background": true }).to_string())
 }
 
+/// Looks up what was submitted.
+pub(super) fn look_up(id: &str) -> Vec<u8> {
+    format!("GET /v1/responses/{id} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes()
+}
+
 /// Reads a stream after an entry.
 pub(super) fn follow(id: GenerationId, after: u64) -> Vec<u8> {
     let cursor = if after > 0 { format!("Last-Event-ID: {after}\r\n") } else { String::new() };

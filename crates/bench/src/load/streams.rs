@@ -226,3 +226,65 @@ impl Patience {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// Answers one request, whatever it is.
+    fn answer(connection: &mut TcpStream, frames: &str) {
+        let mut request = [0; 4096];
+        assert!(connection.read(&mut request).unwrap() > 0);
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        write!(connection, "{head}{:x}\r\n{frames}\r\n0\r\n\r\n", frames.len()).unwrap();
+    }
+
+    /// What is found wrong when two readers of one stream get these frames.
+    fn errors(first: &str, second: &str) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut crowd = Crowd::new(listener.local_addr().unwrap()).unwrap();
+        let answers = [first.to_owned(), second.to_owned()];
+        let server = std::thread::spawn(move || {
+            answers.map(|frames| {
+                let (mut connection, _) = listener.accept().unwrap();
+                answer(&mut connection, &frames);
+                connection
+            })
+        });
+        let mut streams = Streams::default();
+        let stream = streams.begin();
+        crowd.open(streams.asker(stream).unwrap()).unwrap();
+        crowd.open(streams.follower(stream, Progress::default()).unwrap()).unwrap();
+        streams.finish(&mut crowd, Some(1)).unwrap();
+        server.join().unwrap();
+        crowd.tally.errors().told
+    }
+
+    fn frames(stamp: u64) -> String {
+        format!("id: 1\ndata: {stamp} a\n\nid: 2\nevent: done\ndata:{{\"output_tokens\":1}}\n\n")
+    }
+
+    #[test]
+    fn readers_that_saw_the_same_are_right() {
+        assert_eq!(errors(&frames(7), &frames(7)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_reader_that_saw_another_piece_is_an_error() {
+        let errors = errors(&frames(7), &frames(8));
+        assert_eq!(errors, ["stream 0: two readers have seen different pieces"]);
+    }
+
+    #[test]
+    fn a_piece_too_few_a_gap_and_a_missing_end_are_errors() {
+        let lost = "id: 1\nevent: done\ndata:{\"output_tokens\":1}\n\n";
+        assert_eq!(errors(&frames(7), lost).len(), 1);
+        assert_eq!(errors(&frames(7), "id: 2\ndata: 7 a\n\n").len(), 1);
+        assert_eq!(errors(&frames(7), "id: 1\ndata: 7 a\n\n").len(), 1);
+    }
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
+use memchr::{memchr, memmem};
 use serde::{Deserialize, Serialize};
 
 /// How many errors are told in full.
@@ -24,6 +25,8 @@ pub(crate) struct Tally {
     head: Option<Vec<u8>>,
     /// The first answer that came in one, head and body: what the floor is to say.
     pub(crate) sample: Option<Vec<u8>>,
+    /// The ids in answers that came in one.
+    pub(crate) ids: Vec<String>,
     errors: Vec<String>,
     errors_in_all: u64,
 }
@@ -65,6 +68,7 @@ impl Tally {
             answers: None,
             head: None,
             sample: None,
+            ids: Vec::new(),
             errors: Vec::new(),
             errors_in_all: 0,
         })
@@ -110,6 +114,7 @@ impl Tally {
 
     pub(crate) fn whole(&mut self, after: u64, body: &[u8]) {
         self.counts.answers += 1;
+        self.ids.extend(id_in(body));
         if self.sample.is_none() {
             self.sample = Some([self.head.as_deref().unwrap_or_default(), body].concat());
         }
@@ -142,6 +147,13 @@ impl Times {
         }
         times(&histogram)
     }
+}
+
+/// The first id in a JSON object.
+fn id_in(body: &[u8]) -> Option<String> {
+    const ID: &[u8] = b"\"id\":\"";
+    let id = body.get(memmem::find(body, ID)? + ID.len()..)?;
+    Some(String::from_utf8_lossy(id.get(..memchr(b'"', id)?)?).into_owned())
 }
 
 /// Exact to a tenth of a percent.
