@@ -58,8 +58,8 @@ pub struct Follower {
 enum State {
     /// There may be more to read.
     Look,
-    /// The first page, read when the follower was opened.
-    Opened(Vec<Entry>),
+    /// A page that was read ahead.
+    Opened(Arc<[Entry]>),
     /// All that is there was given out.
     Wait,
     /// The terminal entry was given out, or lies before the cursor.
@@ -84,7 +84,7 @@ impl Follower {
         let tail = log.tail(id).await?;
         let Page { entries, tail: _, phase } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
-            (false, _) => State::Opened(entries),
+            (false, _) => State::Opened(entries.into()),
             (true, Phase::Sealed) => State::Ended,
             (true, _) => State::Wait,
         };
@@ -115,19 +115,18 @@ impl Follower {
     /// [`FollowError::Unavailable`] when patience has run out: the reader may resume from its cursor, here or on another
     /// replica. [`FollowError::Lost`] when the log has no longer what was given out, and nobody has put it back for ten
     /// seconds: nothing will follow.
-    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, FollowError> {
+    pub async fn next(&mut self) -> Result<Option<Arc<[Entry]>>, FollowError> {
         loop {
             match &mut self.state {
                 State::Ended => return Ok(None),
                 State::Opened(entries) => {
-                    let entries = std::mem::take(entries);
-                    self.state = State::Look;
+                    let entries = Arc::clone(entries);
                     return Ok(Some(self.give(entries)));
                 }
                 State::Look => {
                     let page = self.read().await?;
                     if !page.entries.is_empty() {
-                        return Ok(Some(self.give(page.entries)));
+                        return Ok(Some(self.give(page.entries.into())));
                     }
                     self.state = match page.phase {
                         Phase::Sealed => State::Ended,
@@ -143,7 +142,7 @@ impl Follower {
                         Hint::Look => self.state = State::Look,
                         Hint::Appended(entries) => match entries.first() {
                             Some(first) if first.seq == self.cursor.next() => {
-                                return Ok(Some(self.give_waiting(entries.to_vec())));
+                                return Ok(Some(self.give_waiting(entries)));
                             }
                             _ if entries.last().is_none_or(|last| last.seq <= self.cursor) => {}
                             _ => self.state = State::Look,
@@ -155,17 +154,17 @@ impl Follower {
     }
 
     /// Moves the cursor past entries that came from a read, of which there may be more.
-    fn give(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+    fn give(&mut self, entries: Arc<[Entry]>) -> Arc<[Entry]> {
         // A page that was not full still may not be the end: look again, and wait when that finds nothing.
         self.advance(entries, State::Look)
     }
 
     /// Moves the cursor past entries that came with a hint: the next thing to do is to wait for the next hint.
-    fn give_waiting(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+    fn give_waiting(&mut self, entries: Arc<[Entry]>) -> Arc<[Entry]> {
         self.advance(entries, State::Wait)
     }
 
-    fn advance(&mut self, entries: Vec<Entry>, then: State) -> Vec<Entry> {
+    fn advance(&mut self, entries: Arc<[Entry]>, then: State) -> Arc<[Entry]> {
         if let Some(last) = entries.last() {
             self.cursor = last.seq;
             self.state = if last.event.is_terminal() { State::Ended } else { then };
@@ -183,7 +182,7 @@ impl Follower {
         }
         let page = self.read().await?;
         if !page.entries.is_empty() {
-            self.state = State::Opened(page.entries);
+            self.state = State::Opened(page.entries.into());
             return Ok(());
         }
         if page.phase == Phase::Sealed {

@@ -6,10 +6,14 @@
 //!
 //! Opening and sealing the stream, and what an ending means for the job, are the worker's.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep, sleep_until};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use crate::{
     event::{CancelCause, Event, FinishReason, Usage},
@@ -138,14 +142,19 @@ struct Tap<'a> {
     heard_at: Instant,
     /// None once there was a piece.
     waiting_since: Option<Instant>,
-    // Kept over all steps, so that a piece costs no timer and no registration.
-    cancelled: BoxFuture<'static, CancelCause>,
-    deadline: Pin<Box<Sleep>>,
+    /// What ends a generation from outside: a cancellation, the deadline. Kept over all steps, and in a set that looks at
+    /// them only when one has something to say, so that a piece costs no timer and no registration.
+    interruptions: FuturesUnordered<BoxFuture<'static, Ending>>,
 }
 
 impl<'a> Tap<'a> {
     fn new(writer: &dyn LogWriter, started: Event, outputs: Outputs<'a>, bounds: Bounds) -> Self {
         let cancellation = writer.cancellation().clone();
+        let cancelled = async move { Ending::Cancelled(cancellation.cancelled().await) };
+        let deadline = async move {
+            sleep_until(bounds.deadline).await;
+            Ending::TimedOut
+        };
         Self {
             outputs: Some(outputs),
             pending: vec![started],
@@ -154,8 +163,7 @@ impl<'a> Tap<'a> {
             ending: None,
             heard_at: Instant::now(),
             waiting_since: Some(Instant::now()),
-            cancelled: async move { cancellation.cancelled().await }.boxed(),
-            deadline: Box::pin(sleep_until(bounds.deadline)),
+            interruptions: [cancelled.boxed(), deadline.boxed()].into_iter().collect(),
         }
     }
 
@@ -175,8 +183,7 @@ impl<'a> Tap<'a> {
         let room = self.pending_bytes < self.bound;
         let ending = tokio::select! {
             biased;
-            cause = &mut self.cancelled => Ending::Cancelled(cause),
-            () = &mut self.deadline => Ending::TimedOut,
+            Some(ending) = self.interruptions.next() => ending,
             output = next(&mut self.outputs), if room => match output {
                 Some(Ok(Output::Text { text, tokens })) => return self.gather(Event::Delta { text, tokens }),
                 Some(Ok(Output::Reasoning { text })) => return self.gather(Event::Reasoning { text }),

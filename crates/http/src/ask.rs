@@ -81,7 +81,7 @@ async fn stream(app: &App, id: GenerationId, after: Seq, permit: StreamPermit) -
     }
     let encoder = AskEncoder::new(id, app.config.reconnect_after);
     let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-    Ok(([location], sse::headers(), reading.into_body(permit)).into_response())
+    Ok(([location], sse::answer(reading, permit)).into_response())
 }
 
 fn known(id: Result<Path<GenerationId>, PathRejection>) -> Result<GenerationId, Error> {

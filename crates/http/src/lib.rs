@@ -32,6 +32,7 @@ mod reading;
 mod routes;
 mod server;
 mod sse;
+mod takeover;
 mod ui;
 mod websocket;
 

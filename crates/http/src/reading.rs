@@ -3,10 +3,16 @@
 //! It holds no more than one page of entries: when the reader does not read, nobody asks for the next step. How the
 //! outcome travels, as a body of SSE or as messages of a WebSocket, is not its business; nor is how it is cut off.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream, stream::BoxStream};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream,
+    stream::{BoxStream, FuturesUnordered},
+};
 use tokenwire_core::{Entry, Follower, GenerationId, Seq, follow::FollowError};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::sse::Frames;
@@ -45,10 +51,27 @@ pub(crate) struct Reading<E> {
     cursor: Seq,
     /// A stream rather than the follower itself: a heartbeat interrupts the wait for entries, and must not begin anew the
     /// patience that a follower has with a log that is down.
-    entries: BoxStream<'static, Result<Vec<Entry>, FollowError>>,
+    entries: BoxStream<'static, Result<Arc<[Entry]>, FollowError>>,
     encoder: E,
     heartbeat: Duration,
-    drain: CancellationToken,
+    /// When the reader was last given anything.
+    given: Instant,
+    /// Kept over all steps, and in a set that looks at them only when one has something to say, so that an entry costs no
+    /// timer and no registration.
+    interruptions: FuturesUnordered<BoxFuture<'static, Interruption>>,
+}
+
+/// What may come between two entries.
+#[derive(Clone, Copy)]
+enum Interruption {
+    Drained,
+    /// The heartbeat's time is over, since somebody looked last.
+    Silence,
+}
+
+async fn silence(until: Instant) -> Interruption {
+    sleep_until(until).await;
+    Interruption::Silence
 }
 
 impl<E> Reading<E> {
@@ -64,7 +87,10 @@ impl<E> Reading<E> {
         let entries = stream::try_unfold(follower, |mut follower| async move {
             Ok(follower.next().await?.map(|entries| (entries, follower)))
         });
-        Self { id, cursor, entries: entries.boxed(), encoder, heartbeat, drain }
+        let given = Instant::now();
+        let drained = drain.cancelled_owned().map(|()| Interruption::Drained);
+        let interruptions = [drained.boxed(), silence(given + heartbeat).boxed()].into_iter().collect();
+        Self { id, cursor, entries: entries.boxed(), encoder, heartbeat, given, interruptions }
     }
 
     pub(crate) fn encoder(&self) -> &E {
@@ -97,12 +123,11 @@ impl<E> Reading<E> {
             // Whatever is dropped here, no entry is: the stream keeps what it is waiting for.
             let entries = tokio::select! {
                 biased;
-                () = self.drain.cancelled() => return Err(Cut::Drained),
-                entries = self.entries.next() => entries,
-                () = tokio::time::sleep(self.heartbeat) => {
-                    sink.heartbeat();
-                    return Ok(true);
+                Some(interruption) = self.interruptions.next() => {
+                    self.interrupted(interruption, sink)?;
+                    continue;
                 }
+                entries = self.entries.next() => entries,
             };
             let entries = match entries.transpose().inspect_err(|error| self.report(error)) {
                 Ok(Some(entries)) => entries,
@@ -110,11 +135,11 @@ impl<E> Reading<E> {
                 Err(FollowError::Lost(_)) => {
                     // Resuming would find nothing: a cut would send the reader round and round. No entries follow.
                     self.encoder.lost(sink);
-                    return Ok(true);
+                    continue;
                 }
                 Err(error) => return Err(error.into()),
             };
-            for entry in &entries {
+            for entry in &*entries {
                 if self.encoder.gave_up() {
                     break;
                 }
@@ -122,7 +147,24 @@ impl<E> Reading<E> {
                 self.cursor = entry.seq;
             }
         }
+        self.given = Instant::now();
         Ok(true)
+    }
+
+    fn interrupted(&mut self, by: Interruption, sink: &mut impl Sink) -> Result<(), Cut> {
+        match by {
+            Interruption::Drained => Err(Cut::Drained),
+            Interruption::Silence => {
+                let now = Instant::now();
+                let mut due = self.given + self.heartbeat;
+                if due <= now {
+                    sink.heartbeat();
+                    due = now + self.heartbeat;
+                }
+                self.interruptions.push(silence(due).boxed());
+                Ok(())
+            }
+        }
     }
 
     fn report(&self, error: &FollowError) {

@@ -9,7 +9,8 @@
 //! hard stop   every connection is dropped
 //! ```
 //!
-//! A connection that ceases to speak HTTP, for a WebSocket, keeps its task and its slot, and what is said here holds for it.
+//! A connection that ceases to speak HTTP, for a stream or a WebSocket, keeps its task and its slot, and what is said here
+//! holds for it. After a stream it speaks HTTP again.
 //!
 //! TLS is a proxy's.
 
@@ -21,7 +22,8 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
@@ -38,8 +40,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::patient::Patient;
-use self::surface::Surface;
-use crate::{config::Config, routes::router};
+use self::surface::{Leaving, Surface};
+use crate::{
+    config::Config,
+    routes::router,
+    takeover::{Connection, Ending, Takeover},
+};
 
 /// How long to leave the listener alone when the process is out of something, most likely file descriptors: others have
 /// to give theirs back first.
@@ -71,7 +77,8 @@ pub(crate) async fn accept_until_stopped(
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
-    let protocol = protocol(&config);
+    let (protocol, patience) = (protocol(&config), config.write_timeout);
+    let service = Arc::new(Service { protocol, router, patience, soft: soft.clone() });
     let slots = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
@@ -87,8 +94,7 @@ pub(crate) async fn accept_until_stopped(
         };
         match accepted {
             Ok((stream, slot)) => {
-                let stream = Patient::new(stream, config.write_timeout);
-                connections.spawn(connection(&protocol, stream, router.clone(), soft.clone(), slot));
+                connections.spawn(Arc::clone(&service).serve(stream, slot));
             }
             // The client went away while it waited: its loss.
             Err(error) if went_away(&error) => tracing::debug!(%error, "a connection ended before it began"),
@@ -148,42 +154,71 @@ fn protocol(config: &Config) -> http1::Builder {
     protocol
 }
 
-/// Speaks HTTP on one connection until either side has had enough. What this future holds is held for every open stream.
-fn connection(
-    protocol: &http1::Builder,
-    stream: Patient,
+/// What all connections of a listener share.
+struct Service {
+    protocol: http1::Builder,
     router: Router,
+    /// How long a client may take no byte.
+    patience: Duration,
     soft: CancellationToken,
-    slot: OwnedSemaphorePermit,
-) -> impl Future<Output = ()> + use<> {
-    let mut http = protocol.serve_connection(TokioIo::new(stream), Surface::new(router));
-    async move {
-        let mut draining = pin!(soft.cancelled());
+}
+
+impl Service {
+    /// Serves one connection until either side has had enough. What this future holds is held for every open stream.
+    async fn serve(self: Arc<Self>, mut socket: TcpStream, slot: OwnedSemaphorePermit) {
+        let mut unread = Vec::new();
+        loop {
+            // Boxed, so that an open stream holds no room for HTTP.
+            let spoken = Box::pin(self.speak_http(socket, unread)).await;
+            let Some((connection, takeover, reusable)) = spoken else { break };
+            let Some(afterlife) = takeover.take() else { break };
+            let (given_back, ending) = afterlife(connection).await;
+            socket = given_back;
+            match ending {
+                Ending::Answered(more) if reusable => unread = more,
+                Ending::Answered(_) | Ending::Said => break Box::pin(closing::linger(socket)).await,
+                Ending::CutOff => break closing::cut(&socket),
+                Ending::Left => break,
+            }
+        }
+        drop(slot);
+    }
+
+    /// Speaks HTTP until the connection is closed, or until an answer takes it along: then also whether another request may
+    /// follow.
+    async fn speak_http(&self, socket: TcpStream, unread: Vec<u8>) -> Option<(Connection, Takeover, bool)> {
+        let patience = self.patience;
+        let surface = Surface::new(self.router.clone());
+        let stream = Patient::new(socket, unread, patience);
+        let behind = stream.behind();
+        let mut http = self.protocol.serve_connection(TokioIo::new(stream), surface.clone());
+        let mut draining = pin!(self.soft.cancelled());
         let mut told = false;
-        let ended = poll_fn(|cx| {
+        let next = poll_fn(|cx| {
             if !told && draining.as_mut().poll(cx).is_ready() {
                 told = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
-            http.poll_without_shutdown(cx)
+            match http.poll_without_shutdown(cx) {
+                Poll::Ready(ended) => Poll::Ready(Err(ended)),
+                // An earlier answer on this connection has to be out first.
+                Poll::Pending if behind.load(Ordering::Relaxed) => Poll::Pending,
+                Poll::Pending => surface.leaving().map_or(Poll::Pending, |leaving| Poll::Ready(Ok(leaving))),
+            }
         })
         .await;
-        // Boxed, so that an open stream does not hold room for what comes after it.
-        Box::pin(after_http(http.into_parts(), ended)).await;
-        drop(slot);
-    }
-}
-
-/// What a connection does once HTTP has `ended` on it: it closes, or speaks something else first.
-async fn after_http(parts: http1::Parts<TokioIo<Patient>, Surface>, ended: hyper::Result<()>) {
-    let stream = parts.io.into_inner();
-    let afterlife = if ended.is_ok() { parts.service.agreed() } else { None };
-    match afterlife {
-        Some(afterlife) => {
-            let (stream, ending) = afterlife(stream, parts.read_buf.into()).await;
-            closing::close_socket(stream, ending).await;
+        let parts = http.into_parts();
+        let (socket, rest) = parts.io.into_inner().into_inner();
+        match next {
+            Ok(Leaving { takeover, head, framing, reusable }) => {
+                let unread = [&parts.read_buf, &*rest].concat();
+                Some((Connection { socket, unread, head, framing, patience }, takeover, reusable))
+            }
+            Err(ended) => {
+                closing::close(socket, ended, &parts.read_buf).await;
+                None
+            }
         }
-        None => closing::close(stream.into_inner(), ended, &parts.read_buf).await,
     }
 }
 

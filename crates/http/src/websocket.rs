@@ -1,70 +1,26 @@
 //! WebSockets: how a connection ceases to speak HTTP, and speaks in messages.
 //!
-//! A handler that agrees says what the connection is to do once its answer has gone out; the connection's own task does it.
-//! So a socket is nothing new to the server: limits, drains and hard stops hold for it as for any connection.
+//! A handler that agrees takes the connection along ([`crate::takeover`]).
 //!
 //! A browser lets every page open sockets anywhere and asks nobody, so the rule for other origins is applied here.
 
 mod socket;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use axum::{
-    body::Body,
-    http::{HeaderMap, HeaderValue, Method, Version, header, request},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request},
     response::{IntoResponse, Response},
 };
-use futures::{FutureExt, future::BoxFuture};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 pub(crate) use self::socket::{Gone, Heard, Messages, Socket, Why};
 use crate::{
     config::{Config, Cors},
-    server::Patient,
+    takeover::{Ending, Takeover},
 };
-
-/// How a socket ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Both sides know, or can read why.
-    Said,
-    /// In the middle of something, or nobody is there.
-    CutOff,
-}
-
-/// What a connection does once it has ceased to speak HTTP, with what it has read too much.
-pub(crate) type Afterlife =
-    Box<dyn FnOnce(Patient, Vec<u8>) -> BoxFuture<'static, (TcpStream, Ending)> + Send>;
-
-/// In a request that asks for another protocol: where a handler that agrees says what comes after HTTP.
-#[derive(Clone, Default)]
-pub(crate) struct Switch(Arc<Mutex<Option<Afterlife>>>);
-
-impl Switch {
-    /// What was agreed, if anything was.
-    pub(crate) fn agreed(&self) -> Option<Afterlife> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn agree(&self, afterlife: Afterlife) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(afterlife);
-    }
-}
-
-impl fmt::Debug for Switch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Switch")
-    }
-}
 
 /// A request for a WebSocket.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    switch: Switch,
     accept: HeaderValue,
 }
 
@@ -79,20 +35,19 @@ pub(crate) enum NoSocket {
 
 impl Handshake {
     pub(crate) fn of(request: &request::Parts, config: &Config) -> Result<Self, NoSocket> {
-        let request::Parts { method, version, headers, extensions, .. } = request;
+        let request::Parts { method, version, headers, .. } = request;
         let asked = *method == Method::GET
             && *version >= Version::HTTP_11
             && lists(headers, &header::CONNECTION, "upgrade")
             && lists(headers, &header::UPGRADE, "websocket")
             && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
         let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked);
-        let switch = extensions.get::<Switch>().cloned();
-        let (Some(key), Some(switch)) = (key, switch) else { return Err(NoSocket::NotAsked) };
+        let Some(key) = key else { return Err(NoSocket::NotAsked) };
         if !may_ask(headers, &config.cors) {
             return Err(NoSocket::Origin);
         }
         let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("Base64 is plain ASCII");
-        Ok(Self { switch, accept })
+        Ok(Self { accept })
     }
 
     /// Agrees. `max_message` bytes at most are taken at once.
@@ -102,22 +57,25 @@ impl Handshake {
         afterlife: impl FnOnce(Socket) -> F + Send + 'static,
     ) -> Response
     where
-        F: Future<Output = (Socket, Ending)> + Send,
+        F: Future<Output = (Socket, Ending)> + Send + 'static,
     {
-        self.switch.agree(Box::new(move |stream, unread| {
-            async move {
-                let socket = Socket::new(stream, unread, max_message).await;
-                let (socket, ending) = afterlife(socket).await;
-                (socket.into_inner().into_inner(), ending)
+        let takeover = Takeover::new(move |connection| async move {
+            match Socket::open(connection, max_message).await {
+                Ok(socket) => {
+                    let (socket, ending) = afterlife(socket).await;
+                    (socket.into_inner(), ending)
+                }
+                Err(stream) => (stream, Ending::Left),
             }
-            .boxed()
-        }));
+        });
         let headers = [
             (header::CONNECTION, HeaderValue::from_static("upgrade")),
             (header::UPGRADE, HeaderValue::from_static("websocket")),
             (header::SEC_WEBSOCKET_ACCEPT, self.accept),
         ];
-        (axum::http::StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
+        let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+        response.extensions_mut().insert(takeover);
+        response
     }
 }
 

@@ -31,7 +31,7 @@ async fn a_reader_may_resume_after_every_entry() {
         let mut follower = house.generations.follow(id, Seq::new(cut as u64)).await.unwrap();
         let mut rest = Vec::new();
         while let Some(entries) = follower.next().await.unwrap() {
-            rest.extend(entries);
+            rest.extend(entries.iter().cloned());
         }
         assert_eq!(rest, all[cut..]);
         assert!(follower.has_ended());
@@ -59,7 +59,7 @@ async fn next_may_be_dropped_at_any_time_without_losing_an_entry() {
     while !follower.has_ended() {
         let patience = Duration::from_micros(500 * (1 + all.len() as u64 % 7));
         if let Ok(entries) = tokio::time::timeout(patience, follower.next()).await {
-            all.extend(entries.unwrap().unwrap_or_default());
+            all.extend(entries.unwrap().iter().flat_map(|entries| entries.iter().cloned()));
         }
     }
     let seqs: Vec<_> = all.iter().map(|entry| entry.seq.get()).collect();

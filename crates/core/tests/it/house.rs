@@ -90,7 +90,7 @@ impl House {
         let mut follower = self.generations.follow(id, Seq::START).await.unwrap();
         let mut all = Vec::new();
         while let Some(entries) = follower.next().await.unwrap() {
-            all.extend(entries);
+            all.extend(entries.iter().cloned());
         }
         let seqs: Vec<_> = all.iter().map(|entry| entry.seq.get()).collect();
         assert_eq!(seqs, (1..=all.len() as u64).collect::<Vec<_>>(), "I1");

@@ -458,7 +458,7 @@ async fn an_outage_of_the_log_holds_the_answer_back_and_loses_nothing() {
     let mut reader = house.generations.follow(id, tokenwire_core::Seq::START).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < 20 {
-        seen.extend(reader.next().await.unwrap().unwrap());
+        seen.extend(reader.next().await.unwrap().unwrap().iter().cloned());
     }
     log.down();
     let quiet = tokio::time::timeout(15 * SECOND, async { while reader.next().await.is_ok() {} }).await;
@@ -466,7 +466,7 @@ async fn an_outage_of_the_log_holds_the_answer_back_and_loses_nothing() {
     log.up();
     let mut reader = house.generations.follow(id, seen.last().unwrap().seq).await.unwrap();
     while let Some(entries) = reader.next().await.unwrap() {
-        seen.extend(entries);
+        seen.extend(entries.iter().cloned());
     }
     assert_eq!(text(events(&seen)), format!("begin{}", "+".repeat(300)));
 }

@@ -45,7 +45,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
             let identity = Identity::new(id, chunks::OBJECT, created, model);
             let encoder = ChunkEncoder::new(id, identity, usage);
             let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-            Ok(([paths::location(id)], sse::headers(), reading.into_body(permit)).into_response())
+            Ok(([paths::location(id)], sse::answer(reading, permit)).into_response())
         }
         Shown::Whole => {
             let identity = Identity::new(id, completion::OBJECT, created, model);
@@ -69,7 +69,7 @@ async fn collect(
 ) -> Result<Response, ApiError> {
     let mut collected = Collected::default();
     while let Some(entries) = follower.next().await.map_err(unreadable)? {
-        for entry in entries {
+        for entry in entries.iter().cloned() {
             match collected.take(entry)? {
                 Progress::Partial => {}
                 Progress::Whole { reason, usage } => {

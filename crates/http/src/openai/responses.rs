@@ -188,5 +188,5 @@ async fn events(
     let follower = app.generations.follow(id, Seq::START).await?;
     let encoder = ResponseEncoder::new(response, after);
     let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-    Ok(([paths::location(id)], sse::headers(), reading.into_body(permit)).into_response())
+    Ok(([paths::location(id)], sse::answer(reading, permit)).into_response())
 }

@@ -11,8 +11,6 @@ use tokio::{
     time::timeout,
 };
 
-use crate::websocket::Ending;
-
 /// How long to go on reading from a client that was answered before it had sent everything.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -35,29 +33,20 @@ pub(super) async fn close(mut stream: TcpStream, ended: hyper::Result<()>, unpar
         }
         // hyper has answered it, with a status alone.
         Err(error) if error.is_parse() => linger(stream).await,
-        // A stream was cut. Without its final chunk no client takes it for an end; a reset says the same to proxies that
-        // speak HTTP/1.0, where an end has no other sign than the closing.
-        Err(error) if error.is_user() => {
-            tracing::debug!(%error, "cut a stream");
-            let _ = stream.set_zero_linger();
-        }
         // The client left, or takes no bytes.
         Err(error) => tracing::debug!(%error, "a connection broke off"),
     }
 }
 
-/// Closes a connection that has ceased to speak HTTP.
-pub(super) async fn close_socket(stream: TcpStream, ending: Ending) {
-    match ending {
-        Ending::Said => linger(stream).await,
-        Ending::CutOff => {
-            let _ = stream.set_zero_linger();
-        }
-    }
+/// Closes a connection whose stream was cut off. Without its final chunk no client takes it for an end; a reset says the
+/// same to proxies that speak HTTP/1.0, where an end has no other sign than the closing.
+pub(super) fn cut(stream: &TcpStream) {
+    // It fails for a connection that is gone, which says as much.
+    let _ = stream.set_zero_linger();
 }
 
 /// Says that all is said, and reads on for as long as the client goes on sending, within reason.
-async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger(mut stream: TcpStream) {
     let rest = async {
         let mut void = [0; 4096];
         let mut sending = stream.shutdown().await.is_ok();

@@ -1,45 +1,122 @@
-//! The front ends as one connection sees them.
+//! The front ends as one connection sees them, with a door out of HTTP.
 
-use std::{convert::Infallible, pin::Pin, sync::OnceLock};
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, UNIX_EPOCH},
+};
 
-use axum::{Router, body::Body, response::Response};
-use hyper::{Request, body::Incoming, header::UPGRADE, service::Service};
-use tower::{ServiceExt, util::Oneshot};
+use axum::{Router, body::Body};
+use futures::{FutureExt, future::BoxFuture};
+use hyper::{
+    Method, Request, Response, StatusCode, Version,
+    body::{Body as _, Incoming},
+    header::{CONNECTION, HeaderMap},
+    http::response,
+    service::Service,
+};
+use tokenwire_core::{Clock, SystemClock};
+use tower::ServiceExt;
 
-use crate::websocket::{Afterlife, Switch};
+use crate::takeover::{Framing, Takeover};
 
 /// Answers what is asked on one connection.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(super) struct Surface {
     router: Router,
-    /// Made for connections that ask for another protocol. hyper's own way would be a task that waits for the socket, which
-    /// nobody keeps track of.
-    switch: OnceLock<Switch>,
+    leaving: Arc<Mutex<Option<Leaving>>>,
+}
+
+/// An answer that takes the connection along.
+pub(super) struct Leaving {
+    pub(super) takeover: Takeover,
+    pub(super) head: Vec<u8>,
+    pub(super) framing: Framing,
+    /// Whether another request may follow on this connection.
+    pub(super) reusable: bool,
 }
 
 impl Surface {
     pub(super) fn new(router: Router) -> Self {
-        Self { router, switch: OnceLock::new() }
+        Self { router, leaving: Arc::default() }
     }
 
-    /// What the connection does now that HTTP has ended on it.
-    pub(super) fn agreed(&self) -> Option<Afterlife> {
-        self.switch.get()?.agreed()
+    /// What waits at the door.
+    pub(super) fn leaving(&self) -> Option<Leaving> {
+        // Nothing panics while holding the lock.
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Service<Request<Incoming>> for Surface {
-    type Response = Response;
+    type Response = Response<Body>;
     type Error = Infallible;
     /// Boxed, because hyper gives the socket back only from a service whose future may be moved.
-    type Future = Pin<Box<Oneshot<Router, Request<Body>>>>;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let mut request = request.map(Body::new);
-        if request.headers().contains_key(UPGRADE) {
-            let switch = self.switch.get_or_init(Switch::default).clone();
-            request.extensions_mut().insert(switch);
+        let asked = Asked::by(&request);
+        let answer = self.router.clone().oneshot(request.map(Body::new));
+        let leaving = Arc::clone(&self.leaving);
+        async move {
+            let mut response = answer.await?;
+            let takeover = response.extensions_mut().remove::<Takeover>();
+            let Some(takeover) = takeover.filter(|_| asked.wants_body) else { return Ok(response) };
+            let leaves = asked.leave(takeover, &response.into_parts().0);
+            *leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaves);
+            // HTTP ends here, without another word.
+            pending().await
         }
-        Box::pin(self.router.clone().oneshot(request))
+        .boxed()
     }
+}
+
+/// What of a request matters for how its answer travels.
+struct Asked {
+    version: Version,
+    wants_body: bool,
+    reusable: bool,
+}
+
+impl Asked {
+    fn by(request: &Request<Incoming>) -> Self {
+        let (method, version) = (request.method(), request.version());
+        // What is left of a body that nobody reads would be taken for the next request. Those of a POST are read.
+        let read = request.body().is_end_stream() || *method == Method::POST;
+        let reusable = version >= Version::HTTP_11 && read && !says_close(request.headers());
+        Self { version, wants_body: *method != Method::HEAD, reusable }
+    }
+
+    /// Writes the head.
+    fn leave(self, takeover: Takeover, parts: &response::Parts) -> Leaving {
+        let Self { version, reusable, .. } = self;
+        let framing = if version >= Version::HTTP_11 { Framing::Chunked } else { Framing::UntilClosed };
+        let mut head = format!("{version:?} {}\r\n", parts.status).into_bytes();
+        let mut field = |name: &str, value: &[u8]| {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                head.extend_from_slice(part);
+            }
+        };
+        for (name, value) in &parts.headers {
+            field(name.as_str(), value.as_bytes());
+        }
+        if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+            if framing == Framing::Chunked {
+                field("transfer-encoding", b"chunked");
+            }
+            if !reusable {
+                field("connection", b"close");
+            }
+        }
+        let now = UNIX_EPOCH + Duration::from_millis(SystemClock.now().as_millis());
+        field("date", httpdate::fmt_http_date(now).as_bytes());
+        head.extend_from_slice(b"\r\n");
+        Leaving { takeover, head, framing, reusable }
+    }
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }

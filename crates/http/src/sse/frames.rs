@@ -14,10 +14,10 @@
 //! exactly at the end of a piece is lost. That is the choice with the least harm: writing it as a break would double
 //! every CRLF that is cut, and nothing that is a model's own line break ends in a bare CR.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{io::Write as _, time::Duration};
 
 use axum::body::Bytes;
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use serde::Serialize;
 use tokenwire_core::Seq;
 
@@ -26,7 +26,7 @@ use crate::reading::Sink;
 /// Whole frames, ready to be sent together.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
 }
 
 impl Frames {
@@ -80,7 +80,7 @@ impl Frames {
 
     /// The frames so far; none are left.
     pub(crate) fn take(&mut self) -> Bytes {
-        self.bytes.split().freeze()
+        std::mem::take(&mut self.bytes).into()
     }
 
     fn line(&mut self, field: &'static str, value: &dyn std::fmt::Display) {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures::{SinkExt, StreamExt};
 use serde::Serialize;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -14,7 +18,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{reading::Sink, server::Patient};
+use crate::{reading::Sink, server::Patient, takeover::Connection};
 
 /// How much is read at once, in bytes. Held by every socket; a larger message takes more while it arrives.
 const BUFFER: usize = 4 * 1024;
@@ -104,17 +108,23 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(super) async fn new(stream: Patient, unread: Vec<u8>, max_message: usize) -> Self {
+    /// Sends the answer to the handshake. Gives the connection back if the client does not take it.
+    pub(super) async fn open(connection: Connection, max_message: usize) -> Result<Self, TcpStream> {
+        let Connection { socket, unread, head, patience, framing: _ } = connection;
+        let mut stream = Patient::new(socket, unread, patience);
+        if stream.write_all(&head).await.is_err() {
+            return Err(stream.into_inner().0);
+        }
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
-        let stream = WebSocketStream::from_partially_read(stream, unread, Role::Server, Some(config)).await;
-        Self { stream, heard: Instant::now() }
+        let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        Ok(Self { stream, heard: Instant::now() })
     }
 
-    pub(super) fn into_inner(self) -> Patient {
-        self.stream.into_inner()
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.stream.into_inner().into_inner().0
     }
 
     /// How long the client has said nothing at all. It answers every ping.

@@ -30,6 +30,32 @@ async fn a_finished_stream_ends_with_the_final_chunk_and_the_connection_lives_on
 }
 
 #[tokio::test]
+async fn a_request_that_is_sent_during_a_stream_is_answered_after_it() {
+    let stage = Stage::new();
+    let server = stage.serve().await;
+    let id = stage.queued().await;
+    let mut connection = server.connect().await;
+    connection.send(format!("GET /ask/{id} HTTP/1.1\r\nhost: x\r\n\r\nGET /hea")).await;
+    connection.until("event: queued").await;
+    connection.send("lth HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    stage.write(id, &[started(1, TextSoFar::Kept), delta("Hello"), done()]).await;
+    let received = connection.rest().await;
+    let (stream, answer) = received.split_once(LAST_CHUNK).expect("the stream ends");
+    assert!(stream.contains("data: Hello\n\n"));
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with(r#"{"status":"ok"}"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stream_is_the_last_answer_where_the_client_says_so() {
+    let stage = Stage::new();
+    let server = stage.serve().await;
+    let id = stage.written(&[started(1, TextSoFar::Kept), delta("Hello"), done()]).await;
+    let request = format!("GET /ask/{id} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let received = server.exchange(&request).await;
+    assert!(received.contains("\r\nconnection: close\r\n") && received.ends_with(LAST_CHUNK), "{received}");
+}
+
+#[tokio::test]
 async fn a_drain_is_seen_as_a_cut_and_not_as_an_end() {
     let stage = Stage::new();
     let mut server = stage.serve().await;

@@ -158,7 +158,7 @@ impl Reader<'_> {
         loop {
             match follower.next().await {
                 Ok(Some(entries)) => {
-                    for entry in entries {
+                    for entry in entries.iter().cloned() {
                         self.saw(entry.seq);
                         self.seen.saw(self.name, entry.seq, entry.event);
                     }

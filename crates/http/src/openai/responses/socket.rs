@@ -37,7 +37,8 @@ use crate::{
     app::App,
     limits::StreamPermit,
     reading::{Cut, Reading, Sink},
-    websocket::{Ending, Gone, Handshake, Heard, Messages, NoSocket, Socket, Why},
+    takeover::Ending,
+    websocket::{Gone, Handshake, Heard, Messages, NoSocket, Socket, Why},
 };
 
 /// `GET /v1/responses`.

@@ -122,7 +122,7 @@ pub(super) async fn follow(app: &App, response: &mut Response, after: Seq) -> Re
             Ok(None) | Err(FollowError::Lost(_)) => return Err(failure::lost_stream()),
             Err(error) => return Err(error.into()),
         };
-        for entry in &entries {
+        for entry in &*entries {
             response.take(entry, &mut ());
         }
     }

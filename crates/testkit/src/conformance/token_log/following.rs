@@ -99,7 +99,7 @@ async fn follow(log: Arc<dyn TokenLog>, id: GenerationId, after: Seq) -> Vec<Ent
     let mut seen = Vec::new();
     while let Some(entries) = follower.next().await.unwrap() {
         assert!(!entries.is_empty());
-        seen.extend(entries);
+        seen.extend(entries.iter().cloned());
     }
     seen
 }

@@ -1,0 +1,149 @@
+//! Pieces of a stream on a socket: what there is to give is written at once, in one write, and while there is nothing the
+//! connection costs no more than this future.
+
+use std::{
+    future::{pending, poll_fn},
+    io,
+    pin::pin,
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use futures::StreamExt;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::answer::Pieces;
+use crate::takeover::{Connection, Ending, Framing};
+
+/// How much a client may send while it is answered, in bytes: the next request, if it is in a hurry. What comes beyond waits
+/// in the kernel.
+const UNREAD: usize = 8 * 1024;
+
+/// Pieces up to this size are put into their chunk on the stack.
+const SMALL: usize = 1024;
+
+/// Room around the content of a chunk: its size in hexadecimal, and two line breaks.
+const AROUND: usize = 16 + 4;
+
+/// Gives all pieces to the client, until one side has had enough.
+pub(super) async fn give(connection: Connection, pieces: Pieces) -> (TcpStream, Ending) {
+    let Connection { socket, mut unread, head, framing, patience } = connection;
+    let wire = Wire { socket: &socket, framing, patience };
+    let given = {
+        let mut giving = pin!(wire.give(head, pieces));
+        let mut leaving = pin!(leaves(&socket, &mut unread));
+        tokio::select! {
+            biased;
+            given = &mut giving => given,
+            () = &mut leaving => Err(Over::Left),
+        }
+    };
+    let ending = match given {
+        Ok(()) => Ending::Answered(unread),
+        Err(Over::Cut) => Ending::CutOff,
+        Err(Over::Left) => Ending::Left,
+    };
+    (socket, ending)
+}
+
+struct Wire<'a> {
+    socket: &'a TcpStream,
+    framing: Framing,
+    patience: Duration,
+}
+
+/// Why not all was given.
+enum Over {
+    Cut,
+    Left,
+}
+
+impl From<io::Error> for Over {
+    fn from(error: io::Error) -> Self {
+        tracing::debug!(%error, "a reader has left");
+        Self::Left
+    }
+}
+
+impl Wire<'_> {
+    async fn give(&self, head: Vec<u8>, mut pieces: Pieces) -> Result<(), Over> {
+        self.send(&head).await?;
+        drop(head);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|cut| {
+                tracing::debug!(%cut, "cut a stream");
+                Over::Cut
+            })?;
+            if let Some(rest) = self.send_now(&piece)? {
+                self.send(&rest).await?;
+            }
+        }
+        if self.framing == Framing::Chunked {
+            self.send(b"0\r\n\r\n").await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a piece, or as much of it as the socket takes; then what is left, framed.
+    fn send_now(&self, piece: &Bytes) -> io::Result<Option<Vec<u8>>> {
+        let (mut small, mut large) = ([0; SMALL + AROUND], Vec::new());
+        let bytes = match self.framing {
+            // A chunk without content would be the final one.
+            _ if piece.is_empty() => return Ok(None),
+            Framing::UntilClosed => piece,
+            Framing::Chunked if piece.len() <= SMALL => {
+                let mut free = &mut small[..];
+                chunk(piece, &mut free)?;
+                let used = SMALL + AROUND - free.len();
+                small.get(..used).unwrap_or_default()
+            }
+            Framing::Chunked => {
+                chunk(piece, &mut large)?;
+                &large
+            }
+        };
+        match self.socket.try_write(bytes) {
+            Ok(written) if written == bytes.len() => Ok(None),
+            Ok(written) => Ok(bytes.get(written..).map(<[u8]>::to_vec)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(bytes.to_vec())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the client has taken all of it, for as long as it takes any.
+    async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.socket.try_write(bytes) {
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Boxed, because most readers never need it.
+                    Box::pin(timeout(self.patience, self.socket.writable())).await??;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chunk(content: &[u8], into: &mut impl io::Write) -> io::Result<()> {
+    write!(into, "{:x}\r\n", content.len())?;
+    into.write_all(content)?;
+    into.write_all(b"\r\n")
+}
+
+/// Waits until the client closes the connection, and keeps what it sends before.
+async fn leaves(socket: &TcpStream, unread: &mut Vec<u8>) {
+    while unread.len() < UNREAD {
+        let readable = poll_fn(|cx| socket.poll_read_ready(cx)).await;
+        let mut buffer = [0; 1024];
+        match readable.and_then(|()| socket.try_read(&mut buffer)) {
+            Ok(0) => return,
+            Ok(count) => unread.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+    // It will be noticed when it takes no more bytes.
+    pending::<()>().await;
+}
