@@ -23,7 +23,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("a runtime")?;
     let binary = binary(options.tokenwire.as_deref())?;
     if options.scenario == Scenario::Start {
-        return runtime.block_on(start::run(options, &binary));
+        let started = runtime.block_on(start::run(options, &binary))?;
+        return tell(options, &started.to_string(), &started.json()?);
     }
     let load = Load::of(options);
     let mut report = Report::new(options, &load);
@@ -35,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         report.rounds.push(Round { server, floor });
     }
     drop(system);
-    tell(options, &report)?;
+    tell(options, &report.to_string(), &report.json()?)?;
     ensure!(report.errors() == 0, "{} errors", report.errors());
     Ok(())
 }
@@ -55,10 +56,10 @@ fn floor(load: &Load, server: &Measured) -> Result<Measured> {
     child::load(floor.address, &[floor.watched()], &work).context("loading the floor")
 }
 
-fn tell(options: &Options, report: &Report) -> Result<()> {
-    write!(io::stdout(), "{report}")?;
+fn tell(options: &Options, table: &str, json: &str) -> Result<()> {
+    write!(io::stdout(), "{table}").context("writing the table")?;
     if let Some(file) = &options.json {
-        std::fs::write(file, report.json()?).with_context(|| format!("writing {}", file.display()))?;
+        std::fs::write(file, json).with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ pub(crate) struct Load {
     pub(crate) pieces: u32,
     /// How many generations run at once.
     pub(crate) slots: usize,
+    /// How long finished streams are kept, where it matters.
+    pub(crate) retention: Option<Duration>,
     pub(crate) work: Work,
 }
 
@@ -92,7 +94,7 @@ impl Load {
         let pieces = options.pieces.map(u32::from).or(pieces).unwrap_or_else(enough).max(1);
         let ends = Ends::Told { pieces: pieces.into() };
         let follow = |ends| Work::Follow(Follow { streams, readers, ramp, warm_up, window, ends });
-        let (mut slots, mut first_delay, mut said) = (streams, Duration::ZERO, pieces);
+        let (mut slots, mut first_delay, mut said, mut retention) = (streams, Duration::ZERO, pieces, None);
         let work = match options.scenario {
             Scenario::Fanout | Scenario::Streams | Scenario::Start => follow(ends),
             Scenario::Flat => {
@@ -118,11 +120,13 @@ impl Load {
             Scenario::Replay => Work::Replay(Replay { streams, pieces: pieces.into(), readers, window }),
             Scenario::Soak => {
                 slots = 2 * readers;
+                // What is kept takes memory: after a minute or two as much is forgotten as comes.
+                retention = Some(Duration::from_secs(60));
                 let look = if options.small { window / 4 } else { Duration::from_secs(10) };
                 Work::Soak(Soak { readers, pieces: pieces.into(), window, look })
             }
         };
-        Self { delay, first_delay, pieces: said, slots, work }
+        Self { delay, first_delay, pieces: said, slots, retention, work }
     }
 
     /// How many connections there may be.

@@ -4,12 +4,12 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{args::Options, load::Times, process, report::started, scenario::Load, system::System};
+use crate::{args::Options, load::Times, process, report::Started, scenario::Load, system::System};
 
 /// How often it is started.
 const STARTS: usize = 10;
 
-pub(crate) async fn run(options: &Options, binary: &Path) -> Result<()> {
+pub(crate) async fn run(options: &Options, binary: &Path) -> Result<Started> {
     let load = Load::of(options);
     let (mut times, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..if options.small { 1 } else { STARTS } {
@@ -22,7 +22,8 @@ pub(crate) async fn run(options: &Options, binary: &Path) -> Result<()> {
             .collect::<Result<_>>()?;
     }
     let times = Times::of(&times).context("it was started")?;
-    started(options, times, &memory, fs::metadata(binary)?.len(), stripped(binary)?)
+    let (size, stripped) = (fs::metadata(binary)?.len(), stripped(binary)?);
+    Ok(Started { options: options.clone(), times, memory, size, stripped })
 }
 
 /// The size without symbols, in bytes.

@@ -104,6 +104,9 @@ impl Start<'_> {
         command.arg("TOKENWIRE_MODELS=../models.toml");
         // Nothing ends because it takes long; RabbitMQ allows half an hour at most.
         command.args(["TIMEOUT_SECONDS=1500", "TOKENWIRE_QUEUE_TIME=1h"]);
+        if let Some(retention) = self.load.retention {
+            command.arg(format!("TOKENWIRE_RETENTION={}s", retention.as_secs()));
+        }
         if role != "worker" {
             command.arg(format!("TOKENWIRE_LISTEN={}", self.address));
             command.arg(format!("TOKENWIRE_MAX_STREAMS={}", self.load.connections().max(10_000) + 100));
