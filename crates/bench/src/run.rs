@@ -30,8 +30,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut report = Report::new(options, &load);
     let system = runtime.block_on(System::start(options, &load, &binary))?;
     for _ in 0..options.rounds.get() {
-        let server = child::load(system.address, &system.watched, &load.work)
+        let mut server = child::load(system.address, &system.watched, &load.work)
             .with_context(|| format!("loading the server, which says\n{}", system.output()))?;
+        // Later rounds begin with what the first has left behind: at rest is before all of them.
+        if let Some(first) = report.rounds.first() {
+            server.resting.clone_from(&first.server.resting);
+        }
         let floor = if options.no_floor { None } else { Some(floor(&load, &server)?) };
         report.rounds.push(Round { server, floor });
     }
