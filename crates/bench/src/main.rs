@@ -10,8 +10,8 @@
 //!
 //! **What is measured.** CPU time (user and system) of each process of the server between two instants, divided by the events
 //! that readers received between them; the same of the floor, and the ratio. Latency from the moment when the model made a
-//! piece, which the piece itself says, to the moment when the load process has read it: log and all. The time from a question
-//! to its first piece. Private memory (`RssAnon`) per open stream. What the load process itself used, and what else the
+//! piece, which the piece itself says, to the moment when the load process has read it: log and all. The time from a question,
+//! its connection included, to its first piece. Private memory (`RssAnon`) per open stream. What the load process itself used, and what else the
 //! machine did meanwhile: with more than a busy core of either, the figures are not the server's alone, and the report says
 //! so.
 //!
@@ -21,7 +21,9 @@
 //!
 //! **What is not.** Networks: everything is on one machine, and all share its cores, so that rates and latencies depend on
 //! what else runs. CPU time per event and its ratio to the floor depend on it much less. Memory of the kernel (sockets). Real
-//! models. Durability: that is the chaos run's.
+//! models. Durability: that is the chaos run's. How late the model itself is: a piece that is made late counts from then.
+//!
+//! Linux alone has what this looks at. `cargo bench -p bench` measures appending, following and encoding by themselves.
 
 mod args;
 mod child;

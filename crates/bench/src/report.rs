@@ -66,7 +66,7 @@ impl Round {
 
 /// What CPU time is divided by: events, or answers where they come in one.
 fn units(window: &Window) -> u64 {
-    if window.events > 0 { window.events } else { window.answers }
+    if window.answers > 0 { window.answers } else { window.events }
 }
 
 /// Of all processes of the server.

@@ -106,14 +106,11 @@ impl<'a> Table<'a> {
     fn cpu(&mut self) {
         let Round { server, .. } = self.round;
         let window = &server.window;
-        let unit = if window.events > 0 { "event" } else { "prompt" };
-        self.both(&format!("CPU us per {unit}"), |measured| Some(format!("{:.2}", each(measured))));
+        let unit = if window.answers > 0 { "prompt" } else { "event" };
+        self.both(&format!("CPU us per {unit}"), |measured| Some(figure(each(measured), 2)));
         if window.used.len() > 1 {
             for used in &window.used {
-                self.server(
-                    &format!("  {}", used.name),
-                    format!("{:.2}", micros_each(used.cpu, units(window))),
-                );
+                self.server(&format!("  {}", used.name), figure(micros_each(used.cpu, units(window)), 2));
             }
         }
         if let Some(ratio) = self.round.ratio() {
@@ -130,10 +127,10 @@ impl<'a> Table<'a> {
         }
         self.both(&format!("{unit}s per second"), |measured| Some(format!("{:.0}", rate(&measured.window))));
         self.both("events per read", |Measured { window, .. }| {
-            Some(format!("{:.2}", float(units(window)) / float(window.reads)))
+            Some(figure(float(units(window)) / float(window.reads), 2))
         });
         self.both(&format!("bytes per {unit}"), |Measured { window, .. }| {
-            Some(format!("{:.1}", float(window.bytes) / float(units(window))))
+            Some(figure(float(window.bytes) / float(units(window)), 1))
         });
     }
 
@@ -209,6 +206,11 @@ impl Display for Table<'_> {
         }
         self.remarks.iter().try_for_each(|remark| writeln!(f, "{remark}"))
     }
+}
+
+/// Nothing, where it was divided by nothing.
+fn figure(number: f64, digits: usize) -> String {
+    if number.is_finite() { format!("{number:.digits$}") } else { "-".to_owned() }
 }
 
 fn busy(window: &Window, cpu: Duration) -> String {
