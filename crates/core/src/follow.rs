@@ -4,6 +4,11 @@
 //! so nothing is missed at the seam between replay and live; a slow recheck sits underneath, so losing every wake-up
 //! costs latency and never an entry. It also keeps the audience alive, and ends a stream that nobody can end any more
 //! (I6, I10). Framing, heartbeats, resuming and drain belong to the front ends.
+//!
+//! An id is not a stream: one that was removed, or that a log has lost, may be taken again, at any moment and without a
+//! word (a removal is announced; the loss of a server's memory is not). So every page and every hint says which stream it
+//! is of, by its `start_by`, and nothing is given out that is of another one than the first page was. A stream that its
+//! worker writes anew is the same one: it keeps what was fixed when it was created.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -47,6 +52,8 @@ pub struct Follower {
     log: Arc<dyn TokenLog>,
     clock: Arc<dyn Clock>,
     id: GenerationId,
+    /// Which of the streams that have, had or will have this id.
+    start_by: Timestamp,
     cursor: Seq,
     tail: Tail,
     /// Why the next step is what it is.
@@ -82,7 +89,7 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         // The order matters: what is appended between the two is seen twice by us and once by the reader.
         let tail = log.tail(id).await?;
-        let Page { entries, tail: _, phase } = first_page(&*log, id, after).await?;
+        let Page { entries, tail: _, phase, start_by } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
             (false, _) => State::Opened(entries.into()),
             (true, Phase::Sealed) => State::Ended,
@@ -93,7 +100,7 @@ impl Follower {
         }
         let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { log, clock, id, cursor: after, tail, state, recheck })
+        Ok(Self { log, clock, id, start_by, cursor: after, tail, state, recheck })
     }
 
     /// Whether everything has been given out, the terminal entry included.
@@ -114,7 +121,7 @@ impl Follower {
     /// # Errors
     /// [`FollowError::Unavailable`] when patience has run out: the reader may resume from its cursor, here or on another
     /// replica. [`FollowError::Lost`] when the log has no longer what was given out, and nobody has put it back for ten
-    /// seconds: nothing will follow.
+    /// seconds, or another stream has its id now: nothing will follow.
     pub async fn next(&mut self) -> Result<Option<Arc<[Entry]>>, FollowError> {
         loop {
             match &mut self.state {
@@ -140,7 +147,9 @@ impl Follower {
                     _ = self.recheck.tick() => self.recheck().await?,
                     hint = self.tail.next() => match hint {
                         Hint::Look => self.state = State::Look,
-                        Hint::Appended(entries) => match entries.first() {
+                        // About another stream. The log says which of the two it has.
+                        Hint::Appended { start_by, .. } if start_by != self.start_by => self.state = State::Look,
+                        Hint::Appended { entries, .. } => match entries.first() {
                             Some(first) if first.seq == self.cursor.next() => {
                                 return Ok(Some(self.give_waiting(entries)));
                             }
@@ -204,6 +213,7 @@ impl Follower {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             match self.log.read(self.id, self.cursor, PAGE).await {
+                Ok(page) if page.start_by != self.start_by => return Err(FollowError::Lost(self.id)),
                 Ok(page) if self.cursor <= page.tail => return Ok(page),
                 Ok(_) | Err(LogError::NotFound(_)) => {
                     let since: Instant = *missing_since.get_or_insert_with(|| {
@@ -230,8 +240,13 @@ impl Follower {
 async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<Page, FollowError> {
     let began = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+    let mut found = None;
     loop {
         let missing = match log.read(id, after, PAGE).await {
+            // The cursor counts what was there before.
+            Ok(page) if *found.get_or_insert(page.start_by) != page.start_by => {
+                return Err(FollowError::NotFound(id));
+            }
             Ok(page) if after <= page.tail => return Ok(page),
             Ok(Page { tail, phase, .. }) => {
                 let beyond = FollowError::BeyondTail { after, tail };
@@ -298,7 +313,8 @@ pub enum FollowError {
         /// The last entry of the stream.
         tail: Seq,
     },
-    /// The log has lost the stream while it was read, and no worker has put it back. It is over.
+    /// The log has lost the stream while it was read, and no worker has put it back, or it was removed. It is over, also
+    /// when another stream has its id now.
     #[error("the token log has lost generation {0}, and no worker has written it again")]
     Lost(GenerationId),
     /// The log cannot be reached. Try again later.

@@ -206,6 +206,8 @@ pub struct Page {
     pub tail: Seq,
     /// How far the stream has come.
     pub phase: Phase,
+    /// From [`StreamSpec::start_by`]: what tells the stream from others that had, or will have, its id.
+    pub start_by: Timestamp,
 }
 
 /// How far a stream has come.
@@ -336,8 +338,13 @@ impl Tail {
 pub enum Hint {
     /// Read the log.
     Look,
-    /// These entries were appended; they are consecutive.
-    Appended(Arc<[Entry]>),
+    /// These entries were appended to the stream; they are consecutive.
+    Appended {
+        /// From [`StreamSpec::start_by`]: a hint may be about the next stream of an id, or about the last one.
+        start_by: Timestamp,
+        /// The entries.
+        entries: Arc<[Entry]>,
+    },
 }
 
 /// Why the log did not do what it was asked. One variant for each thing that a caller can do about it.

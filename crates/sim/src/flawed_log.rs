@@ -82,14 +82,14 @@ impl FlawedLog {
 }
 
 fn lie(hint: Hint) -> Hint {
-    let Hint::Appended(entries) = hint else { return hint };
+    let Hint::Appended { start_by, entries } = hint else { return hint };
     let mut entries = entries.to_vec();
     for entry in &mut entries {
         if let Event::Delta { text, .. } = &mut entry.event {
             text.push('!');
         }
     }
-    Hint::Appended(entries.into())
+    Hint::Appended { start_by, entries: entries.into() }
 }
 
 #[async_trait]
@@ -208,7 +208,7 @@ impl FlawedWriter {
     async fn announce(&self, events: &[Event]) -> Result<(), LogError> {
         let entries = self.log.as_entries(self.id, events).await?;
         if let Some(sender) = self.log.state().tails.get(&self.id) {
-            let _ = sender.send(Hint::Appended(entries.into()));
+            let _ = sender.send(Hint::Appended { start_by: self.start_by, entries: entries.into() });
         }
         sleep(TOO_LATE).await;
         Ok(())

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use testkit::clock::TokioClock;
 use token_log::memory::MemoryLog;
-use tokenwire_core::{Event, Failure, Seq, follow::FollowError, token_log::OnDisconnect};
+use tokenwire_core::{
+    Event, Failure, GenerationId, Seq, TokenLog,
+    follow::FollowError,
+    token_log::{OnDisconnect, StreamSpec},
+};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -194,4 +198,39 @@ async fn short_outages_do_not_make_a_reader_look_gone() {
     };
     let (entries, ()) = futures::join!(reading, weather);
     assert_eq!(text(events(&entries)), "ab");
+}
+
+/// Another stream under this id, with this many entries.
+async fn take_again(log: &dyn TokenLog, id: GenerationId, spec: &StreamSpec, entries: usize) {
+    let start_by = spec.start_by.after(Duration::from_secs(1));
+    log.create(id, &StreamSpec { start_by, ..spec.clone() }).await.unwrap();
+    let mut writer = log.open_writer(id).await.unwrap();
+    for _ in 0..entries {
+        writer.append(&[Event::Delta { text: "other".into(), tokens: Vec::new() }]).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_lost_stream_learns_at_once_that_another_has_its_id() {
+    // It ends before what was given out, there, right behind it, and far behind it.
+    for entries in [0, 1, 2, 3, 100] {
+        let (mut house, log) = house_on_sand();
+        house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
+        let id = house.ask().await;
+        let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
+        while follower.cursor() < Seq::new(2) {
+            follower.next().await.unwrap();
+        }
+        let spec = log.spec(id).await.unwrap();
+        let asked = Instant::now();
+        let replace = async {
+            sleep(Duration::from_millis(100)).await;
+            log.remove(id).await.unwrap();
+            sleep(Duration::from_secs(3)).await;
+            take_again(&log, id, &spec, entries).await;
+        };
+        let (end, ()) = futures::join!(follower.next(), replace);
+        assert!(matches!(end, Err(FollowError::Lost(lost)) if lost == id), "{end:?}");
+        assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+    }
 }

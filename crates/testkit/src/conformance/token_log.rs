@@ -78,6 +78,8 @@ macro_rules! token_log_conformance {
             a_removed_stream_stays_removed_after_a_reopen
             a_removal_wakes_whoever_listens
             a_writer_says_which_stream_of_an_id_it_writes
+            pages_and_hints_say_which_stream_of_an_id_they_are_of
+            a_reader_is_never_given_the_next_stream_of_its_id
         }}
     };
 }

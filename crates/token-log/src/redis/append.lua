@@ -8,8 +8,9 @@ local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
 local writer, attempt, first, last, batch, channel, keep, every = unpack(ARGV)
 attempt, first, last = tonumber(attempt), tonumber(first), tonumber(last)
 
-local state = redis.call('HMGET', meta, 'attempt', 'writer', 'sealed', 'tail', 'cancelled', 'grace', 'heard')
-local newest, owner, sealed, tail, cancelled, grace, heard = unpack(state)
+local state = redis.call('HMGET', meta, 'attempt', 'writer', 'sealed', 'tail', 'cancelled', 'grace', 'heard',
+  'start_by')
+local newest, owner, sealed, tail, cancelled, grace, heard, start_by = unpack(state)
 if not newest then
   return redis.error_reply('NOTFOUND no such stream')
 end
@@ -52,7 +53,8 @@ if first <= last and not repeated then
     redis.call('PEXPIRE', entries, keep)
     redis.call('UNLINK', audience)
   end
-  redis.call('PUBLISH', channel, batch)
+  -- With what tells the stream from others of its id: `announcement.rs`.
+  redis.call('PUBLISH', channel, start_by .. ' ' .. batch)
 end
 
 -- The owner lives: whoever else was given its job leaves it alone.

@@ -5,7 +5,7 @@ use tokenwire_core::{Attempt, GenerationId, LogError};
 
 use super::{
     Shared,
-    page::{self, META, Meta, Time},
+    page::{self, META, Meta, Standing, Time},
     spec::{self, FIELDS, Fields, MEMO},
 };
 use crate::{Inspection, record::Batch};
@@ -19,7 +19,7 @@ pub(super) async fn inspect(shared: &Shared, id: GenerationId) -> Result<Inspect
     let (meta, now, fixed, memo_bytes, cancelled): (Meta, Time, Fields, usize, bool) =
         shared.link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
     let attempt = meta.1;
-    let (tail, phase) =
+    let Standing { tail, phase, .. } =
         page::standing(meta, now).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
     let spec = spec::spec(fixed).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
 

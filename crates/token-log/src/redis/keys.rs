@@ -16,7 +16,7 @@ pub(super) struct Keys {
     /// String with a time to live: when the latest stream of this id was created that was removed after an attempt had
     /// opened it.
     pub(super) removed: String,
-    /// Channel: every batch, as it is stored.
+    /// Channel: every batch, as `announcement.rs` says, or an empty message when readers should look.
     pub(super) appended: String,
     /// Channel: an empty message when the writer should look whether to stop.
     pub(super) stop: String,

@@ -11,6 +11,7 @@
 //! Not here: a bound on the length of a stream (the model's own limit is one), and redirections of a Redis Cluster: the keys
 //! are laid out for it, the client speaks to one server or to a proxy in front of many.
 
+mod announcement;
 mod connection;
 mod inspect;
 mod keys;

@@ -39,6 +39,14 @@ pub(super) struct Stored {
     pub(super) record: Vec<u8>,
 }
 
+/// How a stream stands.
+pub(super) struct Standing {
+    pub(super) tail: Seq,
+    pub(super) phase: Phase,
+    /// What tells it from others of its id.
+    pub(super) start_by: Timestamp,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Damage {
     #[error("the stream has format {0}, this version of tokenwire knows {FORMAT}: upgrade")]
@@ -80,10 +88,11 @@ pub(super) async fn read(
         .arg(&["COUNT", "1"]);
     let (meta, now, within, over): (Meta, Time, Batches, Batches) =
         link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
-    let (tail, phase) = standing(meta, now).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
+    let Standing { tail, phase, start_by } =
+        standing(meta, now).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
     let entries =
         entries(within.into_iter().chain(over), after, tail, limit).map_err(LogError::unavailable)?;
-    Ok(Page { entries, tail, phase })
+    Ok(Page { entries, tail, phase, start_by })
 }
 
 /// What the stream holds up to its tail, for a writer that has just become its only one: what it says, and as it is stored.
@@ -119,8 +128,8 @@ pub(super) async fn prefix(
     Ok((prefix, stored))
 }
 
-/// The tail and the phase of a stream; `None` when there is none.
-pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<(Seq, Phase)>, Damage> {
+/// How a stream stands; `None` when there is none.
+pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Standing>, Damage> {
     let (Some(format), attempt, tail, sealed, created_at, start_by, end_by, heard) = meta else {
         return Ok(None);
     };
@@ -132,12 +141,10 @@ pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<(Se
     else {
         return Err(Damage::Meta);
     };
+    let start_by = Timestamp::from_millis(start_by);
     let phase = match (sealed, attempt) {
         (Some(_), _) => Phase::Sealed,
-        (None, 0) => Phase::Queued {
-            created_at: Timestamp::from_millis(created_at),
-            start_by: Timestamp::from_millis(start_by),
-        },
+        (None, 0) => Phase::Queued { created_at: Timestamp::from_millis(created_at), start_by },
         (None, _) => Phase::Running {
             end_by: Timestamp::from_millis(end_by),
             silent_for: heard.map_or(Duration::MAX, |heard| {
@@ -145,7 +152,7 @@ pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<(Se
             }),
         },
     };
-    Ok(Some((Seq::new(tail), phase)))
+    Ok(Some(Standing { tail: Seq::new(tail), phase, start_by }))
 }
 
 /// The entries after the cursor, and proof that none is missing (I1).

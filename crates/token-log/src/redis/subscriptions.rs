@@ -23,10 +23,10 @@ use tokio::{
 };
 
 use super::{
+    announcement,
     connection::{Connector, Link, Up},
     outage::Outage,
 };
-use crate::record::Batch;
 
 /// How many hints a listener may fall behind before it is told to read the log instead: one read of a page serves it better.
 const HINTS: usize = 16;
@@ -102,9 +102,7 @@ impl Channels {
         };
         let Ok(channel) = String::from_utf8(channel) else { return };
         let Some(hints) = self.lock().get(&channel).cloned() else { return };
-        // A message that is no batch (a call to look, or a format of a newer version) is a hint all the same.
-        let hint = Batch::decode(&message)
-            .map_or(Hint::Look, |batch| Hint::Appended(batch.into_entries().collect()));
+        let hint = announcement::hint(&message);
         // Nobody listens any more: the subscriber will notice.
         let _ = hints.send(hint);
     }

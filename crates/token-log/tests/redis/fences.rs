@@ -14,7 +14,7 @@ async fn the_text_of_a_fenced_writer_reaches_nobody() {
     assert!(matches!(old.append(&[delta("old")]).await, Err(LogError::Fenced)));
     assert!(matches!(old.seal(&finished()).await, Err(LogError::Fenced)));
     new.append(&[delta("new")]).await.unwrap();
-    let Hint::Appended(entries) = next(&mut tail).await else { panic!("the entries themselves") };
+    let Hint::Appended { entries, .. } = next(&mut tail).await else { panic!("the entries themselves") };
     assert_eq!(entries[0].event, delta("new"));
     assert_eq!(texts(&log, id).await, ["new"]);
 }

@@ -138,7 +138,7 @@ async fn a_user_that_may_touch_nothing_else_is_enough() {
     let mut tail = log.tail(id).await.unwrap();
     let mut writer = log.open_writer(id).await.unwrap();
     writer.append(&[delta("one")]).await.unwrap();
-    assert!(matches!(next(&mut tail).await, Hint::Appended(_)));
+    assert!(matches!(next(&mut tail).await, Hint::Appended { .. }));
     ask::<u32>(&mut admin, &format!("DEL tokenwire:{{{id}}}:meta tokenwire:{{{id}}}:entries")).await;
     writer.append(&[delta("two")]).await.unwrap();
     log.attend(id).await.unwrap();

@@ -14,4 +14,5 @@ mod keys;
 mod looking;
 mod losses;
 mod outages;
+mod successors;
 mod wake_ups;

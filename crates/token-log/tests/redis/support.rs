@@ -109,8 +109,10 @@ pub(crate) async fn follow_by_hints(log: &Redis, id: GenerationId) -> Vec<Entry>
         loop {
             let cursor = entries.last().map_or(Seq::START, |entry| entry.seq);
             match &hint {
-                Hint::Appended(next) if next[0].seq == cursor.next() => entries.extend_from_slice(next),
-                Hint::Appended(known) if known.last().unwrap().seq <= cursor => {}
+                Hint::Appended { entries: next, .. } if next[0].seq == cursor.next() => {
+                    entries.extend_from_slice(next);
+                }
+                Hint::Appended { entries: known, .. } if known.last().unwrap().seq <= cursor => {}
                 _ => loop {
                     let cursor = entries.last().map_or(Seq::START, |entry| entry.seq);
                     let page = insist(async || read(log, id, cursor).await.ok()).await;

@@ -73,14 +73,14 @@ async fn a_process_subscribes_once_and_leaves_with_its_last_listener() {
     drop(second);
     let mut writer = log.open_writer(id).await.unwrap();
     writer.append(&[delta("one")]).await.unwrap();
-    assert!(matches!(next(&mut third).await, Hint::Appended(_)));
+    assert!(matches!(next(&mut third).await, Hint::Appended { .. }));
     assert_eq!(subscribers().await, 1);
 
     drop(third);
     insist(async || (subscribers().await == 0).then_some(())).await;
     let mut again = log.tail(id).await.unwrap();
     writer.append(&[delta("two")]).await.unwrap();
-    assert!(matches!(next(&mut again).await, Hint::Appended(_)));
+    assert!(matches!(next(&mut again).await, Hint::Appended { .. }));
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ pub async fn the_phase_follows_the_stream(fixture: Fixture) {
     fixture.log.create(id, &spec).await.unwrap();
     let page = fixture.page(id, Seq::START, 1).await;
     let queued = Phase::Queued { created_at: at(created_at), start_by: at(start_by) };
-    assert_eq!(page, Page { entries: vec![], tail: Seq::START, phase: queued });
+    assert_eq!(page, Page { entries: vec![], tail: Seq::START, phase: queued, start_by: at(start_by) });
 
     let mut writer = fixture.log.open_writer(id).await.unwrap();
     let running = fixture.page(id, Seq::START, 1).await.phase;

@@ -26,7 +26,7 @@ pub async fn an_append_wakes_whoever_listens(fixture: Fixture) {
         writer.append(&[delta("a"), delta("b")]).await.unwrap();
         while seen < Seq::new(2 * n) {
             let hint = tokio::time::timeout(PATIENCE, tail.next()).await.expect("an append is announced");
-            if let Hint::Appended(entries) = hint {
+            if let Hint::Appended { entries, .. } = hint {
                 // I2: what is announced is already there to be read.
                 let first = entries.first().unwrap().seq;
                 let page = fixture.page(id, Seq::new(first.get() - 1), entries.len()).await;

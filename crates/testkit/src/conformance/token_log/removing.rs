@@ -1,11 +1,11 @@
 //! An owner wants an answer gone, and it is: whoever still writes it, however late they come.
 
 use futures::future::{join, select};
-use tokenwire_core::token_log::Hint;
+use tokenwire_core::{Follower, follow::FollowError, token_log::Hint};
 
 use super::{
-    Created, Duration, Fixture, GenerationId, LogError, LogWriter, NonZeroUsize, Seq, StreamSpec,
-    assert_not_found, delta, finished, spec,
+    Arc, Created, Duration, Fixture, GenerationId, LogError, LogWriter, NonZeroUsize, Seq, StreamSpec,
+    SystemClock, assert_not_found, delta, finished, spec,
 };
 
 /// More than any wake-up takes, on a machine however busy.
@@ -186,5 +186,71 @@ pub async fn a_writer_says_which_stream_of_an_id_it_writes(fixture: Fixture) {
             assert_eq!(log.open_writer(id).await.unwrap().start_by(), spec.start_by);
         }
         fixture.elsewhere.remove(id).await.unwrap();
+    }
+}
+
+/// In every phase, so that whoever reads one of them notices the next.
+pub async fn pages_and_hints_say_which_stream_of_an_id_they_are_of(fixture: Fixture) {
+    let id = GenerationId::fresh();
+    let mut tail = fixture.elsewhere.tail(id).await.unwrap();
+    for spec in [next(1), next(2)] {
+        let start_by = spec.start_by;
+        let page = async || fixture.page(id, Seq::START, 1).await.start_by;
+        fixture.log.create(id, &spec).await.unwrap();
+        assert_eq!(page().await, start_by);
+        let mut writer = fixture.log.open_writer(id).await.unwrap();
+        assert_eq!(page().await, start_by);
+        writer.append(&[delta("text")]).await.unwrap();
+        writer.seal(&finished()).await.unwrap();
+        assert_eq!(page().await, start_by);
+        let announced = async {
+            loop {
+                if let Hint::Appended { start_by: of, entries } = tail.next().await {
+                    assert_eq!(of, start_by);
+                    if entries.iter().any(|entry| entry.event.is_terminal()) {
+                        break;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, announced).await.expect("an append is announced");
+        fixture.elsewhere.remove(id).await.unwrap();
+    }
+}
+
+/// Whenever they look: while it is removed, after the next stream has grown past what they have seen, and after its end.
+/// They have read one entry, so the next one of each stream would look right.
+pub async fn a_reader_is_never_given_the_next_stream_of_its_id(fixture: Fixture) {
+    for (appends, seals, waits) in [0, 1, 3, 30]
+        .into_iter()
+        .flat_map(|appends| [(appends, false, false), (appends, true, false), (appends, true, true)])
+    {
+        let (id, mut old) = fixture.writing().await;
+        old.append(&[delta("old")]).await.unwrap();
+        let log = Arc::clone(&fixture.elsewhere);
+        let mut reader = Follower::open(log, Arc::new(SystemClock), id, Seq::START).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap()[0].event, delta("old"));
+        let replace = async {
+            fixture.log.remove(id).await.unwrap();
+            fixture.log.create(id, &next(2)).await.unwrap();
+            let mut new = fixture.log.open_writer(id).await.unwrap();
+            for _ in 0..appends {
+                new.append(&[delta("new")]).await.unwrap();
+            }
+            if seals {
+                new.seal(&finished()).await.unwrap();
+            }
+        };
+        let end = if waits {
+            // It waits for the next entry meanwhile.
+            join(reader.next(), replace).await.0
+        } else {
+            // It lags behind: what was announced meanwhile comes all at once.
+            replace.await;
+            reader.next().await
+        };
+        assert!(matches!(end, Err(FollowError::Lost(lost)) if lost == id), "{end:?}");
+        let end = reader.next().await;
+        assert!(matches!(end, Err(FollowError::Lost(_))), "nor later: {end:?}");
     }
 }

@@ -1,0 +1,52 @@
+//! What `append.lua` publishes: the `start_by` of the stream in digits, a space, and the batch as it is stored.
+//!
+//! The batch alone would not do. An id may come to stand for another stream at any time, and not always with a word to
+//! its readers: a server that was emptied says nothing. A batch of that stream may begin right after some reader's cursor.
+
+use tokenwire_core::{Timestamp, token_log::Hint};
+
+use crate::record::Batch;
+
+/// The hint in a message. One that is not understood (a call to look, the form of another version: older ones published the
+/// bare batch) is a hint all the same.
+pub(super) fn hint(message: &[u8]) -> Hint {
+    appended(message).unwrap_or(Hint::Look)
+}
+
+fn appended(message: &[u8]) -> Option<Hint> {
+    let space = message.iter().position(|byte| *byte == b' ')?;
+    let (start_by, batch) = message.split_at_checked(space)?;
+    let start_by = str::from_utf8(start_by).ok()?.parse().ok()?;
+    let batch = Batch::decode(batch.get(1..)?).ok()?;
+    Some(Hint::Appended {
+        start_by: Timestamp::from_millis(start_by),
+        entries: batch.into_entries().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenwire_core::{Event, Seq};
+
+    use super::*;
+
+    fn batch() -> Vec<u8> {
+        let events = vec![Event::Delta { text: "a b".into(), tokens: vec![] }];
+        Batch { first: Seq::new(7), at: Timestamp::from_millis(1), events }.encode()
+    }
+
+    #[test]
+    fn a_hint_says_which_stream_it_is_about() {
+        let message = [b"1763800000123 ".as_slice(), &batch()].concat();
+        let Hint::Appended { start_by, entries } = hint(&message) else { panic!("the entries themselves") };
+        assert_eq!((start_by.as_millis(), entries[0].seq), (1_763_800_000_123, Seq::new(7)));
+    }
+
+    #[test]
+    fn whatever_is_not_understood_says_look() {
+        let other = [b"1763800000123 \x09".as_slice(), &batch()].concat();
+        for message in [b"".as_slice(), b" ", b"1 ", b"x \x01{}", &batch(), &other] {
+            assert!(matches!(hint(message), Hint::Look), "{message:?}");
+        }
+    }
+}
