@@ -16,10 +16,11 @@ pub struct Config {
     pub heartbeat: Duration,
     /// What readers are told to wait before they reconnect (`retry:`). Default 1 s.
     pub reconnect_after: Duration,
-    /// How many streams may be open at once; one more is refused with 503. Default 10,000.
+    /// How many streams may be open at once; one more is refused with 503. Default 20,000: at some KiB each, what a small
+    /// machine carries beside its work.
     pub max_streams: usize,
     /// How many connections may be open at once; more wait in the listener's backlog. Above [`Self::max_streams`], so that
-    /// a full server still answers about its health. Default 12,000.
+    /// a full server still answers about its health. Default 22,000.
     pub max_connections: usize,
     /// The largest request body, in bytes; a larger one is refused with 413. Default 1 MiB.
     pub max_body: usize,
@@ -46,8 +47,8 @@ impl Default for Config {
         Self {
             heartbeat: Duration::from_secs(10),
             reconnect_after: Duration::from_secs(1),
-            max_streams: 10_000,
-            max_connections: 12_000,
+            max_streams: 20_000,
+            max_connections: 22_000,
             max_body: 1024 * 1024,
             max_head: 16 * 1024,
             head_timeout: Duration::from_secs(10),

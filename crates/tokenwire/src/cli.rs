@@ -152,8 +152,9 @@ pub(crate) struct Http {
     /// [default: any when listening on loopback, off otherwise]
     #[arg(long, env = "TOKENWIRE_CORS", value_name = "ORIGINS")]
     pub(crate) cors: Option<String>,
-    /// How many answers may be streamed at once; more are answered with 503.
-    #[arg(long, env = "TOKENWIRE_MAX_STREAMS", value_name = "COUNT", default_value = "10000")]
+    /// How many answers may be streamed at once, where the limit of file descriptors carries as many; more are answered with
+    /// 503.
+    #[arg(long, env = "TOKENWIRE_MAX_STREAMS", value_name = "COUNT", default_value = "20000")]
     pub(crate) max_streams: String,
     /// How often a silent stream sends a comment, so that proxies and readers know it is alive.
     #[arg(long, env = "TOKENWIRE_HEARTBEAT", value_name = "DURATION", default_value = "10s")]

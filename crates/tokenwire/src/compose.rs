@@ -1,6 +1,6 @@
 //! The product, assembled: which adapters stand behind the ports, and what each role runs.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use job_queue::{memory::MemoryQueue, rabbitmq::RabbitMq};
@@ -11,7 +11,7 @@ use token_log::{memory::MemoryLog, redis::Redis};
 use tokenwire_core::{
     Catalogue, Clock, Generations, JobQueue, Model, SystemClock, TokenLog, Worker, catalogue::ModelNames,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
     lifecycle::Lifecycle,
@@ -154,8 +154,8 @@ pub(crate) async fn run_http(
     ports: &Ports,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<()> {
-    let listener =
-        TcpListener::bind(http.listen).await.with_context(|| format!("listening on {}", http.listen))?;
+    let listener = listen(http.listen, http.front.max_connections)
+        .with_context(|| format!("listening on {}", http.listen))?;
     let address = listener.local_addr().context("asking for the address that is listened on")?;
     let front = Generations::new(
         Arc::clone(&ports.log),
@@ -171,6 +171,16 @@ pub(crate) async fn run_http(
         Ok(())
     });
     Ok(())
+}
+
+/// Listens with room for all clients to come back at once, as they do after a restart: one that finds the backlog full
+/// hears nothing, and tries again after a second. The system has a limit of its own (`net.core.somaxconn`).
+fn listen(address: SocketAddr, backlog: usize) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait until the connections of the last run are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(i32::try_from(backlog).map_or(i32::MAX.cast_unsigned(), i32::cast_unsigned))
 }
 
 /// Serves what this process counts, where it was told to.

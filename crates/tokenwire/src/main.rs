@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod compose;
+mod descriptors;
 mod lifecycle;
 mod settings;
 mod telemetry;

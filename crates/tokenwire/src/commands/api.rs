@@ -4,14 +4,17 @@ use std::process::ExitCode;
 
 use crate::{
     compose::{Ports, names, run_http, run_metrics},
+    descriptors,
     lifecycle::Lifecycle,
     settings::Api,
 };
 
-pub(crate) async fn run(settings: Api) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(mut settings: Api) -> anyhow::Result<ExitCode> {
+    descriptors::raise();
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::cluster(settings.cluster)?;
+    descriptors::fit(&mut settings.http.front, 0);
     run_http(settings.http, &settings.generations, names(&settings.models), &ports, &mut lifecycle).await?;
     Ok(lifecycle.run(settings.generations.drain).await)
 }

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use crate::{
     compose::{Ports, load, run_metrics, run_worker},
+    descriptors,
     lifecycle::Lifecycle,
     settings::Work,
 };
 
 pub(crate) async fn run(settings: Work) -> anyhow::Result<ExitCode> {
+    descriptors::raise();
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::cluster(settings.cluster)?;

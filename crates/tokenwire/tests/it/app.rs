@@ -16,6 +16,8 @@ pub(crate) struct App {
     env: Vec<(String, String)>,
     /// How large a file may grow.
     disk: Option<u64>,
+    /// How many files may be open.
+    descriptors: Option<u64>,
     port: Option<u16>,
     running: Option<Guarded>,
     dir: PathBuf,
@@ -35,6 +37,13 @@ pub(crate) fn tokenwire(env: &[(String, String)], args: &[String]) -> Command {
 fn limited(bytes: u64, command: &Command) -> Command {
     let mut limited = Command::new("prlimit");
     limited.arg(format!("--fsize={bytes}:unlimited")).args(["sh", "-c", r#"trap '' XFSZ; exec "$@""#, "sh"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited
+}
+
+fn with_descriptors(limit: u64, command: &Command) -> Command {
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--nofile={}:{limit}", limit / 2));
     limited.arg(command.get_program()).args(command.get_args());
     limited
 }
@@ -64,6 +73,15 @@ impl App {
         app
     }
 
+    /// As [`Self::serve`], where so many files may be open at most, and half as many until it asks for more.
+    pub(crate) async fn serve_with_descriptors(limit: u64, args: &[&str]) -> Self {
+        let mut app = Self::serve(args).await;
+        app.kill();
+        app.descriptors = Some(limit);
+        app.start_again().await;
+        app
+    }
+
     /// Makes room on the disk of [`Self::serve_on_a_small_disk`].
     pub(crate) fn make_room(&mut self) {
         self.disk = None;
@@ -87,7 +105,8 @@ impl App {
     async fn start(args: Vec<String>, env: Vec<(String, String)>, port: Option<u16>) -> Self {
         let owned = tempfile::tempdir().unwrap();
         let dir = owned.path().to_owned();
-        let mut app = Self { args, env, disk: None, port, running: None, dir, _owned: Some(owned) };
+        let mut app =
+            Self { args, env, disk: None, descriptors: None, port, running: None, dir, _owned: Some(owned) };
         app.start_again().await;
         app
     }
@@ -98,6 +117,9 @@ impl App {
         let mut command = tokenwire(&self.env, &self.args);
         if let Some(bytes) = self.disk {
             command = limited(bytes, &command);
+        }
+        if let Some(limit) = self.descriptors {
+            command = with_descriptors(limit, &command);
         }
         command.current_dir(&self.dir);
         self.running = Some(Guarded::spawn(&command, &self.dir));

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that is surprised should stop there")]
 
 mod app;
+mod bounds;
 mod chat;
 mod cli;
 mod cluster;
