@@ -10,8 +10,9 @@
 //! is of, by its `start_by`, and nothing is given out that is of another one than the first page was. A stream that its
 //! worker writes anew is the same one: it keeps what was fixed when it was created.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::{
@@ -49,11 +50,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// One reader of one stream.
 #[derive(Debug)]
 pub struct Follower {
-    log: Arc<dyn TokenLog>,
-    clock: Arc<dyn Clock>,
-    id: GenerationId,
-    /// Which of the streams that have, had or will have this id.
-    start_by: Timestamp,
+    source: Source,
     cursor: Seq,
     tail: Tail,
     /// Why the next step is what it is.
@@ -65,12 +62,40 @@ pub struct Follower {
 enum State {
     /// There may be more to read.
     Look,
+    /// Under way. Kept here, so that whoever stops waiting for it, and comes back, finds it where it was.
+    Looking(Looking),
     /// A page that was read ahead.
     Opened(Arc<[Entry]>),
     /// All that is there was given out.
     Wait,
     /// The terminal entry was given out, or lies before the cursor.
     Ended,
+}
+
+/// One stream, to be looked at.
+#[derive(Clone, Debug)]
+struct Source {
+    log: Arc<dyn TokenLog>,
+    clock: Arc<dyn Clock>,
+    id: GenerationId,
+    /// Which of the streams that have, had or will have this id.
+    start_by: Timestamp,
+}
+
+/// A look at the log, with all the patience that it takes.
+struct Looking(BoxFuture<'static, Result<Looked, FollowError>>);
+
+impl fmt::Debug for Looking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Looking").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Looked {
+    page: Page,
+    /// When to say again that somebody is here, if the log could not be told.
+    attend_again: Option<Instant>,
 }
 
 impl Follower {
@@ -100,7 +125,8 @@ impl Follower {
         }
         let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { log, clock, id, start_by, cursor: after, tail, state, recheck })
+        let source = Source { log, clock, id, start_by };
+        Ok(Self { source, cursor: after, tail, state, recheck })
     }
 
     /// Whether everything has been given out, the terminal entry included.
@@ -115,8 +141,8 @@ impl Follower {
 
     /// Waits for the next entries: at least one, consecutive, right after the cursor. `None` after the terminal entry.
     ///
-    /// May be dropped and called again without losing anything. While the log is unavailable it keeps trying for a
-    /// minute.
+    /// May be dropped and called again without losing anything, the time included that something has taken already. While
+    /// the log is unavailable it keeps trying for a minute.
     ///
     /// # Errors
     /// [`FollowError::Unavailable`] when patience has run out: the reader may resume from its cursor, here or on another
@@ -130,8 +156,14 @@ impl Follower {
                     let entries = Arc::clone(entries);
                     return Ok(Some(self.give(entries)));
                 }
-                State::Look => {
-                    let page = self.read().await?;
+                State::Look => self.state = State::Looking(self.source.clone().look(self.cursor)),
+                State::Looking(looking) => {
+                    let looked = (&mut looking.0).await;
+                    self.state = State::Look;
+                    let Looked { page, attend_again } = looked?;
+                    if let Some(soon) = attend_again {
+                        self.recheck.reset_at(soon);
+                    }
                     if !page.entries.is_empty() {
                         return Ok(Some(self.give(page.entries.into())));
                     }
@@ -144,11 +176,15 @@ impl Follower {
                 // The recheck first: hints that are always ready must not keep the audience from being attended.
                 State::Wait => tokio::select! {
                     biased;
-                    _ = self.recheck.tick() => self.recheck().await?,
+                    _ = self.recheck.tick() => {
+                        self.state = State::Looking(self.source.clone().recheck(self.cursor));
+                    }
                     hint = self.tail.next() => match hint {
                         Hint::Look => self.state = State::Look,
                         // About another stream. The log says which of the two it has.
-                        Hint::Appended { start_by, .. } if start_by != self.start_by => self.state = State::Look,
+                        Hint::Appended { start_by, .. } if start_by != self.source.start_by => {
+                            self.state = State::Look;
+                        }
                         Hint::Appended { entries, .. } => match entries.first() {
                             Some(first) if first.seq == self.cursor.next() => {
                                 return Ok(Some(self.give_waiting(entries)));
@@ -180,45 +216,55 @@ impl Follower {
         }
         entries
     }
+}
+
+impl Source {
+    fn look(self, cursor: Seq) -> Looking {
+        Looking(async move { Ok(Looked { page: self.read(cursor).await?, attend_again: None }) }.boxed())
+    }
 
     /// The slow path under every wake-up: says that somebody is here, looks for what a lost hint announced, and ends the
     /// stream when nobody else will.
-    async fn recheck(&mut self) -> Result<(), FollowError> {
-        if let Err(error) = self.log.attend(self.id).await {
-            // Soon, and not only at the next recheck: two short outages must not make a reader look gone.
-            self.recheck.reset_after(ATTEND_AGAIN);
-            tracing::debug!(generation.id = %self.id, %error, "could not say that a reader is here");
-        }
-        let page = self.read().await?;
-        if !page.entries.is_empty() {
-            self.state = State::Opened(page.entries.into());
-            return Ok(());
-        }
-        if page.phase == Phase::Sealed {
-            self.state = State::Ended;
-            return Ok(());
-        }
-        let Some(lost) = given_up(page.phase, self.clock.now()) else { return Ok(()) };
-        match end_given_up(&*self.log, self.id, &lost).await {
-            Ok(()) => self.state = State::Look,
-            // The next recheck tries again.
-            Err(error) => tracing::warn!(generation.id = %self.id, %error, "could not end a lost generation"),
-        }
-        Ok(())
+    fn recheck(self, cursor: Seq) -> Looking {
+        let recheck = async move {
+            let attend_again = self.attend().await;
+            let mut page = self.read(cursor).await?;
+            if page.entries.is_empty()
+                && let Some(lost) = given_up(page.phase, self.clock.now())
+            {
+                match end_given_up(&*self.log, self.id, &lost).await {
+                    Ok(()) => page = self.read(cursor).await?,
+                    // The next recheck tries again.
+                    Err(error) => {
+                        tracing::warn!(generation.id = %self.id, %error, "could not end a lost generation");
+                    }
+                }
+            }
+            Ok(Looked { page, attend_again })
+        };
+        Looking(recheck.boxed())
     }
 
-    async fn read(&self) -> Result<Page, FollowError> {
+    /// When to try again, if need be: soon, and not only at the next recheck. Two short outages must not make a reader look
+    /// gone.
+    async fn attend(&self) -> Option<Instant> {
+        let error = self.log.attend(self.id).await.err()?;
+        tracing::debug!(generation.id = %self.id, %error, "could not say that a reader is here");
+        Some(Instant::now() + ATTEND_AGAIN)
+    }
+
+    async fn read(&self, cursor: Seq) -> Result<Page, FollowError> {
         let began = Instant::now();
         let mut missing_since = None;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
-            match self.log.read(self.id, self.cursor, PAGE).await {
+            match self.log.read(self.id, cursor, PAGE).await {
                 Ok(page) if page.start_by != self.start_by => return Err(FollowError::Lost(self.id)),
-                Ok(page) if self.cursor <= page.tail => return Ok(page),
+                Ok(page) if cursor <= page.tail => return Ok(page),
                 Ok(_) | Err(LogError::NotFound(_)) => {
                     let since: Instant = *missing_since.get_or_insert_with(|| {
                         tracing::warn!(
-                            generation.id = %self.id, seq = %self.cursor,
+                            generation.id = %self.id, seq = %cursor,
                             "the log has lost what a reader has seen; waiting for a worker to write it again"
                         );
                         backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use testkit::clock::TokioClock;
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
-    Event, Failure, GenerationId, Seq, TokenLog,
+    Event, Failure, Follower, GenerationId, Seq, TokenLog,
     follow::FollowError,
     token_log::{OnDisconnect, StreamSpec},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     house::{House, QUEUE_TIME, RUN_TIME, events, text},
@@ -233,4 +233,57 @@ async fn a_reader_of_a_lost_stream_learns_at_once_that_another_has_its_id() {
         assert!(matches!(end, Err(FollowError::Lost(lost)) if lost == id), "{end:?}");
         assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
     }
+}
+
+/// What `next` says at last, to somebody who waits for it a second at a time, and how long it has taken.
+async fn end_for_the_impatient(follower: &mut Follower) -> (Result<(), FollowError>, Duration) {
+    let asked = Instant::now();
+    loop {
+        if let Ok(end) = timeout(Duration::from_secs(1), follower.next()).await {
+            return (end.map(|_| ()), asked.elapsed());
+        }
+        assert!(asked.elapsed() < Duration::from_secs(300), "it hangs");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_next_does_not_renew_its_patience() {
+    let (mut house, log) = house_on_sand();
+    house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
+    let id = house.ask().await;
+    let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
+    while follower.cursor() < Seq::new(2) {
+        follower.next().await.unwrap();
+    }
+    log.down();
+    let (end, took) = end_for_the_impatient(&mut follower).await;
+    assert!(matches!(end, Err(FollowError::Unavailable(_))), "{end:?}");
+    assert!((60..70).contains(&took.as_secs()), "{took:?}");
+    log.up();
+    log.lose(0);
+    let (end, took) = end_for_the_impatient(&mut follower).await;
+    assert!(matches!(end, Err(FollowError::Lost(_))), "{end:?}");
+    assert!((10..15).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_slower_than_its_reader_is_patient_is_read_all_the_same() {
+    let (mut house, log) = house_on_sand();
+    house.worker(Script::new([vec![
+        Step::Say("a"),
+        Step::Wait(Duration::from_secs(30)),
+        Step::Say("b"),
+        Step::Finish,
+    ]]));
+    let id = house.submit(OnDisconnect::CancelAfter(Duration::from_secs(1))).await;
+    let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
+    log.slow(Duration::from_millis(1500));
+    let mut all = Vec::new();
+    while !follower.has_ended() {
+        if let Ok(entries) = timeout(Duration::from_millis(100), follower.next()).await {
+            all.extend(entries.unwrap().iter().flat_map(|entries| entries.iter().cloned()));
+        }
+    }
+    assert_eq!(text(events(&all)), "ab");
+    assert!(matches!(all.last().unwrap().event, Event::Finished { .. }), "it counts as a reader too");
 }

@@ -1,4 +1,4 @@
-//! A log that is away, or has lost its streams for its readers, when the test says so.
+//! A log that is away or slow, or has lost its streams for its readers, when the test says so.
 
 use std::{
     num::NonZeroUsize,
@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -25,11 +26,17 @@ struct State {
     down: AtomicBool,
     /// How many entries of every stream are left to be read.
     left: AtomicU64,
+    /// What readers wait for each answer, in milliseconds.
+    slow_by: AtomicU64,
 }
 
 impl Outage {
     pub(crate) fn new(log: Arc<dyn TokenLog>) -> Self {
-        let state = State { down: AtomicBool::new(false), left: AtomicU64::new(u64::MAX) };
+        let state = State {
+            down: AtomicBool::new(false),
+            left: AtomicU64::new(u64::MAX),
+            slow_by: AtomicU64::new(0),
+        };
         Self { log, state: Arc::new(state) }
     }
 
@@ -49,6 +56,19 @@ impl Outage {
 
     pub(crate) fn up(&self) {
         self.state.down.store(false, Ordering::SeqCst);
+    }
+
+    /// From now on readers wait this long for each answer.
+    pub(crate) fn slow(&self, by: Duration) {
+        self.state.slow_by.store(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    async fn answer(&self) -> Result<(), LogError> {
+        let slow_by = self.state.slow_by.load(Ordering::SeqCst);
+        if slow_by > 0 {
+            tokio::time::sleep(Duration::from_millis(slow_by)).await;
+        }
+        self.check()
     }
 
     fn check(&self) -> Result<(), LogError> {
@@ -79,7 +99,7 @@ impl TokenLog for Outage {
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
-        self.check()?;
+        self.answer().await?;
         let mut page = self.log.read(id, after, limit).await?;
         let left = Seq::new(self.state.left.load(Ordering::SeqCst));
         if left == Seq::START {
@@ -106,7 +126,7 @@ impl TokenLog for Outage {
     }
 
     async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        self.check()?;
+        self.answer().await?;
         self.log.attend(id).await
     }
 
