@@ -3,14 +3,9 @@
 //! It holds no more than one page of entries: when the reader does not read, nobody asks for the next step. How the
 //! outcome travels, as a body of SSE or as messages of a WebSocket, is not its business; nor is how it is cut off.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, time::Duration};
 
-use futures::{
-    FutureExt, StreamExt,
-    future::BoxFuture,
-    stream,
-    stream::{BoxStream, FuturesUnordered},
-};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokenwire_core::{Entry, Follower, GenerationId, Seq, follow::FollowError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -49,9 +44,9 @@ pub(crate) struct Reading<E> {
     id: GenerationId,
     /// The last entry that was encoded.
     cursor: Seq,
-    /// A stream rather than the follower itself: a heartbeat interrupts the wait for entries, and must not begin anew the
-    /// patience that a follower has with a log that is down.
-    entries: BoxStream<'static, Result<Arc<[Entry]>, FollowError>>,
+    follower: Follower,
+    /// The reader was told so. It is over.
+    lost: bool,
     encoder: E,
     heartbeat: Duration,
     /// When the reader was last given anything.
@@ -84,13 +79,10 @@ impl<E> Reading<E> {
         drain: CancellationToken,
     ) -> Self {
         let cursor = follower.cursor();
-        let entries = stream::try_unfold(follower, |mut follower| async move {
-            Ok(follower.next().await?.map(|entries| (entries, follower)))
-        });
         let given = Instant::now();
         let drained = drain.cancelled_owned().map(|()| Interruption::Drained);
         let interruptions = [drained.boxed(), silence(given + heartbeat).boxed()].into_iter().collect();
-        Self { id, cursor, entries: entries.boxed(), encoder, heartbeat, given, interruptions }
+        Self { id, cursor, follower, lost: false, encoder, heartbeat, given, interruptions }
     }
 
     pub(crate) fn encoder(&self) -> &E {
@@ -117,23 +109,24 @@ impl<E> Reading<E> {
         E: Encoder<S>,
     {
         while sink.is_empty() {
-            if self.encoder.gave_up() {
+            if self.lost || self.encoder.gave_up() {
                 return Ok(false);
             }
-            // Whatever is dropped here, no entry is: the stream keeps what it is waiting for.
+            // Whatever is dropped here, no entry is: the follower keeps what it is waiting for, and since when.
             let entries = tokio::select! {
                 biased;
                 Some(interruption) = self.interruptions.next() => {
                     self.interrupted(interruption, sink)?;
                     continue;
                 }
-                entries = self.entries.next() => entries,
+                entries = self.follower.next() => entries,
             };
-            let entries = match entries.transpose().inspect_err(|error| self.report(error)) {
+            let entries = match entries.inspect_err(|error| self.report(error)) {
                 Ok(Some(entries)) => entries,
                 Ok(None) => return Ok(false),
                 Err(FollowError::Lost(_)) => {
                     // Resuming would find nothing: a cut would send the reader round and round. No entries follow.
+                    self.lost = true;
                     self.encoder.lost(sink);
                     continue;
                 }
