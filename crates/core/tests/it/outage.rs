@@ -60,7 +60,8 @@ impl Outage {
 
     /// From now on readers wait this long for each answer.
     pub(crate) fn slow(&self, by: Duration) {
-        self.state.slow_by.store(by.as_millis() as u64, Ordering::SeqCst);
+        let millis = u64::try_from(by.as_millis()).unwrap();
+        self.state.slow_by.store(millis, Ordering::SeqCst);
     }
 
     async fn answer(&self) -> Result<(), LogError> {
