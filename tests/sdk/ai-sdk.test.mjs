@@ -80,7 +80,7 @@ for (const [name, connect] of Object.entries(PROVIDERS)) {
       const { result, texts } = await collect(model, { prompt: 'Think first.' });
       const whole = await generateText({ model, prompt: 'Think first.' });
       assert.deepEqual([await result.text, whole.text], ['Yes.', 'Yes.']);
-      // @ai-sdk/openai reads no reasoning of chat completions, and of responses only summaries, which are not made here.
+      // @ai-sdk/openai reads no reasoning of chat completions, and of responses only summaries, which have to be asked for.
       const told = name === 'open-responses' ? 'Let me see.' : '';
       assert.deepEqual([texts('reasoning-delta').join(''), whole.reasoningText ?? ''], [told, told]);
     });
@@ -117,6 +117,30 @@ for (const [name, connect] of Object.entries(PROVIDERS)) {
     await assert.rejects(async () => result.finishReason);
   });
 }
+
+test('the AI SDK shows reasoning once to whoever asks for a summary of it', async (t) => {
+  const server = await serveModels(t);
+  const thought = 'Let me see.';
+  const question = { role: 'user', content: 'Think first.' };
+  // @ai-sdk/openai knows by its name whether a model reasons.
+  const openai = { forceReasoning: true, reasoningSummary: 'auto' };
+  for (const [name, providerOptions] of Object.entries({
+    'openai.responses': { openai },
+    'openai.responses, not stored': { openai: { ...openai, store: false } },
+    'open-responses': { tokenwire: { reasoningSummary: 'concise' } },
+  })) {
+    const model = PROVIDERS[name.split(',')[0]](base(server))('scripted');
+    const { result, parts, texts } = await collect(model, { messages: [question], providerOptions });
+    assert.deepEqual([texts('reasoning-delta').join(''), await result.text], [thought, 'Yes.'], name);
+    const types = parts.map(({ type }) => type).filter((type) => type.startsWith('reasoning') && type !== 'reasoning-delta');
+    assert.deepEqual(types, ['reasoning-start', 'reasoning-end'], name);
+    const whole = await generateText({ model, messages: [question], providerOptions });
+    // @ai-sdk/open-responses reads the content alone of what does not stream: it needs no summary.
+    assert.equal(whole.reasoningText ?? '', name === 'open-responses' ? '' : thought, name);
+    const messages = [question, ...(await result.response).messages, { role: 'user', content: 'Greet me.' }];
+    assert.equal((await generateText({ model, messages, providerOptions })).text, 'Hello,\n👩‍🚀!', name);
+  }
+});
 
 test('the AI SDK goes on from a response by its id', async (t) => {
   const server = await serveModels(t);

@@ -42,7 +42,14 @@ class Document(unittest.TestCase):
 
     def test_what_a_script_says_is_as_described_in_responses(self):
         for prompt in PROMPTS:
-            for more in [{}, {"stream": True}, {"background": True}, {"background": True, "stream": True}]:
+            summary = {"reasoning": {"summary": "auto"}}
+            for more in [
+                {},
+                {"stream": True},
+                {"background": True},
+                {"background": True, "stream": True},
+                {"stream": True, **summary},
+            ]:
                 with self.subTest(prompt, **more):
                     self.ask("/v1/responses", {"input": prompt, "tools": TOOLS, **more})
 

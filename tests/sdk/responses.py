@@ -42,6 +42,20 @@ class Responses(unittest.TestCase):
             with self.responses.retrieve(name, stream=True, starting_after=after) as rest:
                 self.assertEqual(list(rest), events[after + 1 :])
 
+    def test_reasoning_is_a_summary_for_whoever_asks_for_one_and_resumed_as_one(self):
+        events = self.ended(**asked("Think first.", reasoning={"summary": "auto"}))
+        told = [event for event in events if event.type.startswith("response.reasoning")]
+        kinds = dict.fromkeys(event.type.removeprefix("response.reasoning_summary_") for event in told)
+        self.assertEqual(list(kinds), ["part.added", "text.delta", "text.done", "part.done"])
+        thought = "".join(event.delta for event in told if event.type.endswith("delta"))
+        item = events[-1].response.output[0]
+        self.assertEqual(([one.text for one in item.summary], item.content, thought), ([thought], [], "Let me see."))
+        for event in events:
+            after = event.sequence_number
+            with self.responses.stream(response_id=events[0].response.id, starting_after=after) as rest:
+                self.assertEqual([more.type for more in rest], [more.type for more in events[after + 1 :]])
+                self.assertEqual(rest.get_final_response().output[0].summary, item.summary)
+
     def test_the_helper_replays_a_response_from_its_start(self):
         name = self.ended(**asked("Greet me."))[0].response.id
         with self.responses.stream(response_id=name, starting_after=4) as stream:

@@ -59,4 +59,10 @@ test('the streaming helper of the Node SDK puts a response together', async (t) 
   assert.equal(final.output_text, 'Yes.');
   const replayed = await responses.stream({ response_id: final.id }).finalResponse();
   assert.equal(replayed.output_text, 'Yes.');
+  const stream = responses.stream({ model: 'scripted', input: 'Think first.', reasoning: { summary: 'auto' } });
+  const thought = [];
+  stream.on('response.reasoning_summary_text.delta', ({ delta }) => thought.push(delta));
+  const [{ summary, content }] = (await stream.finalResponse()).output;
+  assert.deepEqual([summary, content], [[{ type: 'summary_text', text: thought.join('') }], []]);
+  assert.equal(thought.join(''), 'Let me see.');
 });

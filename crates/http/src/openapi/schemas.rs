@@ -103,11 +103,16 @@ pub(crate) fn disabled() -> Object {
     only(Type::String, json!("disabled"), "No input is shortened here.")
 }
 
-/// What may be asked of summaries of reasoning, which are not made.
+/// What may be asked of summaries of reasoning, which are its text in another form.
 pub(crate) fn summaries() -> Schema {
     let wishes = one_of(["auto", "concise", "detailed"]);
-    let about = "Reasoning is told as a whole here, which is at least what any of these asks for.";
+    let about = "With any of these, what the model tells of its reasoning is told as a `summary`, all of it; without, as `content`.";
     OneOfBuilder::new().description(Some(about)).item(wishes).item(null()).into()
+}
+
+/// What is said of a summary of reasoning only if it is so.
+pub(crate) fn cut_short() -> Object {
+    ObjectBuilder::from(constant("incomplete")).description(Some("For a summary that was cut short.")).build()
 }
 
 pub(crate) fn yes() -> Object {

@@ -49,6 +49,7 @@ stories! {
     lines
     nothing_said
     thoughts
+    thoughts_as_summaries
     calls_of_tools
     cut_at_the_limit_of_tokens
     held_back_by_a_filter

@@ -5,6 +5,7 @@
 //! | none, at once | `response.created`; in the background also `response.queued` |
 //! | the first | `response.in_progress`, unless it is a failure |
 //! | text, reasoning | the item before is done, if it was another one; `output_item.added`, `content_part.added` for a new one; a delta |
+//! | reasoning, where a summary was asked for | the same by other names: `reasoning_summary_part.added` and so on, as many |
 //! | a piece of a tool call | the same, without parts |
 //! | the end | what is open is done; `response.completed` or `response.incomplete` |
 //! | a cancellation | `response.incomplete` with the status `cancelled`: the format has no event of its own |

@@ -34,7 +34,7 @@ pub(super) struct Memo {
     /// The items of the input, without ids.
     #[serde(default)]
     pub(super) input: Vec<Value>,
-    /// Fields of the resource that only repeat the request, by name.
+    /// Fields of the resource that repeat the request, by name.
     #[serde(default)]
     pub(super) echo: Map<String, Value>,
 }
@@ -50,6 +50,12 @@ struct Versioned<T> {
 }
 
 impl Memo {
+    /// Whether reasoning is told as a summary of it: whenever the resource says that one was asked for.
+    pub(super) fn asks_for_a_summary(&self) -> bool {
+        let reasoning = self.echo.get("reasoning");
+        reasoning.and_then(|asked| asked.get("summary")).is_some_and(Value::is_string)
+    }
+
     pub(super) fn to_bytes(&self) -> Result<Bytes, ApiError> {
         let memo = serde_json::to_vec(&Versioned { version: VERSION, response: self })
             .expect("our own types have string keys");
@@ -96,6 +102,18 @@ mod tests {
         let little = Memo::read(br#"{"version": 1, "response": {}, "later": 1}"#).unwrap();
         assert_eq!(little, Memo::read(b"").unwrap());
         assert!(little.store && !little.background && little.model.is_none());
+    }
+
+    #[test]
+    fn a_summary_was_asked_for_if_the_resource_says_so() {
+        let asks = |echo: Value| {
+            let memo = json!({"version": 1, "response": {"echo": echo}});
+            Memo::read(memo.to_string().as_bytes()).unwrap().asks_for_a_summary()
+        };
+        assert!(asks(json!({"reasoning": {"effort": null, "summary": "auto"}})));
+        // Versions that knew no summaries kept this, whatever was asked for.
+        assert!(!asks(json!({"reasoning": {"effort": "low", "summary": null}})));
+        assert!(!asks(json!({})) && !Memo::default().asks_for_a_summary());
     }
 
     #[test]

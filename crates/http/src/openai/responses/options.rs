@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `temperature`, `top_p`, `max_output_tokens`; ours: `top_k`, `seed`, `stop` | honoured by whatever model answers |
 //! | `tools`, `tool_choice`, `parallel_tool_calls`, `text`, `reasoning.effort`, penalties | goes to the model, which does it or refuses it |
+//! | `reasoning.summary` | the form in which reasoning is told |
 //! | `metadata`, `user`, `service_tier` and the like | accepted, and changes nothing |
 
 use serde_json::{Map, Value, json};
@@ -252,7 +253,8 @@ fn format_of(format: &Fields) -> Result<Value, Error> {
     }
 }
 
-/// `reasoning.effort`. Summaries are not made: what a model tells of its reasoning is there as a whole.
+/// `reasoning.effort` and `reasoning.summary`. Nothing is summed up here: whoever asks for a summary, of whatever length, gets
+/// all that the model tells of its reasoning, in the form of one.
 fn reasoning(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Error> {
     let Some(wanted) = given(fields, "reasoning") else { return Ok(()) };
     let wanted = object_at("reasoning", wanted)?;
@@ -262,19 +264,19 @@ fn reasoning(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<()
             ("effort", Some(effort)) => {
                 chat.insert("reasoning_effort".to_owned(), effort.into());
             }
-            // At least as much is told as any of them asks for.
             ("summary" | "generate_summary", Some("auto" | "concise" | "detailed")) => {}
             ("effort", None) => return Err(wrong("reasoning.effort", "must be a text")),
             ("summary" | "generate_summary", _) => {
                 return Err(wrong(
                     &format!("reasoning.{name}"),
-                    "must be auto, concise or detailed; reasoning is told as a whole here",
+                    "must be auto, concise or detailed; for reasoning as a text leave it out",
                 ));
             }
             _ => return Err(wrong(&format!("reasoning.{name}"), "is not known here: leave it out")),
         }
     }
-    let effort = wanted.get("effort").unwrap_or(&Value::Null);
-    echo.insert("reasoning".to_owned(), json!({"effort": effort, "summary": null}));
+    // The second is the older name of the first.
+    let summary = given(wanted, "summary").or_else(|| given(wanted, "generate_summary"));
+    echo.insert("reasoning".to_owned(), json!({"effort": given(wanted, "effort"), "summary": summary}));
     Ok(())
 }

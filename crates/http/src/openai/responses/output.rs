@@ -3,17 +3,17 @@
 //! An item of text or of reasoning is done when something else begins; a call of a tool only at the end, because pieces
 //! of several calls may alternate. What one piece becomes depends on the pieces before it and on nothing else.
 
+mod shown;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tokenwire_core::{GenerationId, ToolCallDelta};
-use utoipa::ToSchema;
 
+pub(super) use self::shown::Shown;
+use self::shown::{At, CallDone, Delta, OfItem, OfPart, Part, Status, TextDone};
 use super::{super::answer::call_id, id, items};
-use crate::openapi::{
-    EventKind,
-    schemas::{self, is},
-};
+use crate::openapi::EventKind;
 
 /// About what an item costs beside its text, in bytes: its id, and its place.
 const ITEM: usize = 128;
@@ -44,41 +44,50 @@ struct Item {
     what: What,
 }
 
-/// How far an item has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = ResponseItemStatus)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Status {
-    InProgress,
-    Completed,
-    Incomplete,
-}
-
 #[derive(Debug)]
 enum What {
     Text { kind: Kind, text: String },
     Call { call_id: String, name: String, arguments: String },
 }
 
-/// Two kinds of text.
+/// Three kinds of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Answer,
     Reasoning,
+    /// Reasoning too, where a summary of it was asked for. It is told in this form alone: some clients show every form
+    /// that they are told.
+    Summary,
 }
 
 impl Kind {
+    const fn added(self) -> &'static str {
+        match self {
+            Self::Answer | Self::Reasoning => "response.content_part.added",
+            Self::Summary => "response.reasoning_summary_part.added",
+        }
+    }
+
     const fn delta(self) -> &'static str {
         match self {
             Self::Answer => "response.output_text.delta",
             Self::Reasoning => "response.reasoning_text.delta",
+            Self::Summary => "response.reasoning_summary_text.delta",
         }
     }
 
-    const fn done(self) -> &'static str {
+    const fn text_done(self) -> &'static str {
         match self {
             Self::Answer => "response.output_text.done",
             Self::Reasoning => "response.reasoning_text.done",
+            Self::Summary => "response.reasoning_summary_text.done",
+        }
+    }
+
+    const fn part_done(self) -> &'static str {
+        match self {
+            Self::Answer | Self::Reasoning => "response.content_part.done",
+            Self::Summary => "response.reasoning_summary_part.done",
         }
     }
 
@@ -89,9 +98,19 @@ impl Kind {
 
     const fn part(self, text: &str) -> Part<'_> {
         match self {
-            Self::Answer => Part::OutputText { text, annotations: [], logprobs: [] },
-            Self::Reasoning => Part::ReasoningText { text },
+            Self::Answer => Part::Answer { text, annotations: [], logprobs: [] },
+            Self::Reasoning => Part::Reasoning { text },
+            Self::Summary => Part::Summary { text },
         }
+    }
+
+    /// Where the only part of an item is.
+    const fn within(self, item_id: &str, output_index: usize) -> At<'_> {
+        let (content_index, summary_index) = match self {
+            Self::Answer | Self::Reasoning => (Some(0), None),
+            Self::Summary => (None, Some(0)),
+        };
+        At { item_id, output_index, content_index, summary_index }
     }
 }
 
@@ -99,15 +118,22 @@ impl Kind {
 pub(super) fn events() -> Vec<EventKind> {
     vec![
         EventKind::numbered::<OfItem<'_>>("response.output_item.added", "Something new begins."),
-        EventKind::numbered::<OfPart<'_>>("response.content_part.added", "A text begins."),
+        EventKind::numbered::<OfPart<'_>>(Kind::Answer.added(), "A text begins."),
         EventKind::numbered::<Delta<'_>>(
             Kind::Answer.delta(),
             "A piece of the answer: join them with nothing between.",
         ),
-        EventKind::numbered::<TextDone<'_>>(Kind::Answer.done(), "A text of the answer, whole."),
+        EventKind::numbered::<TextDone<'_>>(Kind::Answer.text_done(), "A text of the answer, whole."),
         EventKind::numbered::<Delta<'_>>(Kind::Reasoning.delta(), "A piece of what the model thinks."),
-        EventKind::numbered::<TextDone<'_>>(Kind::Reasoning.done(), "What the model thought, whole."),
-        EventKind::numbered::<OfPart<'_>>("response.content_part.done", "A text is whole."),
+        EventKind::numbered::<TextDone<'_>>(Kind::Reasoning.text_done(), "What the model thought, whole."),
+        EventKind::numbered::<OfPart<'_>>(Kind::Answer.part_done(), "A text is whole."),
+        EventKind::numbered::<OfPart<'_>>(
+            Kind::Summary.added(),
+            "Where a summary was asked for: what the model thinks begins.",
+        ),
+        EventKind::numbered::<Delta<'_>>(Kind::Summary.delta(), "A piece of it."),
+        EventKind::numbered::<TextDone<'_>>(Kind::Summary.text_done(), "What the model thought."),
+        EventKind::numbered::<OfPart<'_>>(Kind::Summary.part_done(), "It is whole, or was cut short."),
         EventKind::numbered::<Delta<'_>>(
             "response.function_call_arguments.delta",
             "A piece of the arguments of a call.",
@@ -159,13 +185,14 @@ impl Output {
             let prefix = if kind == Kind::Answer { "msg" } else { "rs" };
             let index = self.add(prefix, What::Text { kind, text: String::new() }, watch);
             if let Some(item) = self.items.last() {
-                watch.event("response.content_part.added", &item.in_part(index).part(kind.part("")));
+                let at = kind.within(&item.id, index);
+                watch.event(kind.added(), &OfPart { at, part: kind.part(""), status: None });
             }
         }
         let index = self.items.len().saturating_sub(1);
         if let Some(Item { id, what: What::Text { text, .. }, .. }) = self.items.last_mut() {
             text.push_str(piece);
-            let at = At { item_id: id, output_index: index, content_index: Some(0) };
+            let at = kind.within(id, index);
             watch.event(kind.delta(), &Delta { at, delta: piece, logprobs: kind.logprobs() });
         }
     }
@@ -188,7 +215,7 @@ impl Output {
             && !more.is_empty()
         {
             arguments.push_str(more);
-            let at = At { item_id: id, output_index: place, content_index: None };
+            let at = At { item_id: id, output_index: place, content_index: None, summary_index: None };
             let delta = Delta { at, delta: more, logprobs: None };
             watch.event("response.function_call_arguments.delta", &delta);
         }
@@ -229,10 +256,6 @@ impl Item {
         self.status == Status::InProgress && matches!(self.what, What::Text { kind, .. } if kind == piece)
     }
 
-    fn in_part(&self, output_index: usize) -> At<'_> {
-        At { item_id: &self.id, output_index, content_index: Some(0) }
-    }
-
     fn close(&mut self, output_index: usize, status: Status, watch: &mut impl Watch) {
         if self.status != Status::InProgress {
             return;
@@ -240,12 +263,15 @@ impl Item {
         self.status = status;
         match &self.what {
             What::Text { kind, text } => {
-                let at = self.in_part(output_index);
-                watch.event(kind.done(), &TextDone { at, text, logprobs: kind.logprobs() });
-                watch.event("response.content_part.done", &at.part(kind.part(text)));
+                let at = kind.within(&self.id, output_index);
+                watch.event(kind.text_done(), &TextDone { at, text, logprobs: kind.logprobs() });
+                // Of a summary alone the format says so here, and only if it was cut short.
+                let cut = *kind == Kind::Summary && status == Status::Incomplete;
+                let status = cut.then_some(status);
+                watch.event(kind.part_done(), &OfPart { at, part: kind.part(text), status });
             }
             What::Call { call_id: _, name, arguments } => {
-                let at = At { item_id: &self.id, output_index, content_index: None };
+                let at = At { item_id: &self.id, output_index, content_index: None, summary_index: None };
                 watch.event("response.function_call_arguments.done", &CallDone { at, name, arguments });
             }
         }
@@ -256,10 +282,12 @@ impl Item {
         let Self { id, status, what } = self;
         match what {
             What::Text { kind, text } => {
-                let content = content.then(|| kind.part(text)).into_iter().collect();
+                let (status, parts) = (*status, content.then(|| kind.part(text)).into_iter().collect());
+                let none = Vec::new();
                 match kind {
-                    Kind::Answer => Shown::Message { id, status: *status, role: "assistant", content },
-                    Kind::Reasoning => Shown::Reasoning { id, status: *status, summary: [], content },
+                    Kind::Answer => Shown::Message { id, status, role: "assistant", content: parts },
+                    Kind::Reasoning => Shown::Reasoning { id, status, summary: none, content: parts },
+                    Kind::Summary => Shown::Reasoning { id, status, summary: parts, content: none },
                 }
             }
             What::Call { call_id, name, arguments } => {
@@ -267,117 +295,4 @@ impl Item {
             }
         }
     }
-}
-
-/// An item, as the events and the resource show it.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ResponseOutputItem)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Shown<'a> {
-    /// Text of the answer.
-    Message {
-        id: &'a str,
-        status: Status,
-        #[schema(schema_with = is::assistant)]
-        role: &'static str,
-        content: Vec<Part<'a>>,
-    },
-    /// What the model thought before it answered, where it tells.
-    Reasoning {
-        id: &'a str,
-        status: Status,
-        #[schema(schema_with = schemas::nothing)]
-        summary: [(); 0],
-        content: Vec<Part<'a>>,
-    },
-    /// A call that the model wants made.
-    FunctionCall { id: &'a str, status: Status, call_id: &'a str, name: &'a str, arguments: &'a str },
-}
-
-/// A part of an item.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ResponseOutputPart)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Part<'a> {
-    OutputText {
-        text: &'a str,
-        #[schema(schema_with = schemas::nothing)]
-        annotations: [(); 0],
-        #[schema(schema_with = schemas::nothing)]
-        logprobs: [(); 0],
-    },
-    ReasoningText {
-        text: &'a str,
-    },
-}
-
-/// Where in the output.
-#[derive(Clone, Copy, Serialize, ToSchema)]
-#[schema(as = ResponsePlace)]
-struct At<'a> {
-    item_id: &'a str,
-    output_index: usize,
-    /// Which part of the item, if it has parts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    content_index: Option<usize>,
-}
-
-impl<'a> At<'a> {
-    fn part(self, part: Part<'a>) -> OfPart<'a> {
-        OfPart { at: self, part }
-    }
-}
-
-/// What an event about an item says.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ResponseItemEvent)]
-struct OfItem<'a> {
-    output_index: usize,
-    item: Shown<'a>,
-}
-
-/// What an event about a part of an item says.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ResponsePartEvent)]
-struct OfPart<'a> {
-    #[serde(flatten)]
-    at: At<'a>,
-    part: Part<'a>,
-}
-
-/// What an event about a new piece says.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ResponseDeltaEvent)]
-struct Delta<'a> {
-    #[serde(flatten)]
-    at: At<'a>,
-    delta: &'a str,
-    /// For text of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schemas::nothing, required = false)]
-    logprobs: Option<[(); 0]>,
-}
-
-/// What an event says that ends a text.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ResponseTextDoneEvent)]
-struct TextDone<'a> {
-    #[serde(flatten)]
-    at: At<'a>,
-    text: &'a str,
-    /// For text of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schemas::nothing, required = false)]
-    logprobs: Option<[(); 0]>,
-}
-
-/// What an event says that ends the arguments of a call.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ResponseCallDoneEvent)]
-struct CallDone<'a> {
-    #[serde(flatten)]
-    at: At<'a>,
-    name: &'a str,
-    arguments: &'a str,
 }

@@ -95,7 +95,7 @@ impl Response {
             Event::Started { text: TextSoFar::Superseded, .. } => self.output = Output::new(self.id),
             Event::Started { .. } => {}
             Event::Delta { text, tokens: _ } => self.output.say(Kind::Answer, text, watch),
-            Event::Reasoning { text } => self.output.say(Kind::Reasoning, text, watch),
+            Event::Reasoning { text } => self.output.say(self.reasoning(), text, watch),
             Event::ToolCall(piece) => self.output.call(piece, watch),
             Event::Finished { reason, usage } => {
                 let end = End::Finished { reason: *reason, usage: *usage };
@@ -143,6 +143,11 @@ impl Response {
                 Some(said)
             }
         }
+    }
+
+    /// In which form reasoning is told. A request has one for good: its events keep their numbers.
+    fn reasoning(&self) -> Kind {
+        if self.memo.asks_for_a_summary() { Kind::Summary } else { Kind::Reasoning }
     }
 
     pub(super) fn tell(&self, name: &'static str, watch: &mut impl Watch) {

@@ -82,7 +82,8 @@ impl Scene {
         let router = tokenwire_http::router(generations, &config, CancellationToken::new());
         let response = GenerationId::fresh();
         let mut front = Front { router, response, key: story.name, chat: story.chat.clone() };
-        let background = json!({"model": "simulated", "input": "Hello", "background": true});
+        let mut background = json!({"model": "simulated", "input": "Hello", "background": true});
+        background.as_object_mut().unwrap().extend(story.response.as_object().unwrap().clone());
         front.response = id(&front.open(Method::POST, RESPONSES, None, Some(&background)).await.response);
         let chunks = front.chunks().await;
         let generations = vec![(front.response, None), (id(&chunks.response), None)];

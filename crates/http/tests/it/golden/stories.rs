@@ -13,11 +13,14 @@ pub(crate) struct Story {
     pub(crate) events: Vec<Event>,
     /// What the chat completion is asked beyond the prompt.
     pub(crate) chat: Value,
+    /// The same of the response.
+    pub(crate) response: Value,
 }
 
 impl Story {
     fn new(name: &'static str, said: impl IntoIterator<Item = Event>, end: Event) -> Self {
-        Self { name, events: said.into_iter().chain([end]).collect(), chat: json!({}) }
+        let events = said.into_iter().chain([end]).collect();
+        Self { name, events, chat: json!({}), response: json!({}) }
     }
 }
 
@@ -84,6 +87,13 @@ pub(crate) fn nothing_said() -> Story {
 pub(crate) fn thoughts() -> Story {
     let said = [begun(), reasoning("h"), reasoning("m\n"), delta("It"), reasoning("sure?"), delta(" is.")];
     Story::new("thoughts", said, stop())
+}
+
+/// Asked for a summary of them: one is whole, the other is cut short.
+pub(crate) fn thoughts_as_summaries() -> Story {
+    let said = [begun(), reasoning("h"), reasoning("m\n"), delta("It"), reasoning("sure"), reasoning("?")];
+    let story = Story::new("thoughts_as_summaries", said, finished(FinishReason::Length));
+    Story { response: json!({"reasoning": {"summary": "auto"}}), ..story }
 }
 
 /// Two calls whose pieces alternate, one without an id of its own.
@@ -169,5 +179,5 @@ pub(crate) const LAST_WORDS: &str = "and then";
 /// Has no end in the log: it forgets the stream.
 pub(crate) fn stream_lost() -> Story {
     let events = vec![begun(), reasoning("hm"), delta("Once, "), delta(LAST_WORDS)];
-    Story { name: "stream_lost", events, chat: json!({}) }
+    Story { name: "stream_lost", events, chat: json!({}), response: json!({}) }
 }

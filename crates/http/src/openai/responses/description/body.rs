@@ -279,7 +279,6 @@ pub(super) enum Format {
 pub(super) struct Reasoning {
     /// How long.
     effort: Option<String>,
-    /// Reasoning is told as a whole here, whatever is asked for.
     #[schema(schema_with = schemas::summaries)]
     summary: Option<String>,
     /// The older name of `summary`.

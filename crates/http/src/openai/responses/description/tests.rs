@@ -60,12 +60,13 @@ fn every_event_that_is_written_is_described_and_no_other() {
         let arguments = arguments.to_owned();
         Event::ToolCall(ToolCallDelta { index: 0, id: None, name: None, arguments })
     };
-    for last in [
-        Event::Finished { reason: FinishReason::Stop, usage },
-        Event::Finished { reason: FinishReason::Length, usage },
-        Event::Failed { failure: Failure::TimedOut },
+    for (last, reasoning) in [
+        (Event::Finished { reason: FinishReason::Stop, usage }, json!({"summary": "auto"})),
+        (Event::Finished { reason: FinishReason::Length, usage }, json!({"summary": null})),
+        (Event::Failed { failure: Failure::TimedOut }, json!(null)),
     ] {
         let mut response = waiting();
+        response.memo.echo.insert("reasoning".to_owned(), reasoning);
         response.created(&mut names);
         let events = [
             Event::Started { attempt: Attempt::new(1), text: TextSoFar::Kept, region: None },

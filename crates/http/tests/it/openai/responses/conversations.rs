@@ -138,7 +138,8 @@ async fn an_item_is_named_instead_of_repeated() {
     let (stage, queue) = stage();
     let reasoning = Event::Reasoning { text: "hm".to_owned() };
     let events = [started(1, TextSoFar::Kept), reasoning, delta("Hi"), done()];
-    let first = stage.responded(&json!({"input": "Hello"}), &events).await;
+    let asked = json!({"input": "Hello", "reasoning": {"summary": "auto"}});
+    let first = stage.responded(&asked, &events).await;
     // Somebody stopped reading this one, and asks the next thing.
     let second =
         stage.responded(&json!({"input": "Go on"}), &[started(1, TextSoFar::Kept), delta("Well")]).await;
@@ -163,6 +164,7 @@ async fn an_item_is_named_instead_of_repeated() {
     // What was named is a part of this response, and outlives where it came from.
     stage.log.remove(first).await.unwrap();
     let listed = super::object(stage.response(Method::GET, third, "/input_items?order=asc").await).await;
+    assert_eq!(listed["data"][1]["summary"], json!([{"type": "summary_text", "text": "hm"}]));
     assert_eq!(listed["data"][2]["content"][0]["text"], "Hi");
     assert_eq!(listed["data"][2]["id"], json!(format!("msg_{third}_in2")));
 }

@@ -53,6 +53,39 @@ async fn a_response_has_all_of_its_properties_and_repeats_its_request() {
 }
 
 #[tokio::test]
+async fn reasoning_is_shown_as_a_summary_to_whoever_asks_for_one_and_as_a_text_else() {
+    let stage = Stage::new();
+    let thought = Event::Reasoning { text: "hm".to_owned() };
+    let events = [started(1, TextSoFar::Kept), thought, delta("Hi"), done()];
+    let shown = async |reasoning: Value| {
+        let id = stage.responded(&json!({ "reasoning": reasoning }), &events).await;
+        let resource = stage.resource(id).await;
+        let of = |field: &str| resource["output"][0][field].clone();
+        (resource["reasoning"].clone(), of("summary"), of("content"))
+    };
+    let (summary, text) =
+        (json!([{"type": "summary_text", "text": "hm"}]), json!([{"type": "reasoning_text", "text": "hm"}]));
+    for (asked, echoed) in [
+        (json!({"summary": "auto"}), json!({"effort": null, "summary": "auto"})),
+        (json!({"summary": "concise", "effort": "low"}), json!({"effort": "low", "summary": "concise"})),
+        (json!({"generate_summary": "detailed"}), json!({"effort": null, "summary": "detailed"})),
+        (
+            json!({"summary": "auto", "generate_summary": "concise"}),
+            json!({"effort": null, "summary": "auto"}),
+        ),
+    ] {
+        assert_eq!(shown(asked).await, (echoed, summary.clone(), json!([])));
+    }
+    for (asked, echoed) in [
+        (json!(null), json!(null)),
+        (json!({"effort": "low"}), json!({"effort": "low", "summary": null})),
+        (json!({"summary": null}), json!({"effort": null, "summary": null})),
+    ] {
+        assert_eq!(shown(asked).await, (echoed, json!([]), text.clone()));
+    }
+}
+
+#[tokio::test]
 async fn a_response_in_the_background_is_there_at_once_and_goes_on_alone() {
     let stage = Stage::new();
     let response = stage.respond(&asked(&json!({"background": true}))).await;
