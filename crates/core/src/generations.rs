@@ -1,10 +1,13 @@
 //! The door for front ends: submit a generation, follow it, look it up, cancel it.
 
+mod admission;
+
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
+use self::admission::{Admission, Place};
 use crate::{
     catalogue::ModelNames,
     clock::Clock,
@@ -51,6 +54,7 @@ pub struct Generations {
     clock: Arc<dyn Clock>,
     models: ModelNames,
     limits: Limits,
+    admission: Admission,
 }
 
 /// What a front end asks for.
@@ -98,7 +102,15 @@ impl Generations {
         models: ModelNames,
         limits: Limits,
     ) -> Self {
-        Self { log, queue, clock, models, limits }
+        Self { log, queue, clock, models, limits, admission: Admission::default() }
+    }
+
+    /// With a bound on the prompts that wait for a worker; without one, any number may. Those who submit through clones of
+    /// this door never exceed it together; other processes may, by what they store in a second or two.
+    #[must_use]
+    pub fn with_waiting_at_most(mut self, bound: usize) -> Self {
+        self.admission = Admission::with_bound(bound);
+        self
     }
 
     /// The models that may be asked for.
@@ -111,13 +123,15 @@ impl Generations {
     ///
     /// # Errors
     /// [`SubmitError::Rejected`] when the model can never answer it. [`SubmitError::Conflict`] when the id stands for
-    /// another request. [`SubmitError::Unavailable`] when the log or the queue is down: nothing was accepted, and the same
+    /// another request. [`SubmitError::Overloaded`] when too many wait already: nothing was stored. [`SubmitError::Unavailable`] when the log or the queue is down: nothing was accepted, and the same
     /// submission may be tried again, under the same id.
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
         let Submission { id, request, on_disconnect, memo } = submission;
         debug_assert!(memo.len() <= StreamSpec::MAX_MEMO_BYTES, "front ends see to it");
+        // First, because it costs the least: those who are turned away are many. Held until the queue counts the job itself.
+        let _place = self.place_for(id).await?;
         match self.models.check(&request).await {
             Ok(()) => {}
             Err(ModelError::Rejected { message }) => return Err(SubmitError::Rejected { message }),
@@ -225,6 +239,23 @@ impl Generations {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
+    /// A place in the queue for a generation. One that was accepted before needs none: it has one, or had it.
+    async fn place_for(&self, id: GenerationId) -> Result<Option<Place>, SubmitError> {
+        let place = self.admission.place(|| self.queue.waiting());
+        if place.is_some() {
+            return Ok(place);
+        }
+        match self.log.spec(id).await {
+            Ok(_) => Ok(None),
+            Err(LogError::NotFound(_)) => {
+                metrics::shed();
+                tracing::debug!(generation.id = %id, "refused a prompt: too many wait");
+                Err(SubmitError::Overloaded)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// An existing stream is not an accepted one yet. It is once somebody began with it, or once we have stored its job.
     async fn queue_again_if_orphaned(&self, job: Job) -> Result<(), SubmitError> {
         let asked = Instant::now();
@@ -254,6 +285,9 @@ pub enum SubmitError {
     /// The id already stands for another request. Choose another id, or send the same request.
     #[error("generation {0} exists with another request: choose another id")]
     Conflict(GenerationId),
+    /// As many prompts wait for a worker as may. Nothing was stored; try again later.
+    #[error("too many prompts wait for a worker")]
+    Overloaded,
     /// The log or the queue cannot be reached. Nothing was accepted; try again later.
     #[error("prompts cannot be accepted now")]
     Unavailable(#[source] BoxError),

@@ -18,6 +18,11 @@ pub trait JobQueue: fmt::Debug + Send + Sync + 'static {
     /// [`QueueError::Unavailable`]: the job may or may not be stored.
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError>;
 
+    /// How many jobs wait for a worker now: stored, and leased by nobody; jobs that wait for their retry may count or not.
+    /// Never fewer than this instance has stored and nobody has leased; what others stored may be missing for a second or
+    /// two. Asked about for every prompt, so it costs nothing.
+    fn waiting(&self) -> usize;
+
     /// Waits for a job and leases it: nobody else gets it while the lease lives. In order of arrival, as far as retries
     /// and several workers allow. Dropping the future loses no job.
     ///

@@ -9,6 +9,7 @@ use crate::{
 };
 
 const ACCEPTED: &str = "tokenwire_generations_accepted_total";
+const SHED: &str = "tokenwire_generations_shed_total";
 const ENDED: &str = "tokenwire_generations_ended_total";
 const RUNNING: &str = "tokenwire_generations_running";
 const ATTEMPTS: &str = "tokenwire_attempts_total";
@@ -22,6 +23,7 @@ const BURIED: &str = "tokenwire_generations_buried_total";
 /// Tells the recorder of this process what they mean.
 pub fn describe() {
     describe_counter!(ACCEPTED, Unit::Count, "Generations that were accepted here, by model");
+    describe_counter!(SHED, Unit::Count, "Prompts that were refused because too many wait for a worker");
     describe_counter!(ENDED, Unit::Count, "Generations that a worker of this process ended, by outcome");
     describe_gauge!(RUNNING, Unit::Count, "Generations that run in this process now");
     describe_counter!(
@@ -47,6 +49,10 @@ pub fn describe() {
 
 pub(crate) fn accepted(model: &ModelName) {
     counter!(ACCEPTED, "model" => model.to_string()).increment(1);
+}
+
+pub(crate) fn shed() {
+    counter!(SHED).increment(1);
 }
 
 pub(crate) fn ended(last: &Event) {

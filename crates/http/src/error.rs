@@ -26,6 +26,9 @@ use utoipa::ToSchema;
 /// within seconds or not at all.
 pub(crate) const COME_BACK_AFTER: Duration = Duration::from_secs(2);
 
+/// For people whose prompt was refused because too many wait.
+pub(crate) const OVERLOADED: &str = "too many prompts wait already: try again shortly";
+
 /// Why a request has no better answer. One variant for each thing that a client can do about it.
 #[derive(Debug)]
 pub(crate) enum Error {
@@ -57,6 +60,8 @@ pub(crate) enum Error {
     Conflict(GenerationId),
     /// As many streams are open as may be.
     TooManyStreams,
+    /// As many prompts wait for a worker as may.
+    Overloaded,
     /// The log or the queue is down. The cause is for the operator.
     Unavailable(BoxError),
 }
@@ -147,6 +152,7 @@ impl IntoResponse for Error {
                 "too many streams are open: try again shortly".to_owned(),
                 None,
             ),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", OVERLOADED.to_owned(), None),
             Self::Unavailable(cause) => {
                 tracing::warn!(cause = &*cause, "answered 503: a store is unavailable");
                 (
@@ -181,6 +187,7 @@ impl From<SubmitError> for Error {
         match error {
             SubmitError::Rejected { message } => Self::Rejected { message },
             SubmitError::Conflict(id) => Self::Conflict(id),
+            SubmitError::Overloaded => Self::Overloaded,
             SubmitError::Unavailable(cause) => Self::Unavailable(cause),
         }
     }

@@ -183,6 +183,10 @@ impl JobQueue for Embedded {
             .await
     }
 
+    fn waiting(&self) -> usize {
+        self.shared.pending.waiting()
+    }
+
     async fn lease(&self) -> Result<Lease, QueueError> {
         loop {
             let Some((held, record)) = self.take(Lane::Jobs).await? else { continue };

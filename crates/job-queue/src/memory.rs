@@ -67,6 +67,11 @@ impl JobQueue for MemoryQueue {
         Ok(())
     }
 
+    fn waiting(&self) -> usize {
+        let jobs = self.shared.lock();
+        jobs.ready.len() + jobs.later.len()
+    }
+
     async fn lease(&self) -> Result<Lease, QueueError> {
         loop {
             // Listens before it looks. Dropped while it waits, it passes its wake-up on.

@@ -9,6 +9,7 @@
 
 mod config;
 mod consume;
+mod depth;
 mod fault;
 mod link;
 mod publish;
@@ -80,6 +81,12 @@ impl JobQueue for RabbitMq {
     /// job may or may not be stored.
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
         self.publisher.publish(job).await
+    }
+
+    /// What the broker counted a second ago, and what this process has stored since. What other processes store is missing until
+    /// the next look; what workers take is.
+    fn waiting(&self) -> usize {
+        self.publisher.depth().waiting()
     }
 
     /// Waits also while the broker is away.

@@ -22,6 +22,10 @@ impl JobQueue for FlawedQueue {
         self.queue.enqueue(job).await
     }
 
+    fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     async fn lease(&self) -> Result<Lease, QueueError> {
         let lease = self.queue.lease().await?;
         let job = lease.job().clone();

@@ -192,6 +192,10 @@ impl JobQueue for LedgerQueue {
         Ok(())
     }
 
+    fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     async fn lease(&self) -> Result<Lease, QueueError> {
         Ok(self.leased(self.queue.lease().await?))
     }

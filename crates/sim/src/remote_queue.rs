@@ -24,6 +24,10 @@ impl JobQueue for RemoteQueue {
         stored.unwrap_or_else(|cause| Err(QueueError::Unavailable(cause)))
     }
 
+    fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     async fn lease(&self) -> Result<Lease, QueueError> {
         let weather = &self.node.weather;
         self.node.go_out(Service::Queue).await.map_err(QueueError::Unavailable)?;

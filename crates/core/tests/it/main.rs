@@ -1,6 +1,7 @@
 //! The two loops and the door, on the memory adapters, under paused time.
 #![expect(clippy::unwrap_used, reason = "a test that is surprised should stop there")]
 
+mod admission;
 mod following;
 mod house;
 mod outage;

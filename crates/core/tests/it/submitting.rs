@@ -131,6 +131,10 @@ impl JobQueue for Away {
         Err(QueueError::unavailable("connection refused"))
     }
 
+    fn waiting(&self) -> usize {
+        0
+    }
+
     async fn lease(&self) -> Result<Lease, QueueError> {
         std::future::pending().await
     }

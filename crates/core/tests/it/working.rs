@@ -359,6 +359,10 @@ impl JobQueue for GivenUp {
         self.0.enqueue(job).await
     }
 
+    fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
     async fn lease(&self) -> Result<Lease, QueueError> {
         std::future::pending().await
     }

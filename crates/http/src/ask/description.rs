@@ -52,6 +52,7 @@ fn submit() -> Described {
                     examples::field("query", "is missing: write what you want to ask"),
                     Error::Rejected { message: "the model can never answer this".to_owned() },
                     Error::Conflict(nobody()),
+                    Error::Overloaded,
                 ])
                 .map(IntoResponse::into_response),
         )

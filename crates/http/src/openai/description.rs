@@ -109,6 +109,7 @@ pub(super) fn of_asking(field: &str, what: &str) -> impl Iterator<Item = ApiErro
         Error::Conflict(nobody()),
         examples::unavailable(),
         Error::TooManyStreams,
+        Error::Overloaded,
     ];
     refused.into_iter().map(ApiError::from).chain(unknown_model())
 }

@@ -17,7 +17,7 @@ use tokenwire_core::GenerationId;
 use utoipa::ToSchema;
 
 use crate::{
-    error::{COME_BACK_AFTER, Error, place},
+    error::{COME_BACK_AFTER, Error, OVERLOADED, place},
     paths,
 };
 
@@ -194,6 +194,7 @@ impl<E: Into<Error>> From<E> for ApiError {
                 "too_many_streams",
                 "too many streams are open: try again shortly",
             ),
+            Error::Overloaded => Self::server(StatusCode::SERVICE_UNAVAILABLE, "overloaded", OVERLOADED),
             Error::Unavailable(cause) => {
                 tracing::warn!(cause = &*cause, "answered 503: a store is unavailable");
                 Self::server(

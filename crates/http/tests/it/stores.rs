@@ -99,6 +99,9 @@ impl JobQueue for Unattended {
         self.last.send_replace(Some(job.clone()));
         Ok(())
     }
+    fn waiting(&self) -> usize {
+        0
+    }
     async fn lease(&self) -> Result<Lease, QueueError> {
         std::future::pending().await
     }
@@ -118,6 +121,9 @@ pub(crate) struct Down;
 impl JobQueue for Down {
     async fn enqueue(&self, _: &Job) -> Result<(), QueueError> {
         Err(QueueError::unavailable("unplugged"))
+    }
+    fn waiting(&self) -> usize {
+        0
     }
     async fn lease(&self) -> Result<Lease, QueueError> {
         Err(QueueError::unavailable("unplugged"))

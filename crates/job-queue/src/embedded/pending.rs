@@ -116,6 +116,12 @@ impl Pending {
         }
     }
 
+    /// How many wait for a worker, those included that are put off.
+    pub(super) fn waiting(&self) -> usize {
+        let jobs = &self.lock().jobs;
+        jobs.now.len() + jobs.later.len()
+    }
+
     /// Where the job lies now, if it lives.
     pub(super) fn place(&self, ticket: Ticket) -> Option<Position> {
         self.lock().living.get(&ticket).copied()

@@ -4,7 +4,7 @@
 //! of channels; and a channel shared by several threads would mix up confirmations, because lapin numbers a message and
 //! queues its frames in two steps.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use lapin::{
@@ -20,6 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    depth::Depth,
     fault::Fault,
     link::{Broker, Link, Session, State},
 };
@@ -41,6 +42,7 @@ pub(super) struct Publisher {
     orders: mpsc::Sender<Order>,
     link: Link,
     timeout: Duration,
+    depth: Arc<Depth>,
 }
 
 /// One job to be stored, and who wants to know. Dropping it says that the connection was lost.
@@ -59,13 +61,19 @@ impl Publisher {
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (orders, queue) = mpsc::channel(IN_FLIGHT);
-        let session = Publishing { orders: queue, to: broker.topology.jobs.clone(), timeout };
+        let depth = Arc::<Depth>::default();
+        let to = broker.topology.jobs.clone();
+        let session = Publishing { orders: queue, to, timeout, depth: Arc::clone(&depth) };
         let (link, work) = Link::new(broker, session, stop);
-        (Self { orders, link, timeout }, work)
+        (Self { orders, link, timeout, depth }, work)
     }
 
     pub(super) fn link(&self) -> &Link {
         &self.link
+    }
+
+    pub(super) fn depth(&self) -> &Depth {
+        &self.depth
     }
 
     /// Stores a job. Once the job is handed over, dropping the future changes nothing about what becomes of it.
@@ -91,6 +99,7 @@ struct Publishing {
     orders: mpsc::Receiver<Order>,
     to: ShortString,
     timeout: Duration,
+    depth: Arc<Depth>,
 }
 
 impl Session for Publishing {
@@ -111,6 +120,7 @@ impl Session for Publishing {
 
     async fn run(&mut self, channel: &Channel, mut state: watch::Receiver<State>) -> Fault {
         let mut in_flight = FuturesUnordered::new();
+        let mut looking = pin!(self.depth.keep_looking(channel, &self.to));
         loop {
             // Receiving and changes may be dropped and taken up again; confirmations stay in `in_flight`.
             tokio::select! {
@@ -122,7 +132,7 @@ impl Session for Publishing {
                 }
                 Some(order) = self.orders.recv(), if in_flight.len() < IN_FLIGHT => {
                     if !matches!(*state.borrow(), State::Blocked(_)) {
-                        in_flight.push(publish(channel, &self.to, order, self.timeout));
+                        in_flight.push(publish(channel, &self.to, order, self.timeout, &self.depth));
                     }
                 }
                 Some(outcome) = in_flight.next() => {
@@ -130,7 +140,7 @@ impl Session for Publishing {
                         return fault;
                     }
                 }
-                else => return Fault::new("it is not needed any more"),
+                fault = &mut looking => return fault,
             }
         }
     }
@@ -142,6 +152,7 @@ async fn publish(
     queue: &ShortString,
     order: Order,
     patience: Duration,
+    depth: &Depth,
 ) -> Result<(), Fault> {
     let Order { id, message, answer } = order;
     let mut backoff = REFUSED;
@@ -167,6 +178,7 @@ async fn publish(
     // Whoever waited for the answer may be gone; the job is stored or not all the same.
     match outcome {
         Ok(Ok(Confirmation::Ack(None))) => {
+            depth.stored();
             let _ = answer.send(Ok(()));
             Ok(())
         }

@@ -85,7 +85,7 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
                 world.record.violation_of(wanted.id, Rule::I9, error);
                 return false;
             }
-            Some(Err(SubmitError::Unavailable(_))) => {
+            Some(Err(SubmitError::Overloaded | SubmitError::Unavailable(_))) => {
                 world.record.note(format_args!("{} refused", wanted.name));
             }
             None => world.record.note(format_args!("{} submitted by a client that went away", wanted.name)),

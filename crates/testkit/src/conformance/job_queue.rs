@@ -25,6 +25,8 @@ macro_rules! job_queue_conformance {
             a_job_that_is_stored_twice_comes_twice
             waiting_ends_when_a_job_arrives
             a_working_queue_is_ready
+            what_waits_is_counted_until_it_is_leased
+            what_waits_is_counted_after_a_reopen
             jobs_are_still_there_after_a_reopen
             a_leased_job_is_nobody_elses
             an_acknowledged_job_never_comes_back

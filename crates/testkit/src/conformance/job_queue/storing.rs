@@ -2,7 +2,7 @@
 
 use tokio::time::{sleep, timeout};
 
-use super::{Duration, Fixture, PATIENCE, assert_nothing_to_lease, job, lease};
+use super::{Duration, Fixture, JobQueue, PATIENCE, assert_nothing_to_lease, job, lease};
 
 /// Whatever the prompt; and the time to the millisecond.
 pub async fn a_job_comes_out_as_it_went_in(fixture: Fixture) {
@@ -59,6 +59,39 @@ pub async fn waiting_ends_when_a_job_arrives(fixture: Fixture) {
 pub async fn a_working_queue_is_ready(fixture: Fixture) {
     fixture.queue.ready().await.unwrap();
     fixture.elsewhere.ready().await.unwrap();
+}
+
+/// At once where it was stored, so that nobody takes in more than may wait; elsewhere in a while.
+pub async fn what_waits_is_counted_until_it_is_leased(fixture: Fixture) {
+    fixture.store(&["a", "b", "c"]).await;
+    assert!(fixture.queue.waiting() >= 3, "{} of 3 are counted", fixture.queue.waiting());
+    for queue in [&fixture.queue, &fixture.elsewhere] {
+        comes_to_count(&**queue, 3).await;
+    }
+    for _ in 0..3 {
+        lease(&*fixture.elsewhere).await.ack().await.unwrap();
+    }
+    for queue in [&fixture.queue, &fixture.elsewhere] {
+        comes_to_count(&**queue, 0).await;
+    }
+}
+
+/// A restart forgets no job that waits.
+pub async fn what_waits_is_counted_after_a_reopen(fixture: Fixture) {
+    fixture.store(&["done", "left", "left"]).await;
+    lease(&*fixture.queue).await.ack().await.unwrap();
+    let fixture = fixture.reopen().await;
+    comes_to_count(&*fixture.queue, 2).await;
+}
+
+async fn comes_to_count(queue: &dyn JobQueue, expected: usize) {
+    let counted = async {
+        while queue.waiting() != expected {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = timeout(PATIENCE, counted).await.is_ok();
+    assert!(in_time, "{} wait, and not {expected}", queue.waiting());
 }
 
 /// I9: what was stored and not acknowledged: waiting, leased, or to be retried.
