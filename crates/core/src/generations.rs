@@ -123,8 +123,9 @@ impl Generations {
     ///
     /// # Errors
     /// [`SubmitError::Rejected`] when the model can never answer it. [`SubmitError::Conflict`] when the id stands for
-    /// another request. [`SubmitError::Overloaded`] when too many wait already: nothing was stored. [`SubmitError::Unavailable`] when the log or the queue is down: nothing was accepted, and the same
-    /// submission may be tried again, under the same id.
+    /// another request. [`SubmitError::Overloaded`] when too many wait already: nothing was stored.
+    /// [`SubmitError::Unavailable`] when the log or the queue is down: nothing was accepted, and the same submission may be
+    /// tried again, under the same id.
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {

@@ -156,6 +156,10 @@ pub(crate) struct Http {
     /// 503.
     #[arg(long, env = "TOKENWIRE_MAX_STREAMS", value_name = "COUNT", default_value = "20000")]
     pub(crate) max_streams: String,
+    /// How many prompts may wait for a worker, all together; more are answered with 503 until some have begun. Beyond what the
+    /// workers begin within the queue time, prompts only wait to expire. On RabbitMQ the count is about a second old.
+    #[arg(long, env = "TOKENWIRE_MAX_WAITING", value_name = "COUNT", default_value = "10000")]
+    pub(crate) max_waiting: String,
     /// How often a silent stream sends a comment, so that proxies and readers know it is alive.
     #[arg(long, env = "TOKENWIRE_HEARTBEAT", value_name = "DURATION", default_value = "10s")]
     pub(crate) heartbeat: String,

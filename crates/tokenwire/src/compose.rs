@@ -163,7 +163,8 @@ pub(crate) async fn run_http(
         Arc::clone(&ports.clock),
         models,
         generations.limits,
-    );
+    )
+    .with_waiting_at_most(http.max_waiting);
     tracing::info!(%address, "listening on http://{address}");
     let (soft, hard) = (lifecycle.soft.clone(), lifecycle.hard.clone());
     lifecycle.spawn("the HTTP server", async move {

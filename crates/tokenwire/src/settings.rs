@@ -71,6 +71,8 @@ pub(crate) struct Work {
 #[derive(Debug)]
 pub(crate) struct Http {
     pub(crate) listen: SocketAddr,
+    /// How many prompts may wait for a worker.
+    pub(crate) max_waiting: usize,
     pub(crate) front: tokenwire_http::Config,
 }
 
@@ -250,6 +252,7 @@ fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {
         None => listen.map(|listen| if listen.ip().is_loopback() { Cors::Any } else { Cors::Off }),
     };
     let max_streams = problems.parse("TOKENWIRE_MAX_STREAMS (--max-streams)", &cli.max_streams, parse::count);
+    let max_waiting = problems.parse("TOKENWIRE_MAX_WAITING (--max-waiting)", &cli.max_waiting, parse::count);
     let heartbeat =
         problems.parse("TOKENWIRE_HEARTBEAT (--heartbeat)", &cli.heartbeat, parse::positive_duration);
     let grace = problems.parse(
@@ -270,7 +273,7 @@ fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {
         on_disconnect: OnDisconnect::CancelAfter(grace?),
         ..tokenwire_http::Config::default()
     };
-    Some(Http { listen: listen?, front })
+    Some(Http { listen: listen?, max_waiting: max_waiting?, front })
 }
 
 fn generations(cli: &cli::Generations, drain: Duration, problems: &mut Problems) -> Option<Generations> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::{StatusCode, header::RETRY_AFTER};
-use serde_json::Value;
+use reqwest::{Response, StatusCode, header::RETRY_AFTER};
+use serde_json::{Value, json};
+use testkit::services::free_port;
+use tokenwire_core::GenerationId;
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -52,4 +54,48 @@ async fn a_soft_limit_is_raised_without_being_asked() {
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(files.split_whitespace().nth(3), Some("1024"), "{files}");
     assert!(!app.output().contains("file descriptors"), "it carries what is asked for");
+}
+
+async fn ask(app: &App, id: GenerationId) -> Response {
+    let body = json!({ "query": "for ever", "uuid": id.to_string() });
+    let answer = http().post(app.url("/ask")).json(&body).send();
+    timeout(PATIENCE, answer).await.expect("an answer").unwrap()
+}
+
+#[tokio::test]
+async fn prompts_beyond_those_that_may_wait_are_refused_while_running_ones_go_on() {
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let bounds = ["--slots", "1", "--max-waiting", "2", "--metrics-listen", &metrics];
+    let app = App::serve(&[&ENDLESS[..], &bounds].concat()).await;
+    let mut running = Reader::asking(&app, "for ever", 1).await;
+    let waiting = [GenerationId::fresh(), GenerationId::fresh()];
+    let mut open = Vec::new();
+    for id in waiting {
+        open.push(ask(&app, id).await);
+    }
+    assert!(open.iter().all(|answer| answer.status() == StatusCode::OK));
+
+    let shed = GenerationId::fresh();
+    let refused = ask(&app, shed).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()[RETRY_AFTER], "2");
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!(body["error"]["type"], "overloaded");
+    let lookup = http().get(app.url(&format!("/ask/{shed}"))).send().await.unwrap();
+    assert_eq!(lookup.status(), StatusCode::NOT_FOUND, "a refused prompt leaves nothing behind");
+    let counted = http().get(format!("http://{metrics}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(counted.contains("tokenwire_generations_shed_total 1\n"), "{counted}");
+    assert_eq!(ask(&app, waiting[0]).await.status(), StatusCode::OK, "an accepted prompt attaches");
+    let before = running.pieces;
+    running.read_pieces(&app, before + 20).await;
+
+    for id in [running.id, waiting[0], waiting[1]] {
+        http().delete(app.url(&format!("/ask/{id}"))).send().await.unwrap();
+    }
+    let accepted = async {
+        while ask(&app, shed).await.status() != StatusCode::OK {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, accepted).await.expect("room again");
 }
