@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::body::Bytes;
+use bytes::Buf;
 use futures::StreamExt;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -74,7 +75,7 @@ impl Wire<'_> {
                 tracing::debug!(%cut, "cut a stream");
                 Over::Cut
             })?;
-            if let Some(rest) = self.send_now(&piece)? {
+            if let Some(rest) = self.send_now(piece)? {
                 self.send(&rest).await?;
             }
         }
@@ -84,42 +85,51 @@ impl Wire<'_> {
         Ok(())
     }
 
-    /// Gives a piece, or as much of it as the socket takes; then what is left, framed.
-    fn send_now(&self, piece: &Bytes) -> io::Result<Option<Vec<u8>>> {
-        let (mut small, mut large) = ([0; SMALL + AROUND], Vec::new());
-        let bytes = match self.framing {
+    /// Gives a piece, or as much of it as the socket takes; then what is left, framed. The piece itself is let go: a reader
+    /// that is behind holds one copy of what it did not take, and nothing of what comes after.
+    fn send_now(&self, piece: Bytes) -> io::Result<Option<Bytes>> {
+        match self.framing {
             // A chunk without content would be the final one.
-            _ if piece.is_empty() => return Ok(None),
-            Framing::UntilClosed => piece,
+            _ if piece.is_empty() => Ok(None),
+            Framing::UntilClosed => self.send_what_fits(piece),
             Framing::Chunked if piece.len() <= SMALL => {
+                let mut small = [0; SMALL + AROUND];
                 let mut free = &mut small[..];
-                chunk(piece, &mut free)?;
+                chunk(&piece, &mut free)?;
                 let used = SMALL + AROUND - free.len();
-                small.get(..used).unwrap_or_default()
+                let bytes = small.get(..used).unwrap_or_default();
+                let left = bytes.get(self.try_write(bytes)?..).unwrap_or_default();
+                Ok((!left.is_empty()).then(|| Bytes::copy_from_slice(left)))
             }
             Framing::Chunked => {
-                chunk(piece, &mut large)?;
-                &large
+                let mut large = Vec::with_capacity(piece.len() + AROUND);
+                chunk(&piece, &mut large)?;
+                drop(piece);
+                self.send_what_fits(large.into())
             }
-        };
+        }
+    }
+
+    fn send_what_fits(&self, mut bytes: Bytes) -> io::Result<Option<Bytes>> {
+        bytes.advance(self.try_write(&bytes)?);
+        Ok((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// How many bytes the socket takes now.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.socket.try_write(bytes) {
-            Ok(written) if written == bytes.len() => Ok(None),
-            Ok(written) => Ok(bytes.get(written..).map(<[u8]>::to_vec)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(bytes.to_vec())),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
         }
     }
 
     /// Waits until the client has taken all of it, for as long as it takes any.
     async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match self.socket.try_write(bytes) {
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Boxed, because most readers never need it.
-                    Box::pin(timeout(self.patience, self.socket.writable())).await??;
-                }
-                Err(error) => return Err(error),
+            match self.try_write(bytes)? {
+                // Boxed, because most readers never need it.
+                0 => Box::pin(timeout(self.patience, self.socket.writable())).await??,
+                written => bytes = bytes.get(written..).unwrap_or_default(),
             }
         }
         Ok(())
