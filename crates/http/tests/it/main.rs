@@ -7,6 +7,7 @@
     reason = "a test fails by panicking; the exemption for tests does not reach the helpers of an integration test"
 )]
 
+mod slow_readers;
 mod stores;
 mod support;
 

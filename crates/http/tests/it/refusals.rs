@@ -213,3 +213,17 @@ async fn ready_says_every_reason_why_not_and_health_says_only_that_the_process_l
     let expected = r#"{"status":"not ready","reasons":["the token log is unavailable: unplugged","the job queue is unavailable: unplugged"]}"#;
     assert_eq!(text(unready).await, expected);
 }
+
+#[tokio::test]
+async fn a_prompt_too_many_is_refused_and_an_accepted_one_attaches() {
+    let stage = Stage::new();
+    let asked = |id: GenerationId| format!(r#"{{"query": "Hello", "uuid": "{id}"}}"#);
+    let (accepted, new) = (GenerationId::fresh(), GenerationId::fresh());
+    assert_eq!(stage.post(&asked(accepted)).await.status(), StatusCode::OK);
+    let full = stage.overloaded();
+    assert_eq!(refusal(full.post(&asked(new)).await).await, says(503, "overloaded", None));
+    let looked_up = full.get(&format!("/ask/{new}"), &[]).await;
+    assert_eq!(refusal(looked_up).await, says(404, "generation_not_found", None));
+    stage.write(accepted, &[started(1, TextSoFar::Kept)]).await;
+    assert_eq!(full.post(&asked(accepted)).await.status(), StatusCode::OK);
+}

@@ -17,7 +17,7 @@ use tokenwire_core::{
 use tokenwire_http::Config;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
     time::timeout,
@@ -58,6 +58,14 @@ impl Stage {
 
     pub(crate) fn knowing(models: ModelNames) -> Self {
         Self::build(stores::memory(), Arc::new(Unattended::default()), models, Config::default())
+    }
+
+    /// Another server over the same log, where too many prompts wait already.
+    pub(crate) fn overloaded(&self) -> Self {
+        let other = self.replica();
+        let generations = other.generations.with_waiting_at_most(0);
+        let router = tokenwire_http::router(generations.clone(), &other.config, other.drain.clone());
+        Self { generations, router, ..other }
     }
 
     fn build(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, models: ModelNames, config: Config) -> Self {
@@ -204,6 +212,14 @@ impl Server {
         Connection { stream, received: Vec::new() }
     }
 
+    /// A connection whose kernel takes little on its behalf.
+    pub(crate) async fn connect_narrow(&self) -> Connection {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        let stream = timeout(PATIENCE, socket.connect(self.address)).await.expect("a connection").unwrap();
+        Connection { stream, received: Vec::new() }
+    }
+
     /// One request on a connection of its own; everything that came back.
     pub(crate) async fn exchange(&self, request: &str) -> String {
         let mut connection = self.connect().await;
@@ -266,6 +282,18 @@ impl Connection {
     pub(crate) async fn rest(mut self) -> String {
         while self.read().await {}
         String::from_utf8_lossy(&self.received).into_owned()
+    }
+
+    /// Receives so many bytes more, at most so many at a time, unless the server ends before.
+    pub(crate) async fn sip(&mut self, count: usize, at_a_time: usize) {
+        let until = self.received.len() + count;
+        while self.received.len() < until {
+            let mut sip = vec![0; at_a_time.min(until - self.received.len())];
+            match timeout(PATIENCE, self.stream.read(&mut sip)).await.expect("bytes, or an end") {
+                Ok(0) | Err(_) => return,
+                Ok(count) => self.received.extend_from_slice(&sip[..count]),
+            }
+        }
     }
 
     /// Whether the server ends with a reset.

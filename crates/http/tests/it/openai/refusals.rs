@@ -7,12 +7,13 @@ use axum::{
     http::{Method, StatusCode},
 };
 use serde_json::{Value, json};
+use tokenwire_core::TextSoFar;
 use tokenwire_http::Config;
 
-use super::{CHAT, hello, refusal, with};
+use super::{CHAT, hello, id, refusal, with};
 use crate::{
     stores::{Down, Plug},
-    support::{JSON, Stage},
+    support::{JSON, Stage, started},
 };
 
 #[tokio::test]
@@ -166,4 +167,21 @@ async fn nothing_is_accepted_of_a_call_that_is_refused() {
     assert_eq!(refusal(stage.chat(&refused, &key).await).await.0, 400);
     // The key is still free for another body.
     assert_eq!(stage.chat(&with(&json!({"stream": true})), &key).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_prompt_too_many_is_refused_and_an_accepted_one_attaches() {
+    let stage = Stage::new();
+    let (streamed, key) = (with(&json!({"stream": true})), [("idempotency-key", "order-1")]);
+    let accepted = id(&stage.chat(&streamed, &key).await);
+    let full = stage.overloaded();
+    for body in [hello(), streamed.clone()] {
+        let (status, error) = refusal(full.chat(&body, &[("idempotency-key", "order-2")]).await).await;
+        assert_eq!((status, &error["code"]), (503, &json!("overloaded")));
+    }
+    stage.write(accepted, &[started(1, TextSoFar::Kept)]).await;
+    assert_eq!(id(&full.chat(&streamed, &key).await), accepted);
+    // The refused key is still free for another body.
+    let other = with(&json!({"stream": true, "temperature": 0.5}));
+    assert_eq!(stage.chat(&other, &[("idempotency-key", "order-2")]).await.status(), StatusCode::OK);
 }

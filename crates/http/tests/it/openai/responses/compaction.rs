@@ -205,3 +205,11 @@ async fn compactions_of_others_and_pieces_of_ours_are_refused() {
     let (_, error) = refusal(stage.respond(&asked(&json!({ "input": empty }))).await).await;
     assert_eq!(error["param"], "input[0].encrypted_content");
 }
+
+#[tokio::test]
+async fn a_summary_too_many_is_refused() {
+    let full = Stage::new().overloaded();
+    let body = json!({"model": "simulated", "input": window()});
+    let (status, error) = refusal(full.compact(&body, "key-1").await).await;
+    assert_eq!((status, &error["code"]), (503, &json!("overloaded")));
+}

@@ -99,3 +99,12 @@ async fn a_query_that_cannot_be_meant_is_refused() {
         assert_eq!((status, &error["param"]), (400, &json!(param)));
     }
 }
+
+#[tokio::test]
+async fn a_prompt_too_many_is_refused_whole_streamed_and_in_the_background() {
+    let full = Stage::new().overloaded();
+    for more in [json!({}), json!({"stream": true}), json!({"background": true})] {
+        let (status, error) = refusal(full.respond(&asked(&more)).await).await;
+        assert_eq!((status, &error["code"]), (503, &json!("overloaded")));
+    }
+}

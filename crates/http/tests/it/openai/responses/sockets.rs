@@ -533,3 +533,14 @@ async fn pages_of_other_origins_open_no_socket_unless_they_may() {
         try_connect(server.address, &[("origin", &own)]).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_prompt_too_many_is_refused_and_the_socket_stays() {
+    let server = Stage::new().overloaded().serve().await;
+    let mut client = connect(&server).await;
+    for _ in 0..2 {
+        client.create(&json!({})).await;
+        let (status, error) = client.refusal().await;
+        assert_eq!((status, &error["code"]), (503, &json!("overloaded")));
+    }
+}
