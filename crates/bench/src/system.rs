@@ -110,6 +110,8 @@ impl Start<'_> {
         if role != "worker" {
             command.arg(format!("TOKENWIRE_LISTEN={}", self.address));
             command.arg(format!("TOKENWIRE_MAX_STREAMS={}", self.load.connections().max(10_000) + 100));
+            // A load is not shed here: what is asked for is measured.
+            command.arg(format!("TOKENWIRE_MAX_WAITING={}", u32::MAX));
         }
         if role != "api" {
             command.arg(format!("TOKENWIRE_SLOTS={}", self.load.slots));
