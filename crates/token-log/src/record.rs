@@ -19,7 +19,10 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut record = vec![VERSION];
+        // Room for all of it, made once: texts are written as they are but for what JSON escapes.
+        let about = self.events.iter().map(Event::size).sum::<usize>();
+        let mut record = Vec::with_capacity(64 + about);
+        record.push(VERSION);
         serde_json::to_writer(&mut record, self)
             .expect("events have string keys, and a vector takes every write");
         record

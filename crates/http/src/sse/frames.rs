@@ -14,7 +14,7 @@
 //! exactly at the end of a piece is lost. That is the choice with the least harm: writing it as a break would double
 //! every CRLF that is cut, and nothing that is a model's own line break ends in a bare CR.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use bytes::BufMut;
@@ -22,6 +22,9 @@ use serde::Serialize;
 use tokenwire_core::Seq;
 
 use crate::reading::Sink;
+
+/// What a piece takes as a rule, in bytes.
+const ROOM: usize = 128;
 
 /// Whole frames, ready to be sent together.
 #[derive(Debug, Default)]
@@ -32,17 +35,17 @@ pub(crate) struct Frames {
 impl Frames {
     /// How long the reader waits before it reconnects.
     pub(crate) fn retry(&mut self, after: Duration) {
-        self.line("retry", &after.as_millis());
+        self.line("retry", itoa::Buffer::new().format(after.as_millis()));
         self.end();
     }
 
     /// A piece of text.
     pub(crate) fn text(&mut self, id: Seq, text: &str) {
-        self.line("id", &id);
+        self.id(id);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if !text.is_empty() {
             for line in Lines(Some(text)) {
-                self.line("data", &line);
+                self.line("data", line);
             }
         }
         self.end();
@@ -62,9 +65,9 @@ impl Frames {
     /// An event with a name and a JSON object. `id` is the entry that it stems from, if it stems from one.
     pub(crate) fn named(&mut self, name: &'static str, id: Option<Seq>, data: &impl Serialize) {
         if let Some(id) = id {
-            self.line("id", &id);
+            self.id(id);
         }
-        self.line("event", &name);
+        self.line("event", name);
         self.bytes.put_slice(b"data:");
         self.json(data);
     }
@@ -83,8 +86,18 @@ impl Frames {
         std::mem::take(&mut self.bytes).into()
     }
 
-    fn line(&mut self, field: &'static str, value: &dyn std::fmt::Display) {
-        writeln!(self.bytes, "{field}: {value}").expect("memory takes every write");
+    fn id(&mut self, id: Seq) {
+        // The first thing in most pieces: room for the rest of one is made with it.
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(ROOM);
+        }
+        self.line("id", itoa::Buffer::new().format(id.get()));
+    }
+
+    fn line(&mut self, field: &'static str, value: &str) {
+        for part in [field, ": ", value, "\n"] {
+            self.bytes.put_slice(part.as_bytes());
+        }
     }
 
     fn end(&mut self) {

@@ -75,9 +75,18 @@ pub(super) struct Appended<'a> {
     pub(super) entries: &'a [u8],
 }
 
+/// More than a record takes beside its memo or its entries, in bytes: room is made once.
+const SMALL: usize = 128;
+
 impl<'a> Record<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![self.change.version(), self.change.kind()];
+        let large = match &self.change {
+            Change::Created { memo, .. } => memo.len(),
+            Change::Appended(Appended { entries, .. }) => entries.len(),
+            Change::Opened { .. } | Change::Cancelled | Change::Removed => 0,
+        };
+        let mut bytes = Vec::with_capacity(SMALL + large);
+        bytes.extend_from_slice(&[self.change.version(), self.change.kind()]);
         bytes.extend_from_slice(&self.stream.0.to_le_bytes());
         match &self.change {
             Change::Created { id, spec, memo } => {

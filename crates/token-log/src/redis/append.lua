@@ -35,6 +35,10 @@ if first > tail + 1 then
     .. ' entries: the server lost data')
 end
 
+-- The owner lives: whoever else was given its job leaves it alone.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
 -- The same batch again: it is in the stream, and stays there once.
 local repeated = not sealing and last <= tail
 if first <= last and not repeated then
@@ -45,7 +49,6 @@ if first <= last and not repeated then
   if tail == 0 then
     redis.call('PEXPIREAT', entries, redis.call('PEXPIRETIME', meta))
   end
-  redis.call('HSET', meta, 'tail', last)
   tail = last
   if sealing then
     redis.call('HSET', meta, 'sealed', 1)
@@ -56,11 +59,7 @@ if first <= last and not repeated then
   -- With what tells the stream from others of its id: `announcement.rs`.
   redis.call('PUBLISH', channel, start_by .. ' ' .. batch)
 end
-
--- The owner lives: whoever else was given its job leaves it alone.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', meta, 'heard', now)
+redis.call('HSET', meta, 'tail', tail, 'heard', now)
 
 local stop = ''
 if cancelled then
