@@ -27,6 +27,13 @@ pub(crate) struct Models {
     pub(crate) all: BTreeMap<ModelName, Offered>,
 }
 
+impl Models {
+    /// Whether any of them is somewhere else.
+    pub(crate) fn has_upstream(&self) -> bool {
+        self.all.values().any(|offered| matches!(offered.kind, Kind::Upstream(_)))
+    }
+}
+
 /// What stands behind a name.
 #[derive(Debug)]
 pub(crate) struct Offered {
