@@ -20,6 +20,7 @@ mod ask;
 mod config;
 mod error;
 mod etag;
+mod headers;
 mod health;
 mod json;
 mod limits;

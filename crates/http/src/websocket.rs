@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 pub(crate) use self::socket::{Gone, Heard, Messages, Socket, Why};
 use crate::{
     config::{Config, Cors},
+    headers::lists,
     takeover::{Ending, Takeover},
 };
 
@@ -77,12 +78,6 @@ impl Handshake {
         response.extensions_mut().insert(takeover);
         response
     }
-}
-
-/// Whether a header is a list with this word in it.
-fn lists(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|listed| listed.trim().eq_ignore_ascii_case(word))
 }
 
 /// Programs say no origin. A page may ask its own server, and others where the configuration says so. Behind a proxy that

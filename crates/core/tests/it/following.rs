@@ -24,6 +24,18 @@ fn house_on_sand() -> (House, Outage) {
     (House::with_log(Arc::new(log.clone()), clock), log)
 }
 
+/// A reader who has seen half of an answer, which does not go on.
+async fn reading_half() -> (House, Outage, GenerationId, Follower) {
+    let (mut house, log) = house_on_sand();
+    house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
+    let id = house.ask().await;
+    let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
+    while follower.cursor() < Seq::new(2) {
+        follower.next().await.unwrap();
+    }
+    (house, log, id, follower)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_may_resume_after_every_entry() {
     let mut house = House::new();
@@ -123,13 +135,7 @@ async fn a_stream_that_is_lost_and_written_again_costs_a_reader_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_stays_lost_ends_its_readers_and_never_hangs_them() {
     for left in [0, 1] {
-        let (mut house, log) = house_on_sand();
-        house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
-        let id = house.ask().await;
-        let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
-        while follower.cursor() < Seq::new(2) {
-            follower.next().await.unwrap();
-        }
+        let (_house, log, id, mut follower) = reading_half().await;
         log.lose(left);
         let lost_at = Instant::now();
         let end = follower.next().await;
@@ -214,13 +220,7 @@ async fn take_again(log: &dyn TokenLog, id: GenerationId, spec: &StreamSpec, ent
 async fn a_reader_of_a_lost_stream_learns_at_once_that_another_has_its_id() {
     // It ends before what was given out, there, right behind it, and far behind it.
     for entries in [0, 1, 2, 3, 100] {
-        let (mut house, log) = house_on_sand();
-        house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
-        let id = house.ask().await;
-        let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
-        while follower.cursor() < Seq::new(2) {
-            follower.next().await.unwrap();
-        }
+        let (_house, log, id, mut follower) = reading_half().await;
         let spec = log.spec(id).await.unwrap();
         let asked = Instant::now();
         let replace = async {
@@ -248,13 +248,7 @@ async fn end_for_the_impatient(follower: &mut Follower) -> (Result<(), FollowErr
 
 #[tokio::test(start_paused = true)]
 async fn dropping_next_does_not_renew_its_patience() {
-    let (mut house, log) = house_on_sand();
-    house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
-    let id = house.ask().await;
-    let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
-    while follower.cursor() < Seq::new(2) {
-        follower.next().await.unwrap();
-    }
+    let (_house, log, _id, mut follower) = reading_half().await;
     log.down();
     let (end, took) = end_for_the_impatient(&mut follower).await;
     assert!(matches!(end, Err(FollowError::Unavailable(_))), "{end:?}");

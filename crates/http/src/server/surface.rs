@@ -12,14 +12,17 @@ use futures::{FutureExt, future::BoxFuture};
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     body::{Body as _, Incoming},
-    header::{CONNECTION, HeaderMap},
+    header::CONNECTION,
     http::response,
     service::Service,
 };
 use tokenwire_core::{Clock, SystemClock};
 use tower::ServiceExt;
 
-use crate::takeover::{Framing, Takeover};
+use crate::{
+    headers::lists,
+    takeover::{Framing, Takeover},
+};
 
 /// Answers what is asked on one connection.
 #[derive(Clone)]
@@ -84,7 +87,7 @@ impl Asked {
         let (method, version) = (request.method(), request.version());
         // What is left of a body that nobody reads would be taken for the next request. Those of a POST are read.
         let read = request.body().is_end_stream() || *method == Method::POST;
-        let reusable = version >= Version::HTTP_11 && read && !says_close(request.headers());
+        let reusable = version >= Version::HTTP_11 && read && !lists(request.headers(), &CONNECTION, "close");
         Self { version, wants_body: *method != Method::HEAD, reusable }
     }
 
@@ -114,9 +117,4 @@ impl Asked {
         head.extend_from_slice(b"\r\n");
         Leaving { takeover, head, framing, reusable }
     }
-}
-
-fn says_close(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
