@@ -15,6 +15,7 @@
 //! Not here: who may use the directory ([`DirLock`], taken once by the process), an index, compaction. Records are
 //! removed by whole segments.
 
+mod committer;
 mod format;
 mod lock;
 mod medium;

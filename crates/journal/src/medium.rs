@@ -42,11 +42,11 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
         File::open(dir)?.sync_all()
     }
 
-    /// Cuts the file off at this length.
+    /// Makes the file this long: cuts off what is behind, or adds zeros that take no space.
     ///
     /// # Errors
     /// What the system said.
-    fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+    fn resize(&self, file: &File, length: u64) -> io::Result<()> {
         file.set_len(length)
     }
 }

@@ -53,8 +53,8 @@ pub(crate) fn recover(
         });
         report(&path, &scan, active);
         let file = File::options().read(true).write(true).open(&path).map_err(fail)?;
-        if active && scan.torn > 0 {
-            medium.cut(&file, u64::from(scan.end)).map_err(fail)?;
+        if active && scan.end < offset(bytes.len()) {
+            medium.resize(&file, u64::from(scan.end)).map_err(fail)?;
         }
         // A process that was killed may have written more than it flushed, and all of it counts as durable from here on.
         medium.flush(&file).map_err(fail)?;
@@ -100,15 +100,17 @@ struct Scan {
     end: u32,
     /// What lies between valid records and is none.
     damaged: Vec<Range<u32>>,
-    /// What lies after the last valid record.
+    /// What lies after the last valid record, without the room at the end of the file.
     torn: u32,
 }
 
 fn scan(salt: Salt, file: &[u8], visit: &mut dyn FnMut(u32, &[u8])) -> Scan {
     let record_at = |at: usize| Some((at, format::parse_record(salt, offset(at), file.get(at..)?)?));
     let mut scan = Scan { end: offset(HEADER), ..Scan::default() };
+    // No record begins in the zeros at the end: its length is none.
+    let used = file.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut at = HEADER;
-    while let Some((next, payload)) = (at..file.len()).find_map(record_at) {
+    while let Some((next, payload)) = (at..used).find_map(record_at) {
         if next > at {
             scan.damaged.push(offset(at)..offset(next));
         }
@@ -116,7 +118,7 @@ fn scan(salt: Salt, file: &[u8], visit: &mut dyn FnMut(u32, &[u8])) -> Scan {
         at = next + format::record_size(payload) as usize;
         scan.end = offset(at);
     }
-    scan.torn = offset(file.len()) - scan.end;
+    scan.torn = offset(used).saturating_sub(scan.end);
     scan
 }
 

@@ -1,14 +1,14 @@
 //! The one thread that writes.
 //!
-//! It takes everything that waits, as far as it fits into the active segment, writes it with one write, flushes it once,
-//! and completes it record by record. A write that fails is undone: the file is cut back to what is committed, and the
+//! It takes everything that waits, as far as it fits into the active segment, lets `committer.rs` write it with one write
+//! and flush it once, and completes it record by record. A write that fails is undone: the file is cut back to what is committed, and the
 //! next group is tried as if nothing had happened. A flush that fails, or a cut, leaves a file of which nobody knows what
 //! the medium holds (asking again may falsely succeed): nothing is written after that.
 
 use std::{
     collections::VecDeque,
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     JournalError, MAX_PAYLOAD, Options, Position, Sync,
-    format::{self, HEADER},
+    committer::{CommitError, Committer},
+    format,
     medium::Medium,
-    recover::{self, Step},
-    segment::{Segment, Segments},
+    segment::Segments,
 };
 
 /// How many bytes may wait to be written. Two of the largest records, so that one can be encoded while one is written;
@@ -29,8 +29,10 @@ use crate::{
 /// nowhere else.
 const ROOM: usize = 2 * MAX_PAYLOAD;
 
-/// Offsets are 32 bits wide; and nobody wants to read more than this into memory to open one segment.
-const MAX_SEGMENT: u64 = 1024 * 1024 * 1024;
+/// How long a group waits for more when the one before held several records: those of generations that speak in step
+/// come together, and the first of them would else be flushed alone while the others wait for that. Less than a flush
+/// takes, so that nobody is later for it.
+const GATHER: Duration = Duration::from_micros(100);
 
 /// A record on its way to the medium.
 pub(crate) struct Pending {
@@ -56,6 +58,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Pending>,
+    /// Whether the thread waits to be told of a record.
+    idle: bool,
     /// Whether the thread ends once nothing waits.
     closing: bool,
     poison: Option<Arc<io::Error>>,
@@ -73,15 +77,11 @@ impl Writer {
             work: Condvar::new(),
             poisoned: CancellationToken::new(),
         });
-        let committer = Committer {
-            segments,
-            medium,
-            sync: options.sync,
-            segment_bytes: u32::try_from(options.segment_bytes.min(MAX_SEGMENT)).unwrap_or(u32::MAX),
-            buffer: Vec::new(),
-        };
+        let gather = (options.sync == Sync::Commit).then_some(GATHER);
+        let committer = Committer::new(segments, medium, options);
         let end = PoisonOnEnd(Arc::clone(&shared));
-        let thread = thread::Builder::new().name("journal".into()).spawn(move || end.0.run(committer))?;
+        let thread =
+            thread::Builder::new().name("journal".into()).spawn(move || end.0.run(committer, gather))?;
         Ok(Self { shared, room: Arc::new(Semaphore::new(ROOM)), thread: Some(thread) })
     }
 
@@ -99,8 +99,12 @@ impl Writer {
             return;
         }
         queue.waiting.push_back(record);
+        // A thread that is at work looks again by itself, and waking it is a system call.
+        let wake = std::mem::take(&mut queue.idle);
         drop(queue);
-        self.shared.work.notify_one();
+        if wake {
+            self.shared.work.notify_one();
+        }
     }
 
     pub(crate) fn health(&self, failure_counts: Duration) -> Result<(), JournalError> {
@@ -134,9 +138,13 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn run(&self, mut committer: Committer) {
+    fn run(&self, mut committer: Committer, gather: Option<Duration>) {
+        let mut busy = false;
         loop {
-            let Some(group) = self.next_group(&committer) else { return };
+            let Some(group) = self.next_group(&committer, gather.filter(|_| busy)) else {
+                return committer.close();
+            };
+            busy = group.len() > 1;
             match committer.commit(&group) {
                 Ok(positions) => {
                     self.lock().last_failure = None;
@@ -161,14 +169,26 @@ impl Shared {
         }
     }
 
-    /// Waits for records, and takes those that fit into one segment. `None` when the journal was closed and nothing waits.
-    fn next_group(&self, committer: &Committer) -> Option<Vec<Pending>> {
+    /// Waits for records, and, once the first is there, for so much longer; then takes those that fit into one segment. `None`
+    /// when the journal was closed and nothing waits.
+    fn next_group(&self, committer: &Committer, gather: Option<Duration>) -> Option<Vec<Pending>> {
         let mut queue = self.lock();
+        let waited = queue.waiting.is_empty();
         while queue.waiting.is_empty() {
             if queue.closing {
                 return None;
             }
+            queue.idle = true;
             queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(gather) = gather.filter(|_| waited) {
+            drop(queue);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a wait for others; this thread has nothing else to do"
+            )]
+            thread::sleep(gather);
+            queue = self.lock();
         }
         let count =
             committer.how_many_fit(queue.waiting.iter().map(|record| format::record_size(&record.payload)));
@@ -214,106 +234,6 @@ fn describe(source: io::Error) -> JournalError {
         _ => JournalError::Io(Arc::new(source)),
     }
 }
-
-/// What the thread works with.
-struct Committer {
-    segments: Arc<Segments>,
-    medium: Arc<dyn Medium>,
-    sync: Sync,
-    segment_bytes: u32,
-    /// Kept for its capacity.
-    buffer: Vec<u8>,
-}
-
-enum CommitError {
-    /// Nothing of the group is in the journal.
-    Undone(io::Error),
-    /// Nobody knows what is in the journal.
-    Unknown(io::Error),
-}
-
-impl Committer {
-    /// How many of the waiting records go into one group: as many as the segment takes that will hold the first.
-    fn how_many_fit(&self, sizes: impl Iterator<Item = u32>) -> usize {
-        let mut sizes = sizes.peekable();
-        let first = sizes.peek().copied().unwrap_or_default();
-        let active_end = self.segments.last().map_or(u32::MAX, |active| active.end.load(Ordering::Relaxed));
-        let mut end = if self.is_full(active_end, first) { FIRST_RECORD } else { active_end };
-        sizes
-            .take_while(|size| {
-                let fits = !self.is_full(end, *size);
-                end = end.saturating_add(*size);
-                fits
-            })
-            .count()
-    }
-
-    /// Whether a segment that ends here takes no record of this size. An empty one takes any.
-    fn is_full(&self, end: u32, size: u32) -> bool {
-        end > FIRST_RECORD && end.saturating_add(size) > self.segment_bytes
-    }
-
-    fn commit(&mut self, group: &[Pending]) -> Result<Vec<Position>, CommitError> {
-        let first = group.first().map_or(0, |record| format::record_size(&record.payload));
-        let active = self.segment_for(first)?;
-        let begin = active.end.load(Ordering::Relaxed);
-        self.buffer.clear();
-        let mut at = begin;
-        let mut positions = Vec::with_capacity(group.len());
-        for record in group {
-            format::write_record(&mut self.buffer, active.salt, at, &record.payload);
-            positions.push(Position::of(active.id, at, &record.payload));
-            at += format::record_size(&record.payload);
-        }
-        let written = self.medium.write_all_at(&active.file, &self.buffer, u64::from(begin));
-        self.buffer.shrink_to(MAX_PAYLOAD / 4);
-        if let Err(error) = written {
-            self.undo(&active, begin).map_err(CommitError::Unknown)?;
-            return Err(CommitError::Undone(error));
-        }
-        if self.sync == Sync::Commit {
-            self.medium.flush(&active.file).map_err(CommitError::Unknown)?;
-        }
-        active.end.store(at, Ordering::Relaxed);
-        Ok(positions)
-    }
-
-    fn undo(&self, active: &Segment, end: u32) -> io::Result<()> {
-        self.medium.cut(&active.file, u64::from(end))?;
-        match self.sync {
-            // Else a loss of power could bring back the records of the group that were whole.
-            Sync::Commit => self.medium.flush(&active.file),
-            Sync::Os => Ok(()),
-        }
-    }
-
-    /// The active segment, or a new one when this record does not fit.
-    fn segment_for(&self, size: u32) -> Result<Arc<Segment>, CommitError> {
-        let last = self.segments.last();
-        let next = match &last {
-            Some(active) => {
-                if !self.is_full(active.end.load(Ordering::Relaxed), size) {
-                    return Ok(Arc::clone(active));
-                }
-                // Older segments are whole whatever the level, so that only the newest can end in a crash.
-                self.medium.flush(&active.file).map_err(CommitError::Unknown)?;
-                active.id + 1
-            }
-            None => 1,
-        };
-        let created =
-            recover::create(&self.segments, &*self.medium, next).map_err(|(step, error)| match step {
-                // What is left of it is emptied by the next try, or replaced when the journal is opened.
-                Step::Write => CommitError::Undone(error),
-                Step::Flush => CommitError::Unknown(error),
-            })?;
-        self.segments.insert(Arc::clone(&created));
-        Ok(created)
-    }
-}
-
-const FIRST_RECORD: u32 = 32;
-const _: () = assert!(FIRST_RECORD as usize == HEADER, "records begin right after the header");
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -74,7 +74,7 @@ impl Medium for FaultyDisk {
         }
     }
 
-    fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+    fn resize(&self, file: &File, length: u64) -> io::Result<()> {
         if self.cut_fails.load(Ordering::SeqCst) {
             Err(io::Error::other("torn cable"))
         } else {

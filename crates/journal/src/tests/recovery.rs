@@ -65,6 +65,27 @@ fn a_segment_cut_at_any_byte_keeps_every_whole_record_and_invents_none() {
 }
 
 #[test]
+fn a_segment_that_a_crash_left_with_room_keeps_every_whole_record_and_invents_none() {
+    let records: [&[u8]; 3] = [b"one", b"two, a little longer", b"three"];
+    let (bytes, ends) = one_segment(&records);
+    for cut in bytes.len() - 60..=bytes.len() {
+        let whole = ends.iter().filter(|end| **end <= cut).count();
+        let room = [&bytes[..cut], &[0; 500]].concat();
+        assert_eq!(reopened(&room), records[..whole], "cut at {cut}");
+    }
+}
+
+#[test]
+fn room_is_not_damage_and_is_given_back_by_whoever_opens_the_journal_next() {
+    let (bytes, _) = one_segment(&[b"one", b"two"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(format!("{:020}.journal", 1));
+    fs::write(&file, [&bytes[..], &[0; 500]].concat()).unwrap();
+    assert_eq!(payloads(dir.path()), [b"one", b"two"]);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+}
+
+#[test]
 fn a_flipped_bit_anywhere_costs_the_record_it_hits_and_no_other() {
     let records: [&[u8]; 4] = [b"one", b"two, a little longer", b"three", b"\0\0\0\0\0"];
     let (bytes, ends) = one_segment(&records);

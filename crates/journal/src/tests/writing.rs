@@ -186,7 +186,7 @@ async fn a_record_that_rots_under_a_running_journal_is_not_given_out() {
     let position = journal.append(b"precious".to_vec()).await.unwrap();
     let file = files(dir.path()).remove(0);
     let mut bytes = fs::read(&file).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
+    bytes[position.offset as usize + 8] ^= 1;
     fs::write(&file, bytes).unwrap();
     assert!(matches!(journal.read(position), Err(ReadError::Damaged { .. })));
 }
@@ -270,6 +270,35 @@ async fn a_failed_write_that_cannot_be_undone_poisons_the_journal() {
     disk.cut_fails.store(true, Ordering::SeqCst);
     assert!(matches!(journal.append(b"x".to_vec()).await, Err(JournalError::Poisoned(_))));
     timeout(Duration::from_secs(10), journal.poisoned()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_room_for_more_records_is_given_back_when_a_segment_is_full_and_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path(), SMALL);
+    let mut ends = Vec::new();
+    for size in [100, 200, 150] {
+        let at = journal.append(vec![b'x'; size]).await.unwrap();
+        ends.push(u64::from(at.offset + at.length) + 8);
+    }
+    let lengths =
+        || files(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).collect::<Vec<_>>();
+    assert_eq!(lengths(), [ends[0], ends[1], 256], "the last segment has room");
+    drop(journal);
+    assert_eq!(lengths(), ends);
+}
+
+#[tokio::test]
+async fn a_disk_that_makes_no_room_takes_records_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FaultyDisk::default());
+    disk.cut_fails.store(true, Ordering::SeqCst);
+    let journal = open_on(&disk, dir.path());
+    for record in ["one", "two"] {
+        journal.append(record.into()).await.unwrap();
+    }
+    drop(journal);
+    assert_eq!(payloads(dir.path()), [b"one", b"two"]);
 }
 
 #[tokio::test]
