@@ -2,23 +2,20 @@
 //!
 //! Batching is natural, not timed: one append is in flight, and what the model says meanwhile joins the next one. The
 //! first piece of an idle stream goes at once; under load the batches grow by themselves. When the log falls behind or
-//! goes away, pieces gather up to a bound in bytes, and then the model is not asked for more.
+//! goes away, pieces gather up to a bound in bytes, and then the model is not asked for more. An append that has become
+//! durable wakes nobody here: its outcome is asked for when there is more to append.
 //!
 //! Opening and sealing the stream, and what an ending means for the job, are the worker's.
 
 use std::time::Duration;
 
-use futures::{
-    FutureExt, StreamExt,
-    future::BoxFuture,
-    stream::{BoxStream, FuturesUnordered},
-};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     event::{CancelCause, Event, FinishReason, Usage},
     metrics,
-    model::{ModelError, Output},
+    model::{ModelError, Output, OutputStream},
     retry::Backoff,
     token_log::{LogError, LogWriter, OWNERSHIP},
 };
@@ -28,8 +25,8 @@ use crate::{
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 const _: () = assert!(CHECK_EVERY.as_millis() * 3 <= OWNERSHIP.as_millis(), "a late check is not a death");
 
-/// What a model says, from the moment it is asked: the asking itself may be its first step.
-type Outputs<'a> = BoxStream<'a, Result<Output, ModelError>>;
+/// A model that was asked, and may take long to begin.
+type Asked<'a> = BoxFuture<'a, Result<OutputStream, ModelError>>;
 
 /// What the pump may use.
 #[derive(Clone, Copy, Debug)]
@@ -60,110 +57,127 @@ pub enum Ending {
     TimedOut,
 }
 
-/// Appends `started` and then everything from `outputs`, until there is an ending. Everything that the model said by then
-/// is in the log when this returns. The model is dropped, and so stopped, as soon as the ending is known.
+/// Appends `started` and then everything that a model says, from the moment it is asked, until there is an ending.
+/// Everything that it said by then is in the log when this returns. The model is dropped, and so stopped, as soon as the
+/// ending is known.
 ///
 /// # Errors
-/// [`LogError::Fenced`], [`LogError::Sealed`] or [`LogError::NotFound`] at once: the stream is not ours any more.
-/// [`LogError::Unavailable`] only when the log stayed away until the deadline.
+/// [`LogError::Fenced`], [`LogError::Sealed`] or [`LogError::NotFound`] as soon as the log is asked: the stream is not ours
+/// any more. [`LogError::Unavailable`] only when the log stayed away until the deadline.
 ///
 /// If the future is dropped, the stream holds a prefix of what the model said.
 pub async fn pump(
     writer: &mut dyn LogWriter,
     started: Event,
-    outputs: Outputs<'_>,
+    asked: Asked<'_>,
     bounds: Bounds,
 ) -> Result<Ending, LogError> {
-    let mut tap = Tap::new(writer, started, outputs, bounds);
-    let mut check = checks();
+    let mut tap = Tap::new(writer, started, asked, bounds);
     loop {
         let batch = tap.take_pending();
+        tap.gather_while(submit(writer, &batch, bounds.deadline)).await?;
+        while tap.is_idle() {
+            tap.step().await;
+        }
+        tap.gather_while(settle(writer, &batch, bounds.deadline)).await?;
+        metrics::deltas(&batch);
+        if tap.pending.is_empty()
+            && let Some(ending) = tap.ending.take()
         {
-            let mut append = std::pin::pin!(append(writer, &batch, bounds.deadline));
-            loop {
-                // The append is polled to its end; a step of the tap may be dropped at any time.
-                tokio::select! {
-                    biased;
-                    appended = &mut append => break appended?,
-                    () = tap.step(), if tap.is_open() => {}
-                }
-            }
-        }
-        if !batch.is_empty() {
-            metrics::deltas(&batch);
-            // A model that was held back was not silent.
-            tap.heard();
-        }
-        while tap.pending.is_empty() {
-            if let Some(ending) = tap.ending.take() {
-                return Ok(ending);
-            }
-            tokio::select! {
-                biased;
-                () = tap.step() => {}
-                // An empty append asks for fence and audience.
-                _ = check.tick() => {
-                    tap.look_for_stall(bounds.stall_time);
-                    break;
-                }
-            }
+            return Ok(ending);
         }
     }
 }
 
-fn checks() -> Interval {
-    let mut check = interval_at(Instant::now() + CHECK_EVERY, CHECK_EVERY);
-    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    check
+/// Submits one batch, or appends it, however often that takes. An empty one asks for fence and audience.
+async fn submit(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
+    let submitted = writer.submit(batch).await;
+    append_after(submitted, writer, batch, deadline).await
 }
 
-/// Appends one batch, however often it takes: the log promises that it will be there once.
-async fn append(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
+/// Waits until a batch that was submitted is in the log.
+async fn settle(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
+    let settled = writer.settle().await;
+    append_after(settled, writer, batch, deadline).await
+}
+
+/// Appends a batch until the log is there: it promises that the batch will be in the stream once.
+async fn append_after(
+    mut tried: Result<(), LogError>,
+    writer: &mut dyn LogWriter,
+    batch: &[Event],
+    deadline: Instant,
+) -> Result<(), LogError> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     loop {
-        match writer.append(batch).await {
-            Ok(_) => return Ok(()),
+        match tried {
             Err(LogError::Unavailable(cause)) if Instant::now() < deadline => {
                 tracing::warn!(%cause, "the token log is unavailable; holding the generation");
                 sleep(backoff.advance()).await;
             }
-            Err(error) => return Err(error),
+            known => return known,
         }
+        tried = writer.append(batch).await.map(drop);
     }
 }
 
 /// The model's side of the pump: what it said and is not yet in the log, and why it stopped.
 struct Tap<'a> {
-    outputs: Option<Outputs<'a>>,
+    model: Mouth<'a>,
     pending: Vec<Event>,
     pending_bytes: usize,
-    bound: usize,
+    bounds: Bounds,
     ending: Option<Ending>,
+    /// It is time to ask the log for fence and audience.
+    check_due: bool,
     heard_at: Instant,
     /// None once there was a piece.
     waiting_since: Option<Instant>,
-    /// What ends a generation from outside: a cancellation, the deadline. Kept over all steps, and in a set that looks at
-    /// them only when one has something to say, so that a piece costs no timer and no registration.
-    interruptions: FuturesUnordered<BoxFuture<'static, Ending>>,
+    /// Kept over all steps, and in a set that looks at them only when one has something to say, so that a piece costs no
+    /// timer and no registration.
+    interruptions: FuturesUnordered<BoxFuture<'static, Interruption>>,
+}
+
+/// Where the pieces come from.
+enum Mouth<'a> {
+    Asked(Asked<'a>),
+    Speaking(OutputStream),
+    Shut,
+}
+
+/// What may come between two pieces.
+enum Interruption {
+    /// A cancellation, or the deadline.
+    End(Ending),
+    CheckDue,
+}
+
+async fn check_due(at: Instant) -> Interruption {
+    sleep_until(at).await;
+    Interruption::CheckDue
 }
 
 impl<'a> Tap<'a> {
-    fn new(writer: &dyn LogWriter, started: Event, outputs: Outputs<'a>, bounds: Bounds) -> Self {
+    fn new(writer: &dyn LogWriter, started: Event, asked: Asked<'a>, bounds: Bounds) -> Self {
         let cancellation = writer.cancellation().clone();
-        let cancelled = async move { Ending::Cancelled(cancellation.cancelled().await) };
+        let cancelled =
+            async move { Interruption::End(Ending::Cancelled(cancellation.cancelled().await)) };
         let deadline = async move {
             sleep_until(bounds.deadline).await;
-            Ending::TimedOut
+            Interruption::End(Ending::TimedOut)
         };
+        let now = Instant::now();
+        let check = check_due(now + CHECK_EVERY);
         Self {
-            outputs: Some(outputs),
+            model: Mouth::Asked(asked),
             pending: vec![started],
             pending_bytes: 0,
-            bound: bounds.pending_bytes,
+            bounds,
             ending: None,
-            heard_at: Instant::now(),
-            waiting_since: Some(Instant::now()),
-            interruptions: [cancelled.boxed(), deadline.boxed()].into_iter().collect(),
+            check_due: false,
+            heard_at: now,
+            waiting_since: Some(now),
+            interruptions: [cancelled.boxed(), deadline.boxed(), check.boxed()].into_iter().collect(),
         }
     }
 
@@ -172,19 +186,45 @@ impl<'a> Tap<'a> {
         self.ending.is_none()
     }
 
+    /// Whether there is nothing to do for the log.
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.is_open() && !self.check_due
+    }
+
     fn take_pending(&mut self) -> Vec<Event> {
+        if !self.pending.is_empty() {
+            // A model that was held back was not silent.
+            self.heard();
+        }
         self.pending_bytes = 0;
+        self.check_due = false;
         std::mem::take(&mut self.pending)
     }
 
-    /// Waits for one thing to happen: a piece (while there is room for it), or an ending. May be dropped and called
-    /// again.
+    /// Runs something to its end, and listens to the model meanwhile.
+    async fn gather_while<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            // The work is polled to its end; a step may be dropped at any time.
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.step(), if self.is_open() => {}
+            }
+        }
+    }
+
+    /// Waits for one thing to happen: a piece (while there is room for it), the time of a check, or an ending. May be dropped
+    /// and called again.
     async fn step(&mut self) {
-        let room = self.pending_bytes < self.bound;
+        let room = self.pending_bytes < self.bounds.pending_bytes;
         let ending = tokio::select! {
             biased;
-            Some(ending) = self.interruptions.next() => ending,
-            output = next(&mut self.outputs), if room => match output {
+            Some(interruption) = self.interruptions.next() => match interruption {
+                Interruption::End(ending) => ending,
+                Interruption::CheckDue => return self.check(),
+            },
+            output = self.model.next(), if room => match output {
                 Some(Ok(Output::Text { text, tokens })) => return self.gather(Event::Delta { text, tokens }),
                 Some(Ok(Output::Reasoning { text })) => return self.gather(Event::Reasoning { text }),
                 Some(Ok(Output::ToolCall(delta))) => return self.gather(Event::ToolCall(delta)),
@@ -211,22 +251,33 @@ impl<'a> Tap<'a> {
         self.heard_at = Instant::now();
     }
 
-    fn look_for_stall(&mut self, stall_time: Duration) {
-        if self.is_open() && self.heard_at.elapsed() >= stall_time {
+    fn check(&mut self) {
+        self.check_due = true;
+        self.interruptions.push(check_due(Instant::now() + CHECK_EVERY).boxed());
+        let stall_time = self.bounds.stall_time;
+        if self.pending.is_empty() && self.heard_at.elapsed() >= stall_time {
             let cause = format!("it said nothing for {stall_time:?}");
             self.end(Ending::Failed(ModelError::Unavailable(cause.into())));
         }
     }
 
     fn end(&mut self, ending: Ending) {
-        self.outputs = None;
+        self.model = Mouth::Shut;
         self.ending = Some(ending);
     }
 }
 
-async fn next(outputs: &mut Option<Outputs<'_>>) -> Option<Result<Output, ModelError>> {
-    match outputs {
-        Some(outputs) => outputs.next().await,
-        None => None,
+impl Mouth<'_> {
+    async fn next(&mut self) -> Option<Result<Output, ModelError>> {
+        loop {
+            match self {
+                Self::Asked(asked) => match asked.await {
+                    Ok(outputs) => *self = Self::Speaking(outputs),
+                    Err(error) => return Some(Err(error)),
+                },
+                Self::Speaking(outputs) => return outputs.next().await,
+                Self::Shut => return None,
+            }
+        }
     }
 }

@@ -133,6 +133,25 @@ pub trait LogWriter: fmt::Debug + Send {
     /// stream once.
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError>;
 
+    /// Begins what [`Self::append`] does, and leaves its outcome to [`Self::settle`]: whoever has nothing else to append need
+    /// not be woken when a batch is durable. Nothing else may be appended before it is settled.
+    ///
+    /// A log that gains nothing by this appends.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
+        self.append(batch).await.map(drop)
+    }
+
+    /// Waits until what was submitted is in the stream; if nothing was, it is. May be dropped and called again.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; after [`LogError::Unavailable`], append the same batch.
+    async fn settle(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Appends the terminal event: the stream is sealed for ever (I1). Atomic and durable as [`Self::append`].
     ///
     /// # Errors

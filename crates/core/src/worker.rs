@@ -5,7 +5,6 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use futures::{StreamExt, TryStreamExt};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -316,8 +315,7 @@ impl Worker {
         Ok(self.outcome(attempt, ending))
     }
 
-    /// Asks the model and pumps. A model that takes long to begin is cancelled, fenced and timed out as one that speaks:
-    /// its beginning is part of the stream that the pump reads.
+    /// Asks the model and pumps. A model that takes long to begin is cancelled, fenced and timed out as one that speaks.
     async fn generate(
         &self,
         job: &Job,
@@ -327,8 +325,7 @@ impl Worker {
         started: Event,
         bounds: Bounds,
     ) -> Result<Ending, LogError> {
-        let begun = model.generate(job.id, &job.request, so_far);
-        pump(writer, started, futures::stream::once(begun).try_flatten().boxed(), bounds).await
+        pump(writer, started, model.generate(job.id, &job.request, so_far), bounds).await
     }
 
     fn outcome(&self, attempt: Attempt, ending: Ending) -> Outcome {

@@ -11,7 +11,7 @@ use tokenwire_core::{
     Attempt, BoxError, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
 };
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
 use crate::{
     wake_ups::garble,
@@ -55,6 +55,7 @@ impl TokenLog for RemoteLog {
             so_far: writer.so_far().clone(),
             cancellation: writer.cancellation().clone(),
             number: 1,
+            on_the_way: None,
             far_side: Arc::new(Mutex::new(FarSide {
                 writer,
                 done: 0,
@@ -103,8 +104,12 @@ struct RemoteWriter {
     cancellation: Cancellation,
     /// Of the write whose answer is not known yet.
     number: u64,
+    /// A write that was submitted.
+    on_the_way: Option<Travelling>,
     far_side: Arc<Mutex<FarSide>>,
 }
+
+type Travelling = JoinHandle<Result<Seq, LogError>>;
 
 #[derive(Clone, Debug)]
 enum Write {
@@ -141,28 +146,38 @@ impl FarSide {
 
 impl RemoteWriter {
     async fn send(&mut self, write: Write) -> Result<Seq, LogError> {
-        let answer = self.travel(write).await.unwrap_or_else(|cause| Err(LogError::Unavailable(cause)));
+        let mut travelling = self.set_out(write).await.map_err(LogError::Unavailable)?;
+        let answer = self.answer(&mut travelling).await;
+        self.heard(answer)
+    }
+
+    /// What was asked next is another write, once it is known how this one went.
+    fn heard(&mut self, answer: Result<Result<Seq, LogError>, BoxError>) -> Result<Seq, LogError> {
+        let answer = answer.unwrap_or_else(|cause| Err(LogError::Unavailable(cause)));
         if !matches!(answer, Err(LogError::Unavailable(_))) {
             self.number += 1;
         }
         answer
     }
 
-    async fn travel(&self, write: Write) -> Result<Result<Seq, LogError>, BoxError> {
+    async fn set_out(&self, write: Write) -> Result<Travelling, BoxError> {
         self.node.go_out(Service::Log).await?;
         let weather = &self.node.weather;
         let on_the_way = weather.strikes(|rates| rates.slow).then(|| self.node.long_time());
         let (far_side, number) = (Arc::clone(&self.far_side), self.number);
-        let written = weather.travelling.spawn(async move {
+        Ok(weather.travelling.spawn(async move {
             if let Some(time) = on_the_way {
                 sleep(time).await;
             }
             far_side.lock().await.write(number, write).await
-        });
-        if weather.strikes(|rates| rates.unanswered) {
+        }))
+    }
+
+    async fn answer(&self, travelling: &mut Travelling) -> Result<Result<Seq, LogError>, BoxError> {
+        if self.node.weather.strikes(|rates| rates.unanswered) {
             return Err("timed out on the way".into());
         }
-        let answer = written.await?;
+        let answer = travelling.await?;
         self.node.come_back().await?;
         Ok(answer)
     }
@@ -188,6 +203,18 @@ impl LogWriter for RemoteWriter {
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
         self.send(Write::Append(batch.to_vec())).await
+    }
+
+    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
+        let travelling = self.set_out(Write::Append(batch.to_vec())).await;
+        self.on_the_way = Some(travelling.map_err(LogError::Unavailable)?);
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), LogError> {
+        let Some(mut travelling) = self.on_the_way.take() else { return Ok(()) };
+        let answer = self.answer(&mut travelling).await;
+        self.heard(answer).map(drop)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {

@@ -41,6 +41,7 @@ macro_rules! token_log_conformance {
             a_working_log_is_ready
             entries_are_numbered_from_one_without_a_gap
             an_empty_batch_appends_nothing
+            what_is_submitted_is_there_once_it_is_settled
             nothing_follows_a_seal
             text_comes_back_exactly
             every_event_comes_back_exactly
@@ -54,6 +55,7 @@ macro_rules! token_log_conformance {
             a_batch_that_is_appended_again_is_there_once
             equal_batches_in_a_row_are_all_there
             a_seal_after_a_dropped_append_is_the_end
+            a_submitted_batch_whose_writer_is_gone_is_there_wholly_or_not_at_all
             a_dropped_opening_does_no_harm
             reading_from_every_cursor_gives_the_rest
             a_cursor_beyond_the_end_finds_nothing

@@ -196,8 +196,8 @@ impl Stream {
         Ok(state.issued)
     }
 
-    /// Whether this attempt may append now; and tells it to stop, should it have to. Returns the tail.
-    pub(super) fn check(&self, attempt: Attempt) -> Result<Seq, LogError> {
+    /// Whether this attempt may append now; and tells it to stop, should it have to.
+    pub(super) fn check(&self, attempt: Attempt) -> Result<(), LogError> {
         let mut state = self.lock();
         state.writable().map_err(|refused| self.error(refused))?;
         if attempt < state.attempt {
@@ -205,7 +205,7 @@ impl Stream {
         }
         state.heard_at = Some(Instant::now());
         self.check_audience(&state);
-        Ok(state.tail)
+        Ok(())
     }
 
     /// Up to `limit` entries after the cursor, as the batches that hold them; the first and the last may hold more.

@@ -47,27 +47,29 @@ impl Writer {
         Self { shared, stream, attempt, cancellation, so_far, tail, unsettled: None }
     }
 
-    /// Appends events, unless they are what an append before was dropped over and are in the stream by now. May be dropped
-    /// at every await: what was submitted is remembered until its outcome is known.
+    /// Appends events, and gives the tail.
     async fn append_once(&mut self, events: &[Event]) -> Result<Seq, LogError> {
+        self.submit_once(events).await?;
+        self.outcome().await
+    }
+
+    /// Puts events on their way, unless they are what an append before was dropped over and are in the stream by now. May be
+    /// dropped at every await: what was submitted is remembered until its outcome is known.
+    async fn submit_once(&mut self, events: &[Event]) -> Result<(), LogError> {
         if let Some(before) = &self.unsettled {
             let again = before.entries.iter().map(|entry| &entry.event).eq(events);
-            match self.settle().await {
-                Ok(last) if again => return Ok(last),
+            match self.outcome().await {
+                Ok(_) if again => return Ok(()),
                 // Either it is there and this is another one, or it is not and may be tried anew.
                 Ok(_) | Err(LogError::Unavailable(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        let tail = self.stream.check(self.attempt)?;
-        if events.is_empty() {
-            return Ok(tail);
-        }
-        self.submit(events).await?;
-        self.settle().await
+        self.stream.check(self.attempt)?;
+        if events.is_empty() { Ok(()) } else { self.send(events).await }
     }
 
-    async fn submit(&mut self, events: &[Event]) -> Result<(), LogError> {
+    async fn send(&mut self, events: &[Event]) -> Result<(), LogError> {
         let at = self.shared.clock.now();
         let first = self.tail.next();
         let batch = Batch { first, at, events: events.to_vec() };
@@ -104,8 +106,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for the outcome of what was submitted.
-    async fn settle(&mut self) -> Result<Seq, LogError> {
+    /// Waits for the outcome of what was submitted, and gives the tail.
+    async fn outcome(&mut self) -> Result<Seq, LogError> {
         let Some(unsettled) = &mut self.unsettled else { return Ok(self.tail) };
         let outcome =
             (&mut unsettled.outcome).await.unwrap_or_else(|stopped| Err(LogError::unavailable(stopped)));
@@ -138,6 +140,15 @@ impl LogWriter for Writer {
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
         debug_assert!(!batch.iter().any(Event::is_terminal), "a stream ends by a seal");
         self.append_once(batch).await
+    }
+
+    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
+        debug_assert!(!batch.iter().any(Event::is_terminal), "a stream ends by a seal");
+        self.submit_once(batch).await
+    }
+
+    async fn settle(&mut self) -> Result<(), LogError> {
+        self.outcome().await.map(drop)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {

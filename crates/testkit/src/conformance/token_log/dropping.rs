@@ -111,6 +111,29 @@ pub async fn a_seal_after_a_dropped_append_is_the_end(fixture: Fixture) {
     }
 }
 
+/// I1: a batch whose writer is gone before it was settled is there wholly or not at all.
+pub async fn a_submitted_batch_whose_writer_is_gone_is_there_wholly_or_not_at_all(fixture: Fixture) {
+    let id = fixture.stream().await;
+    let mut expected = Vec::new();
+    for round in 0..ROUNDS / 4 {
+        let mut writer = fixture.log.open_writer(id).await.unwrap();
+        assert_eq!(fixture.events(id).await, expected);
+        let submitted = for_a_moment(writer.submit(&batch(round))).await;
+        if submitted.is_some() {
+            for_a_moment(writer.settle()).await;
+        }
+        drop(writer);
+        // The next opening fences a command that is still on its way.
+        drop(fixture.log.open_writer(id).await.unwrap());
+        let events = fixture.events(id).await;
+        if events.len() > expected.len() {
+            expected.extend(batch(round));
+        }
+        assert_eq!(events, expected, "round {round}");
+    }
+    assert_numbered(&fixture.entries(id).await);
+}
+
 /// An opening that is dropped may count as an attempt; the next one works all the same.
 pub async fn a_dropped_opening_does_no_harm(fixture: Fixture) {
     let id = fixture.stream().await;

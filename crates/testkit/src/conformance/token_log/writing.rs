@@ -4,7 +4,7 @@ use tokenwire_core::CancelCause;
 
 use super::{
     Attempt, Event, Failure, FinishReason, Fixture, GenerationId, Seq, TextSoFar, TokenId, Usage,
-    assert_numbered, assert_sealed, delta, finished, spec, started,
+    assert_fenced, assert_numbered, assert_sealed, delta, finished, spec, started,
 };
 
 /// I1: batches of any size make the entries 1..=n, and an append returns the last of its own.
@@ -36,6 +36,32 @@ pub async fn an_empty_batch_appends_nothing(fixture: Fixture) {
     assert_eq!(writer.append(&[]).await.unwrap(), Seq::new(2));
     assert_eq!(fixture.events(id).await, [delta("one"), delta("two")]);
     assert_eq!(writer.cancellation().cause(), None);
+}
+
+/// A batch that is submitted is in the stream once it is settled, also when it equals the one before; and an empty one is a
+/// look at the fence.
+pub async fn what_is_submitted_is_there_once_it_is_settled(fixture: Fixture) {
+    let (id, mut writer) = fixture.writing().await;
+    writer.settle().await.unwrap();
+    for n in 1..=5 {
+        writer.submit(&[delta("ha")]).await.unwrap();
+        writer.settle().await.unwrap();
+        assert_eq!(fixture.page(id, Seq::START, 1).await.tail, Seq::new(n));
+        writer.settle().await.unwrap();
+        writer.submit(&[]).await.unwrap();
+        writer.settle().await.unwrap();
+    }
+    assert_eq!(writer.append(&[]).await.unwrap(), Seq::new(5));
+    let mut newer = fixture.log.open_writer(id).await.unwrap();
+    let late = async {
+        writer.submit(&[delta("late")]).await?;
+        writer.settle().await
+    };
+    assert_fenced(late.await);
+    newer.submit(&[delta("and")]).await.unwrap();
+    newer.settle().await.unwrap();
+    newer.seal(&finished()).await.unwrap();
+    assert_eq!(fixture.events(id).await, [vec![delta("ha"); 5], vec![delta("and"), finished()]].concat());
 }
 
 /// I1: a sealed stream takes nothing from anybody.
