@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use futures::{StreamExt, stream, stream::BoxStream};
+use futures::{Stream, StreamExt, future::ready, stream};
 
 use super::{Frames, wire};
 use crate::{
@@ -20,36 +20,46 @@ use crate::{
     takeover::Takeover,
 };
 
-/// Whole frames, as many as there are at a time.
-pub(super) type Pieces = BoxStream<'static, Result<Bytes, Cut>>;
+/// Everything that a reader has not seen yet, as whole frames. Holds the permit for as long as the stream is open.
+pub(super) struct Answering<E> {
+    reading: Reading<E>,
+    frames: Frames,
+    _permit: StreamPermit,
+}
 
-/// Everything that the reader has not seen yet, as it comes. Holds the permit for as long as the stream is open.
+impl<E: Encoder> Answering<E> {
+    fn new(mut reading: Reading<E>, permit: StreamPermit) -> Self {
+        let mut frames = Frames::default();
+        reading.begin(&mut frames);
+        Self { reading, frames, _permit: permit }
+    }
+
+    /// Waits for more, and gives as much as there is at a time; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Cut> {
+        if self.frames.is_empty() && !self.reading.step(&mut self.frames).await? {
+            return Ok(None);
+        }
+        Ok(Some(self.frames.take()))
+    }
+}
+
+/// The answer that gives a reader everything, as it comes.
 pub(crate) fn answer<E: Encoder>(reading: Reading<E>, permit: StreamPermit) -> Response {
-    let pieces = Arc::new(Mutex::new(Some(pieces(reading, permit))));
-    let take = |pieces: &Mutex<Option<Pieces>>| {
-        // Nothing panics while holding the lock.
-        let taken = pieces.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| stream::empty().boxed())
-    };
-    let of_body = Arc::clone(&pieces);
-    let body = Body::from_stream(stream::once(async move { take(&of_body) }).flatten());
-    let mut response = (headers(), body).into_response();
-    let takeover = Takeover::new(move |connection| wire::give(connection, take(&pieces)));
+    let answering = Arc::new(Mutex::new(Some(Answering::new(reading, permit))));
+    // Nothing panics while holding the lock.
+    let take = |answering: &Mutex<Option<_>>| answering.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let of_body = Arc::clone(&answering);
+    let body = stream::once(async move { take(&of_body) }).filter_map(ready).flat_map(pieces);
+    let mut response = (headers(), Body::from_stream(body)).into_response();
+    let takeover = Takeover::new(move |connection| wire::give(connection, take(&answering)));
     response.extensions_mut().insert(takeover);
     response
 }
 
-fn pieces<E: Encoder>(mut reading: Reading<E>, permit: StreamPermit) -> Pieces {
-    let mut frames = Frames::default();
-    reading.begin(&mut frames);
-    stream::try_unfold((reading, frames, permit), |(mut reading, mut frames, permit)| async move {
-        if frames.is_empty() && !reading.step(&mut frames).await? {
-            return Ok::<_, Cut>(None);
-        }
-        let bytes: Bytes = frames.take();
-        Ok(Some((bytes, (reading, frames, permit))))
+fn pieces<E: Encoder>(answering: Answering<E>) -> impl Stream<Item = Result<Bytes, Cut>> {
+    stream::try_unfold(answering, |mut answering| async move {
+        Ok(answering.next().await?.map(|piece| (piece, answering)))
     })
-    .boxed()
 }
 
 /// What the head of a streaming answer says.

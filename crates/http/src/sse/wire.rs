@@ -10,11 +10,13 @@ use std::{
 
 use axum::body::Bytes;
 use bytes::Buf;
-use futures::StreamExt;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::answer::Pieces;
-use crate::takeover::{Connection, Ending, Framing};
+use super::answer::Answering;
+use crate::{
+    reading::{Cut, Encoder},
+    takeover::{Connection, Ending, Framing},
+};
 
 /// How much a client may send while it is answered, in bytes: the next request, if it is in a hurry. What comes beyond waits
 /// in the kernel.
@@ -26,12 +28,15 @@ const SMALL: usize = 1024;
 /// Room around the content of a chunk: its size in hexadecimal, and two line breaks.
 const AROUND: usize = 16 + 4;
 
-/// Gives all pieces to the client, until one side has had enough.
-pub(super) async fn give(connection: Connection, pieces: Pieces) -> (TcpStream, Ending) {
+/// Gives an answer to the client, until one side has had enough. One that somebody else has is empty here.
+pub(super) async fn give<E: Encoder>(
+    connection: Connection,
+    answering: Option<Answering<E>>,
+) -> (TcpStream, Ending) {
     let Connection { socket, mut unread, head, framing, patience } = connection;
     let wire = Wire { socket: &socket, framing, patience };
     let given = {
-        let mut giving = pin!(wire.give(head, pieces));
+        let mut giving = pin!(wire.give(head, answering));
         let mut leaving = pin!(leaves(&socket, &mut unread));
         tokio::select! {
             biased;
@@ -66,17 +71,22 @@ impl From<io::Error> for Over {
     }
 }
 
+impl From<Cut> for Over {
+    fn from(cut: Cut) -> Self {
+        tracing::debug!(%cut, "cut a stream");
+        Self::Cut
+    }
+}
+
 impl Wire<'_> {
-    async fn give(&self, head: Vec<u8>, mut pieces: Pieces) -> Result<(), Over> {
+    async fn give<E: Encoder>(&self, head: Vec<u8>, answering: Option<Answering<E>>) -> Result<(), Over> {
         self.send(&head).await?;
         drop(head);
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|cut| {
-                tracing::debug!(%cut, "cut a stream");
-                Over::Cut
-            })?;
-            if let Some(rest) = self.send_now(piece)? {
-                self.send(&rest).await?;
+        if let Some(mut answering) = answering {
+            while let Some(piece) = answering.next().await? {
+                if let Some(rest) = self.send_now(piece)? {
+                    self.send(&rest).await?;
+                }
             }
         }
         if self.framing == Framing::Chunked {
