@@ -58,17 +58,17 @@ impl ModelNames {
     }
 }
 
-/// The models that this process can run.
+/// The models that this process can run. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
-    models: BTreeMap<ModelName, Arc<dyn Model>>,
+    models: Arc<BTreeMap<ModelName, Arc<dyn Model>>>,
 }
 
 impl Catalogue {
     /// Adds a model, or replaces the one of the same name.
     #[must_use]
     pub fn with(mut self, name: ModelName, model: Arc<dyn Model>) -> Self {
-        self.models.insert(name, model);
+        Arc::make_mut(&mut self.models).insert(name, model);
         self
     }
 

@@ -155,7 +155,7 @@ impl Conversation {
     ///
     /// # Errors
     /// [`InvalidConversation`]; the message says what to change.
-    pub fn new(messages: Vec<Message>) -> Result<Self, InvalidConversation> {
+    pub fn new(mut messages: Vec<Message>) -> Result<Self, InvalidConversation> {
         match messages.last() {
             None => return Err(InvalidConversation::Empty),
             Some(Message::User { content }) if content.trim().is_empty() => {
@@ -173,6 +173,8 @@ impl Conversation {
         if messages.len() > Self::MAX_MESSAGES {
             return Err(InvalidConversation::TooMany { messages: messages.len() });
         }
+        // Held for as long as it is answered.
+        messages.shrink_to_fit();
         Ok(Self(messages))
     }
 

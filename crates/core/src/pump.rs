@@ -7,12 +7,16 @@
 //!
 //! Opening and sealing the stream, and what an ending means for the job, are the worker's.
 
-use std::time::Duration;
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
+    BoxError,
     event::{CancelCause, Event, FinishReason, Usage},
     metrics,
     model::{ModelError, Output, OutputStream},
@@ -75,11 +79,11 @@ pub async fn pump(
     let mut tap = Tap::new(writer, started, asked, bounds);
     loop {
         let batch = tap.take_pending();
-        tap.gather_while(submit(writer, &batch, bounds.deadline)).await?;
+        tap.gather_while(pin!(submit(writer, &batch, bounds.deadline))).await?;
         while tap.is_idle() {
             tap.step().await;
         }
-        tap.gather_while(settle(writer, &batch, bounds.deadline)).await?;
+        tap.gather_while(pin!(settle(writer, &batch, bounds.deadline))).await?;
         metrics::deltas(&batch);
         if tap.pending.is_empty()
             && let Some(ending) = tap.ending.take()
@@ -91,34 +95,41 @@ pub async fn pump(
 
 /// Submits one batch, or appends it, however often that takes. An empty one asks for fence and audience.
 async fn submit(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
-    let submitted = writer.submit(batch).await;
-    append_after(submitted, writer, batch, deadline).await
+    match writer.submit(batch).await {
+        Err(LogError::Unavailable(cause)) => append(writer, batch, deadline, cause).await,
+        known => known,
+    }
 }
 
 /// Waits until a batch that was submitted is in the log.
 async fn settle(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
-    let settled = writer.settle().await;
-    append_after(settled, writer, batch, deadline).await
+    match writer.settle().await {
+        Err(LogError::Unavailable(cause)) => append(writer, batch, deadline, cause).await,
+        known => known,
+    }
 }
 
-/// Appends a batch until the log is there: it promises that the batch will be in the stream once.
-async fn append_after(
-    mut tried: Result<(), LogError>,
-    writer: &mut dyn LogWriter,
-    batch: &[Event],
+/// Appends a batch of unknown fate until the log is there: it promises that the batch will be in the stream once. Boxed,
+/// because most generations never need it.
+fn append<'a>(
+    writer: &'a mut dyn LogWriter,
+    batch: &'a [Event],
     deadline: Instant,
-) -> Result<(), LogError> {
+    mut cause: BoxError,
+) -> BoxFuture<'a, Result<(), LogError>> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-    loop {
-        match tried {
-            Err(LogError::Unavailable(cause)) if Instant::now() < deadline => {
-                tracing::warn!(%cause, "the token log is unavailable; holding the generation");
-                sleep(backoff.advance()).await;
+    async move {
+        while Instant::now() < deadline {
+            tracing::warn!(%cause, "the token log is unavailable; holding the generation");
+            sleep(backoff.advance()).await;
+            match writer.append(batch).await {
+                Err(LogError::Unavailable(again)) => cause = again,
+                known => return known.map(drop),
             }
-            known => return known,
         }
-        tried = writer.append(batch).await.map(drop);
+        Err(LogError::Unavailable(cause))
     }
+    .boxed()
 }
 
 /// The model's side of the pump: what it said and is not yet in the log, and why it stopped.
@@ -147,27 +158,22 @@ enum Mouth<'a> {
 
 /// What may come between two pieces.
 enum Interruption {
-    /// A cancellation, or the deadline.
-    End(Ending),
-    CheckDue,
+    Cancelled(CancelCause),
+    /// The time of a check, or the deadline.
+    Time,
 }
 
-async fn check_due(at: Instant) -> Interruption {
-    sleep_until(at).await;
-    Interruption::CheckDue
+/// The next time at which there is something to do, whatever the model says.
+async fn time(deadline: Instant) -> Interruption {
+    sleep_until(deadline.min(Instant::now() + CHECK_EVERY)).await;
+    Interruption::Time
 }
 
 impl<'a> Tap<'a> {
     fn new(writer: &dyn LogWriter, started: Event, asked: Asked<'a>, bounds: Bounds) -> Self {
         let cancellation = writer.cancellation().clone();
-        let cancelled =
-            async move { Interruption::End(Ending::Cancelled(cancellation.cancelled().await)) };
-        let deadline = async move {
-            sleep_until(bounds.deadline).await;
-            Interruption::End(Ending::TimedOut)
-        };
+        let cancelled = async move { Interruption::Cancelled(cancellation.cancelled().await) };
         let now = Instant::now();
-        let check = check_due(now + CHECK_EVERY);
         Self {
             model: Mouth::Asked(asked),
             pending: vec![started],
@@ -177,7 +183,7 @@ impl<'a> Tap<'a> {
             check_due: false,
             heard_at: now,
             waiting_since: Some(now),
-            interruptions: [cancelled.boxed(), deadline.boxed(), check.boxed()].into_iter().collect(),
+            interruptions: [cancelled.boxed(), time(bounds.deadline).boxed()].into_iter().collect(),
         }
     }
 
@@ -202,8 +208,7 @@ impl<'a> Tap<'a> {
     }
 
     /// Runs something to its end, and listens to the model meanwhile.
-    async fn gather_while<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
+    async fn gather_while<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         loop {
             // The work is polled to its end; a step may be dropped at any time.
             tokio::select! {
@@ -221,8 +226,9 @@ impl<'a> Tap<'a> {
         let ending = tokio::select! {
             biased;
             Some(interruption) = self.interruptions.next() => match interruption {
-                Interruption::End(ending) => ending,
-                Interruption::CheckDue => return self.check(),
+                Interruption::Cancelled(cause) => Ending::Cancelled(cause),
+                Interruption::Time if Instant::now() >= self.bounds.deadline => Ending::TimedOut,
+                Interruption::Time => return self.check(),
             },
             output = self.model.next(), if room => match output {
                 Some(Ok(Output::Text { text, tokens })) => return self.gather(Event::Delta { text, tokens }),
@@ -253,7 +259,7 @@ impl<'a> Tap<'a> {
 
     fn check(&mut self) {
         self.check_due = true;
-        self.interruptions.push(check_due(Instant::now() + CHECK_EVERY).boxed());
+        self.interruptions.push(time(self.bounds.deadline).boxed());
         let stall_time = self.bounds.stall_time;
         if self.pending.is_empty() && self.heard_at.elapsed() >= stall_time {
             let cause = format!("it said nothing for {stall_time:?}");

@@ -22,7 +22,7 @@ use crate::{
     job::Job,
     job_queue::{JobQueue, Lease, QueueError},
     metrics,
-    model::{Continuation, Model, ModelError},
+    model::{Continuation, ModelError},
     pump::{Bounds, Ending, pump},
     retry::Backoff,
     token_log::{LogError, LogWriter, OWNERSHIP, Phase, Prefix, TokenLog},
@@ -311,21 +311,10 @@ impl Worker {
             deadline: Instant::now() + left,
             stall_time: self.config.stall_time,
         };
-        let ending = self.generate(job, &**model, &so_far, writer, started, bounds).await?;
+        // A model that takes long to begin is cancelled, fenced and timed out as one that speaks.
+        let asked = model.generate(job.id, &job.request, &so_far);
+        let ending = pump(writer, started, asked, bounds).await?;
         Ok(self.outcome(attempt, ending))
-    }
-
-    /// Asks the model and pumps. A model that takes long to begin is cancelled, fenced and timed out as one that speaks.
-    async fn generate(
-        &self,
-        job: &Job,
-        model: &dyn Model,
-        so_far: &Prefix,
-        writer: &mut dyn LogWriter,
-        started: Event,
-        bounds: Bounds,
-    ) -> Result<Ending, LogError> {
-        pump(writer, started, model.generate(job.id, &job.request, so_far), bounds).await
     }
 
     fn outcome(&self, attempt: Attempt, ending: Ending) -> Outcome {

@@ -118,7 +118,7 @@ impl Model for Simulated {
             phase: if self.config.stamped { phase(id, self.config.delay) } else { Duration::ZERO },
             config: self.config.clone(),
         };
-        Ok(stream::unfold(answer, Answer::next).boxed())
+        Ok(stream::unfold(Box::new(answer), Answer::next).boxed())
     }
 }
 
@@ -147,7 +147,7 @@ enum State {
 }
 
 impl Answer {
-    async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
+    async fn next(mut self: Box<Self>) -> Option<(Result<Output, ModelError>, Box<Self>)> {
         let delay = match self.state {
             State::Beginning => self.config.first_delay,
             State::Speaking => self.config.delay,

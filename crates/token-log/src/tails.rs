@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 /// How many hints a follower may fall behind before it is told to read the log instead. A hint is small, but may hold on
 /// to the entries it announces; a follower that is this far behind is better served by one read of a page.
-const HINTS: usize = 16;
+const HINTS: usize = 8;
 
 /// So many channels are never worth a look.
 const FEW: usize = 64;
