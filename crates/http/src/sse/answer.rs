@@ -28,10 +28,12 @@ pub(super) struct Answering<E> {
 }
 
 impl<E: Encoder> Answering<E> {
-    fn new(mut reading: Reading<E>, permit: StreamPermit) -> Self {
+    /// Boxed, because whoever holds it would else hold it several times: a future keeps room for every place that it moves
+    /// a value to.
+    fn new(mut reading: Reading<E>, permit: StreamPermit) -> Box<Self> {
         let mut frames = Frames::default();
         reading.begin(&mut frames);
-        Self { reading, frames, _permit: permit }
+        Box::new(Self { reading, frames, _permit: permit })
     }
 
     /// Waits for more, and gives as much as there is at a time; `None` at the end.
@@ -56,7 +58,7 @@ pub(crate) fn answer<E: Encoder>(reading: Reading<E>, permit: StreamPermit) -> R
     response
 }
 
-fn pieces<E: Encoder>(answering: Answering<E>) -> impl Stream<Item = Result<Bytes, Cut>> {
+fn pieces<E: Encoder>(answering: Box<Answering<E>>) -> impl Stream<Item = Result<Bytes, Cut>> {
     stream::try_unfold(answering, |mut answering| async move {
         Ok(answering.next().await?.map(|piece| (piece, answering)))
     })

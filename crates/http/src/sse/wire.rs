@@ -31,7 +31,7 @@ const AROUND: usize = 16 + 4;
 /// Gives an answer to the client, until one side has had enough. One that somebody else has is empty here.
 pub(super) async fn give<E: Encoder>(
     connection: Connection,
-    answering: Option<Answering<E>>,
+    answering: Option<Box<Answering<E>>>,
 ) -> (TcpStream, Ending) {
     let Connection { socket, mut unread, head, framing, patience } = connection;
     let wire = Wire { socket: &socket, framing, patience };
@@ -79,7 +79,11 @@ impl From<Cut> for Over {
 }
 
 impl Wire<'_> {
-    async fn give<E: Encoder>(&self, head: Vec<u8>, answering: Option<Answering<E>>) -> Result<(), Over> {
+    async fn give<E: Encoder>(
+        &self,
+        head: Vec<u8>,
+        answering: Option<Box<Answering<E>>>,
+    ) -> Result<(), Over> {
         self.send(&head).await?;
         drop(head);
         if let Some(mut answering) = answering {
