@@ -124,7 +124,7 @@ impl Worker {
             let worker = self.clone();
             let span =
                 tracing::info_span!("job", generation.id = %lease.job().id, region = worker.config.region);
-            jobs.spawn(async move { worker.settle(lease, slot).await }.instrument(span));
+            jobs.spawn(worker.settle(Box::new(lease), slot).instrument(span));
         }
         tokio::select! {
             biased;
@@ -173,8 +173,9 @@ impl Worker {
         self.open(job).await?.seal(&Event::Failed { failure }).await.map(drop)
     }
 
-    /// Runs one job, and gives up its lease in the way that follows from what happened. The slot is held to the end.
-    async fn settle(&self, lease: Lease, _slot: OwnedSemaphorePermit) {
+    /// Runs one job, and gives up its lease in the way that follows from what happened. The slot is held to the end. The
+    /// lease is boxed, because a future keeps room for every place that it moves a value to.
+    async fn settle(self, lease: Box<Lease>, _slot: OwnedSemaphorePermit) {
         let id = lease.job().id;
         let settled = match self.run_to_a_verdict(lease.job()).await {
             Verdict::Done => lease.ack().await,
