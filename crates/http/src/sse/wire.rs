@@ -151,9 +151,25 @@ impl Wire<'_> {
 }
 
 fn chunk(content: &[u8], into: &mut impl io::Write) -> io::Result<()> {
-    write!(into, "{:x}\r\n", content.len())?;
-    into.write_all(content)?;
-    into.write_all(b"\r\n")
+    into.write_all(hexadecimal(content.len(), &mut [0; 16]))?;
+    for part in [b"\r\n", content, b"\r\n"] {
+        into.write_all(part)?;
+    }
+    Ok(())
+}
+
+/// The digits of a number. Every piece has one, and formatting took as long as writing the rest of it.
+fn hexadecimal(mut number: usize, digits: &mut [u8; 16]) -> &[u8] {
+    let mut begin = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef".get(number % 16).copied().unwrap_or_default();
+        number /= 16;
+        begin -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(begin..).unwrap_or_default()
 }
 
 /// Waits until the client closes the connection, and keeps what it sends before.
@@ -170,4 +186,16 @@ async fn leaves(socket: &TcpStream, unread: &mut Vec<u8>) {
     }
     // It will be noticed when it takes no more bytes.
     pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_in_hexadecimal() {
+        for size in (0..70_000).chain([usize::MAX - 1, usize::MAX]) {
+            assert_eq!(hexadecimal(size, &mut [0; 16]), format!("{size:x}").as_bytes());
+        }
+    }
 }
