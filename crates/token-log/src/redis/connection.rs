@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, FromRedisValue, InfoDict, Pipeline, PushInfo, PushKind, RedisError,
-    RedisResult, ScriptInvocation, aio::MultiplexedConnection,
+    RedisResult, Script, ScriptInvocation, Value, aio::MultiplexedConnection,
 };
 use tokenwire_core::retry::Backoff;
 use tokio::{
@@ -200,6 +200,30 @@ impl Link {
         let mut up = self.up().await?;
         let answer = script.invoke_async(&mut up.connection).await;
         up.check(answer)
+    }
+
+    /// Sends commands that have nothing to do with each other, and gives each the answer that it got.
+    pub(super) async fn each(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<impl Iterator<Item = Result<Value, Outage>>, Outage> {
+        let mut up = self.up().await?;
+        let answers = up.connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        let answers = up.check(answers)?;
+        Ok(answers.into_iter().map(move |answer| up.check(answer.extract_error())))
+    }
+
+    /// An answer as what it ought to be.
+    pub(super) fn understand<T: FromRedisValue>(&self, answer: Value) -> Result<T, Outage> {
+        T::from_redis_value(answer)
+            .map_err(|source| Outage::Command { address: self.address.clone(), source: source.into() })
+    }
+
+    /// Tells the server a script that travels by its name alone from now on.
+    pub(super) async fn load(&self, script: &Script) -> Result<(), Outage> {
+        let mut up = self.up().await?;
+        let loaded = script.load_async(&mut up.connection).await;
+        up.check(loaded).map(drop)
     }
 
     /// That there was no answer in time.

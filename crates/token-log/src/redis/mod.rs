@@ -12,6 +12,7 @@
 //! are laid out for it, the client speaks to one server or to a proxy in front of many.
 
 mod announcement;
+mod appends;
 mod connection;
 mod inspect;
 mod keys;
@@ -34,6 +35,7 @@ use tokenwire_core::{
 use tokio::task::JoinSet;
 
 use self::{
+    appends::Appends,
     connection::{Connector, Link},
     keys::Keys,
     scripts::Scripts,
@@ -101,6 +103,7 @@ struct Shared {
     scripts: Scripts,
     /// For commands.
     link: Link,
+    appends: Appends,
     /// On a connection of their own: the server bounds what it buffers for a subscriber, and a long page is no reason to be
     /// cut off.
     subscriptions: Subscriptions,
@@ -127,6 +130,7 @@ impl Redis {
         let mut tasks = JoinSet::new();
         let (link, keep_up) = Connector::new(client.clone(), *response_timeout, Arc::new(drop)).start();
         tasks.spawn(keep_up);
+        let appends = Appends::start(link.clone(), &mut tasks);
         let subscriptions = Subscriptions::start(client, *response_timeout, &mut tasks);
         let shared = Shared {
             prefix: prefix.clone(),
@@ -134,6 +138,7 @@ impl Redis {
             clock,
             scripts: Scripts::new(),
             link,
+            appends,
             subscriptions,
             _tasks: tasks,
         };

@@ -26,6 +26,8 @@ pub(super) enum Outage {
     },
     #[error("redis has lost a stream again as soon as it was put back")]
     LostAgain(#[source] Box<Self>),
+    #[error("the token log was closed")]
+    Closed,
     #[error("the connection to redis was lost while subscribing")]
     SubscriptionLost,
 }

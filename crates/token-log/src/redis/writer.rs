@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::redis::Pipeline;
+use ::redis::{Cmd, Pipeline, Script, Value};
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Event, GenerationId, LogError, LogWriter, Seq, Timestamp,
-    token_log::{ATTENDANCE, Cancellation, Prefix, Tail},
+    token_log::{ATTENDANCE, Cancellation, OWNERSHIP, Prefix, Tail},
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     Shared,
@@ -19,6 +19,14 @@ use super::{
     restore::{Fixed, Memory, Owner},
 };
 use crate::record::Batch;
+
+/// How long a writer appends without saying that it lives and asking about its audience. Both need not be known to the
+/// piece; a sign of life may be this old when the writer falls silent, and the next comes with its first check.
+const ASK_EVERY: Duration = OWNERSHIP.checked_div(4).expect("four is not zero");
+
+/// How many arguments an append has at most, and room for those that are no names and no text.
+const ARGUMENTS: usize = 14;
+const NUMBERS: usize = 160;
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -34,6 +42,8 @@ pub(super) struct Writer {
     /// The batch that was sent last, until its fate is known: readers may have it.
     unsettled: Option<Unsettled>,
     sealed: bool,
+    /// When the last question was sent that was answered ([`Also::Ask`]); opening the stream was one.
+    asked: Instant,
     cancellation: Cancellation,
     /// Looks out for a stop between two appends; ends with the writer.
     _lookout: JoinSet<()>,
@@ -46,6 +56,16 @@ struct Unsettled {
     events: Vec<Event>,
 }
 
+/// What an append does besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Also {
+    Nothing,
+    /// Says that the owner lives, and asks whether anybody reads.
+    Ask,
+    /// Seals the stream, and keeps it for this time from now.
+    Seal(Duration),
+}
+
 /// What `open_writer.lua` answers.
 type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String, Vec<u8>);
 
@@ -53,6 +73,7 @@ impl Writer {
     pub(super) async fn open(shared: Arc<Shared>, id: GenerationId) -> Result<Self, LogError> {
         let keys = shared.keys(id);
         let script = &shared.scripts.open_writer;
+        let asked = Instant::now();
         let opened: Opened = shared
             .link
             .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)))
@@ -76,38 +97,51 @@ impl Writer {
             memory: Memory { fixed, batches },
             unsettled: None,
             sealed: false,
+            asked,
             cancellation,
             _lookout: lookout,
         })
     }
 
     /// A batch right after what is in the stream.
-    fn batch(&self, events: &[Event]) -> Stored {
-        let first = self.memory.tail().next();
-        let batch = Batch { first, at: self.shared.clock.now(), events: events.to_vec() };
-        Stored { last: self.memory.tail().plus(events.len()), record: batch.encode() }
+    fn batch(&self, events: &[Event]) -> Unsettled {
+        let tail = self.memory.tail();
+        let batch = Batch { first: tail.next(), at: self.shared.clock.now(), events: events.to_vec() };
+        let stored = Stored { last: tail.plus(events.len()), record: batch.encode() };
+        Unsettled { stored, events: batch.events }
     }
 
     /// Sends the batch of unknown fate, for the first time or again: it is in the stream once. Remembered if this is dropped.
     async fn settle(&mut self) -> Result<Seq, Outage> {
-        let tail = self.write(self.unsettled.as_ref().map(|unsettled| &unsettled.stored), None).await?;
+        let began = Instant::now();
+        let also = if began - self.asked >= ASK_EVERY { Also::Ask } else { Also::Nothing };
+        let tail = self.write(self.unsettled.as_ref().map(|unsettled| &unsettled.stored), also).await?;
+        if also == Also::Ask {
+            self.asked = began;
+        }
         if let Some(Unsettled { stored, .. }) = self.unsettled.take() {
             self.memory.batches.push(stored);
         }
         Ok(tail)
     }
 
-    /// Appends a batch, or only asks, and seals when the stream is to be kept for a time from now. When the server has lost
-    /// the stream it is written again first. Answers the tail.
-    async fn write(&self, batch: Option<&Stored>, keep: Option<Duration>) -> Result<Seq, Outage> {
-        match self.send(batch, keep).await {
+    async fn ask(&mut self) -> Result<Seq, Outage> {
+        let began = Instant::now();
+        let tail = self.write(None, Also::Ask).await?;
+        self.asked = began;
+        Ok(tail)
+    }
+
+    /// Appends a batch where there is one. When the server has lost the stream it is written again first. Answers the tail.
+    async fn write(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
+        match self.send(batch, also).await {
             Err(lost) if lost.is_loss() => {
                 tracing::warn!(
                     generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.tail(),
                     cause = &lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
                 );
                 self.restore().await?;
-                let again = self.send(batch, keep).await;
+                let again = self.send(batch, also).await;
                 again.map_err(
                     |outage| if outage.is_loss() { Outage::LostAgain(Box::new(outage)) } else { outage },
                 )
@@ -116,25 +150,46 @@ impl Writer {
         }
     }
 
-    async fn send(&self, batch: Option<&Stored>, keep: Option<Duration>) -> Result<Seq, Outage> {
+    async fn send(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
+        let Shared { scripts, link, appends, .. } = &*self.shared;
+        let script = if matches!(also, Also::Seal(_)) { &scripts.seal } else { &scripts.append };
+        let mut answer = appends.send(self.command(script, batch, also)).await;
+        if answer.as_ref().is_err_and(|outage| outage.code() == Some("NOSCRIPT")) {
+            link.load(script).await?;
+            answer = appends.send(self.command(script, batch, also)).await;
+        }
+        let tail = match answer? {
+            told @ Value::Array(_) => {
+                let (tail, stop): (u64, String) = link.understand(told)?;
+                obey(&stop, &self.cancellation);
+                tail
+            }
+            tail => link.understand(tail)?,
+        };
+        Ok(Seq::new(tail))
+    }
+
+    /// What `append.lua` takes, by the script's name alone.
+    fn command(&self, script: &Script, batch: Option<&Stored>, also: Also) -> Cmd {
         let tail = self.memory.tail();
-        let scripts = &self.shared.scripts;
-        let mut script = if keep.is_some() { &scripts.seal } else { &scripts.append }.prepare_invoke();
-        script
-            .key(&self.keys.meta)
-            .key(&self.keys.entries)
-            .key(&self.keys.audience)
+        let keys = [&self.keys.meta, &self.keys.entries, &self.keys.audience];
+        let record = batch.map_or(&[][..], |batch| &batch.record);
+        let names = self.keys.appended.len() + keys.iter().map(|key| key.len()).sum::<usize>();
+        let mut command = Cmd::with_capacity(ARGUMENTS, NUMBERS + names + record.len());
+        command.arg("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(&keys);
+        command
             .arg(&self.token)
-            .arg(self.attempt.get())
             .arg(tail.next().get())
             .arg(batch.map_or(tail, |batch| batch.last).get())
-            .arg(batch.map_or(&[][..], |batch| &batch.record))
+            .arg(record)
             .arg(&self.keys.appended)
-            .arg(keep.map_or(String::new(), |keep| millis(keep).to_string()))
-            .arg(millis(ATTENDANCE));
-        let (tail, stop): (u64, String) = self.shared.link.script(&script).await?;
-        obey(&stop, &self.cancellation);
-        Ok(Seq::new(tail))
+            .arg(self.memory.fixed.start_by);
+        match also {
+            Also::Nothing => command.arg(""),
+            Also::Ask => command.arg(millis(ATTENDANCE)),
+            Also::Seal(keep) => command.arg("").arg(millis(keep)),
+        };
+        command
     }
 
     async fn restore(&self) -> Result<(), Outage> {
@@ -176,13 +231,13 @@ impl LogWriter for Writer {
         }
         if batch.is_empty() {
             // Asking moves nothing: a batch of unknown fate is sent again when its writer says so.
-            return self.write(None, None).await.map_err(|outage| self.error(outage));
+            return self.ask().await.map_err(|outage| self.error(outage));
         }
         if self.unsettled.as_ref().is_some_and(|unsettled| unsettled.events != batch) {
             self.settle().await.map_err(|outage| self.error(outage))?;
         }
         if self.unsettled.is_none() {
-            self.unsettled = Some(Unsettled { stored: self.batch(batch), events: batch.to_vec() });
+            self.unsettled = Some(self.batch(batch));
         }
         self.settle().await.map_err(|outage| self.error(outage))
     }
@@ -193,8 +248,8 @@ impl LogWriter for Writer {
             return Err(LogError::Sealed);
         }
         loop {
-            let batch = self.batch(std::slice::from_ref(last));
-            match self.write(Some(&batch), Some(self.shared.retention)).await {
+            let batch = self.batch(std::slice::from_ref(last)).stored;
+            match self.write(Some(&batch), Also::Seal(self.shared.retention)).await {
                 Ok(tail) => {
                     self.sealed = true;
                     return Ok(tail);

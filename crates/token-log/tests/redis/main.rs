@@ -8,6 +8,7 @@
 
 mod support;
 
+mod appends;
 mod conformance;
 mod fences;
 mod keys;
@@ -15,4 +16,5 @@ mod looking;
 mod losses;
 mod outages;
 mod successors;
+mod upgrades;
 mod wake_ups;
