@@ -10,7 +10,10 @@
 use ::redis::{Cmd, Pipeline, Value};
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
     task::JoinSet,
 };
 
@@ -47,7 +50,9 @@ impl Appends {
     /// the same.
     pub(super) async fn send(&self, command: Cmd) -> Result<Value, Outage> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { command, answer }).await.map_err(|_| Outage::Closed)?;
+        if let Err(TrySendError::Full(request)) = self.requests.try_send(Request { command, answer }) {
+            Box::pin(self.requests.send(request)).await.map_err(|_| Outage::Closed)?;
+        }
         answered.await.unwrap_or(Err(Outage::Closed))
     }
 }

@@ -135,30 +135,33 @@ impl Writer {
     /// Appends a batch where there is one. When the server has lost the stream it is written again first. Answers the tail.
     async fn write(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
         match self.send(batch, also).await {
-            Err(lost) if lost.is_loss() => {
-                tracing::warn!(
-                    generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.tail(),
-                    cause = &lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
-                );
-                self.restore().await?;
-                let again = self.send(batch, also).await;
-                again.map_err(
-                    |outage| if outage.is_loss() { Outage::LostAgain(Box::new(outage)) } else { outage },
-                )
-            }
+            // Boxed, as all that is rare: every piece carries the room for what is not.
+            Err(lost) if lost.is_loss() => Box::pin(self.write_again(&lost, batch, also)).await,
             outcome => outcome,
         }
+    }
+
+    async fn write_again(&self, lost: &Outage, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
+        tracing::warn!(
+            generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.tail(),
+            cause = lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
+        );
+        self.restore().await?;
+        let again = self.send(batch, also).await;
+        again.map_err(|outage| if outage.is_loss() { Outage::LostAgain(Box::new(outage)) } else { outage })
     }
 
     async fn send(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
         let Shared { scripts, link, appends, .. } = &*self.shared;
         let script = if matches!(also, Also::Seal(_)) { &scripts.seal } else { &scripts.append };
-        let mut answer = appends.send(self.command(script, batch, also)).await;
-        if answer.as_ref().is_err_and(|outage| outage.code() == Some("NOSCRIPT")) {
-            link.load(script).await?;
-            answer = appends.send(self.command(script, batch, also)).await;
-        }
-        let tail = match answer? {
+        let answer = match appends.send(self.command(script, batch, also)).await {
+            Err(outage) if outage.code() == Some("NOSCRIPT") => {
+                Box::pin(link.load(script)).await?;
+                Box::pin(appends.send(self.command(script, batch, also))).await?
+            }
+            answer => answer?,
+        };
+        let tail = match answer {
             told @ Value::Array(_) => {
                 let (tail, stop): (u64, String) = link.understand(told)?;
                 obey(&stop, &self.cancellation);
@@ -231,10 +234,10 @@ impl LogWriter for Writer {
         }
         if batch.is_empty() {
             // Asking moves nothing: a batch of unknown fate is sent again when its writer says so.
-            return self.ask().await.map_err(|outage| self.error(outage));
+            return Box::pin(self.ask()).await.map_err(|outage| self.error(outage));
         }
         if self.unsettled.as_ref().is_some_and(|unsettled| unsettled.events != batch) {
-            self.settle().await.map_err(|outage| self.error(outage))?;
+            Box::pin(self.settle()).await.map_err(|outage| self.error(outage))?;
         }
         if self.unsettled.is_none() {
             self.unsettled = Some(self.batch(batch));
@@ -256,7 +259,7 @@ impl LogWriter for Writer {
                 }
                 // An append that was dropped has arrived after all. There is one at most, so this happens once.
                 Err(outage) if outage.code() == Some("UNEXPECTED") && self.unsettled.is_some() => {
-                    self.settle().await.map_err(|outage| self.error(outage))?;
+                    Box::pin(self.settle()).await.map_err(|outage| self.error(outage))?;
                 }
                 Err(outage) => return Err(self.error(outage)),
             }
