@@ -46,14 +46,30 @@ impl Appends {
         Self { requests }
     }
 
-    /// Sends a command, in the order of the calls, and waits for its answer. If this is dropped the command may be sent all
-    /// the same.
-    pub(super) async fn send(&self, command: Cmd) -> Result<Value, Outage> {
+    /// Puts a command on its way, in the order of the calls. It may be sent though nobody waits for its answer.
+    pub(super) async fn begin(&self, command: Cmd) -> Sent {
         let (answer, answered) = oneshot::channel();
         if let Err(TrySendError::Full(request)) = self.requests.try_send(Request { command, answer }) {
-            Box::pin(self.requests.send(request)).await.map_err(|_| Outage::Closed)?;
+            // Should the door be closed, the answer says so.
+            let _ = Box::pin(self.requests.send(request)).await;
         }
-        answered.await.unwrap_or(Err(Outage::Closed))
+        Sent(answered)
+    }
+
+    /// Sends a command and waits for its answer.
+    pub(super) async fn send(&self, command: Cmd) -> Result<Value, Outage> {
+        self.begin(command).await.answer().await
+    }
+}
+
+/// A command on its way.
+#[derive(Debug)]
+pub(super) struct Sent(oneshot::Receiver<Result<Value, Outage>>);
+
+impl Sent {
+    /// Waits for the answer, which is given once. May be dropped and called again until then.
+    pub(super) async fn answer(&mut self) -> Result<Value, Outage> {
+        (&mut self.0).await.unwrap_or(Err(Outage::Closed))
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     Shared,
+    appends::Sent,
     keys::Keys,
     millis,
     outage::Outage,
@@ -23,6 +24,9 @@ use crate::record::Batch;
 /// How long a writer appends without saying that it lives and asking about its audience. Both need not be known to the
 /// piece; a sign of life may be this old when the writer falls silent, and the next comes with its first check.
 const ASK_EVERY: Duration = OWNERSHIP.checked_div(4).expect("four is not zero");
+
+/// What the server says to a script that it was never told.
+const NOSCRIPT: &str = "NOSCRIPT";
 
 /// How many arguments an append has at most, and room for those that are no names and no text.
 const ARGUMENTS: usize = 14;
@@ -41,6 +45,8 @@ pub(super) struct Writer {
     memory: Memory,
     /// The batch that was sent last, until its fate is known: readers may have it.
     unsettled: Option<Unsettled>,
+    /// The answer to that, if it was submitted and not asked for yet, and when a question went along.
+    on_its_way: Option<(Sent, Option<Instant>)>,
     sealed: bool,
     /// When the last question was sent that was answered ([`Also::Ask`]); opening the stream was one.
     asked: Instant,
@@ -96,6 +102,7 @@ impl Writer {
             so_far,
             memory: Memory { fixed, batches },
             unsettled: None,
+            on_its_way: None,
             sealed: false,
             asked,
             cancellation,
@@ -111,18 +118,60 @@ impl Writer {
         Unsettled { stored, events: batch.events }
     }
 
-    /// Sends the batch of unknown fate, for the first time or again: it is in the stream once. Remembered if this is dropped.
-    async fn settle(&mut self) -> Result<Seq, Outage> {
-        let began = Instant::now();
-        let also = if began - self.asked >= ASK_EVERY { Also::Ask } else { Also::Nothing };
-        let tail = self.write(self.unsettled.as_ref().map(|unsettled| &unsettled.stored), also).await?;
-        if also == Also::Ask {
-            self.asked = began;
+    /// Puts a batch on its way, right after what is in the stream. Remembered if this is dropped.
+    async fn begin(&mut self, batch: &[Event]) -> Result<(), Outage> {
+        if self.unsettled.as_ref().is_some_and(|unsettled| unsettled.events != batch) {
+            Box::pin(self.outcome()).await?;
         }
+        if self.unsettled.is_none() {
+            let unsettled = self.batch(batch);
+            let began = Instant::now();
+            let also = self.due(began);
+            let command = self.command(&self.shared.scripts.append, Some(&unsettled.stored), also);
+            self.unsettled = Some(unsettled);
+            let sent = self.shared.appends.begin(command).await;
+            self.on_its_way = Some((sent, (also == Also::Ask).then_some(began)));
+        }
+        Ok(())
+    }
+
+    /// Waits until the batch of unknown fate, if there is one, is in the stream. May be dropped and called again.
+    async fn outcome(&mut self) -> Result<(), Outage> {
+        if let Some((sent, asked)) = &mut self.on_its_way {
+            let (answer, asked) = (sent.answer().await, *asked);
+            self.on_its_way = None;
+            match answer.and_then(|answer| self.understand(answer)) {
+                Ok(_) => {
+                    self.settled(asked);
+                    return Ok(());
+                }
+                // Sent again below, with what helps.
+                Err(outage) if outage.is_loss() || outage.code() == Some(NOSCRIPT) => {}
+                Err(outage) => return Err(outage),
+            }
+        }
+        if self.unsettled.is_some() { Box::pin(self.again()).await } else { Ok(()) }
+    }
+
+    /// Sends the batch of unknown fate again: it is in the stream once.
+    async fn again(&mut self) -> Result<(), Outage> {
+        self.on_its_way = None;
+        let began = Instant::now();
+        let also = self.due(began);
+        self.write(self.unsettled.as_ref().map(|unsettled| &unsettled.stored), also).await?;
+        self.settled((also == Also::Ask).then_some(began));
+        Ok(())
+    }
+
+    fn settled(&mut self, asked: Option<Instant>) {
+        self.asked = asked.unwrap_or(self.asked);
         if let Some(Unsettled { stored, .. }) = self.unsettled.take() {
             self.memory.batches.push(stored);
         }
-        Ok(tail)
+    }
+
+    fn due(&self, now: Instant) -> Also {
+        if now - self.asked >= ASK_EVERY { Also::Ask } else { Also::Nothing }
     }
 
     async fn ask(&mut self) -> Result<Seq, Outage> {
@@ -155,12 +204,18 @@ impl Writer {
         let Shared { scripts, link, appends, .. } = &*self.shared;
         let script = if matches!(also, Also::Seal(_)) { &scripts.seal } else { &scripts.append };
         let answer = match appends.send(self.command(script, batch, also)).await {
-            Err(outage) if outage.code() == Some("NOSCRIPT") => {
+            Err(outage) if outage.code() == Some(NOSCRIPT) => {
                 Box::pin(link.load(script)).await?;
                 Box::pin(appends.send(self.command(script, batch, also))).await?
             }
             answer => answer?,
         };
+        self.understand(answer)
+    }
+
+    /// The tail, out of an answer of `append.lua`, which may say more.
+    fn understand(&self, answer: Value) -> Result<Seq, Outage> {
+        let link = &self.shared.link;
         let tail = match answer {
             told @ Value::Array(_) => {
                 let (tail, stop): (u64, String) = link.understand(told)?;
@@ -236,13 +291,21 @@ impl LogWriter for Writer {
             // Asking moves nothing: a batch of unknown fate is sent again when its writer says so.
             return Box::pin(self.ask()).await.map_err(|outage| self.error(outage));
         }
-        if self.unsettled.as_ref().is_some_and(|unsettled| unsettled.events != batch) {
-            Box::pin(self.settle()).await.map_err(|outage| self.error(outage))?;
+        self.begin(batch).await.map_err(|outage| self.error(outage))?;
+        self.outcome().await.map_err(|outage| self.error(outage))?;
+        Ok(self.memory.tail())
+    }
+
+    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
+        if self.sealed || batch.is_empty() {
+            return self.append(batch).await.map(drop);
         }
-        if self.unsettled.is_none() {
-            self.unsettled = Some(self.batch(batch));
-        }
-        self.settle().await.map_err(|outage| self.error(outage))
+        debug_assert!(!batch.iter().any(Event::is_terminal), "a terminal event seals");
+        self.begin(batch).await.map_err(|outage| self.error(outage))
+    }
+
+    async fn settle(&mut self) -> Result<(), LogError> {
+        self.outcome().await.map_err(|outage| self.error(outage))
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
@@ -259,7 +322,7 @@ impl LogWriter for Writer {
                 }
                 // An append that was dropped has arrived after all. There is one at most, so this happens once.
                 Err(outage) if outage.code() == Some("UNEXPECTED") && self.unsettled.is_some() => {
-                    Box::pin(self.settle()).await.map_err(|outage| self.error(outage))?;
+                    self.again().await.map_err(|outage| self.error(outage))?;
                 }
                 Err(outage) => return Err(self.error(outage)),
             }
