@@ -73,6 +73,29 @@ async fn a_server_that_forgot_the_scripts_is_told_them_again() {
     }
 }
 
+/// Nobody looks at the answer until there is more to append.
+#[tokio::test]
+async fn what_was_submitted_is_there_after_all_that_its_answer_may_say() {
+    let server = Server::start(AppendOnly::No).await;
+    let log = open(&config(server.url()));
+    let mut admin = admin(&server.url()).await;
+    let id = created(&log).await;
+    let mut writer = log.open_writer(id).await.unwrap();
+    writer.submit(&[delta("1")]).await.unwrap();
+    writer.settle().await.unwrap();
+    for (command, text) in [("SCRIPT FLUSH", "2"), ("FLUSHALL", "3")] {
+        ask::<()>(&mut admin, command).await;
+        writer.submit(&[delta(text)]).await.unwrap();
+        writer.settle().await.unwrap();
+        writer.settle().await.unwrap();
+    }
+    // As when a generation is ended from outside: its seal comes after what is on its way.
+    writer.submit(&[delta("4")]).await.unwrap();
+    writer.seal(&finished()).await.unwrap();
+    assert!(matches!(writer.submit(&[delta("5")]).await, Err(LogError::Sealed)));
+    assert_eq!(texts(&log, id).await, ["1", "2", "3", "4"]);
+}
+
 /// A stream without an audience, and the writer of it.
 async fn deserted() -> (token_log::redis::Redis, GenerationId, Box<dyn LogWriter>) {
     let (config, log) = shared().await;
