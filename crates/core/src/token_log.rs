@@ -118,7 +118,7 @@ pub trait LogWriter: fmt::Debug + Send {
     fn so_far(&self) -> &Prefix;
 
     /// Fires when the generation is told to stop, or when its audience has gone. Checked by every append, and fired in
-    /// between where the log can.
+    /// between where the log can; whether there is an audience, at least by every empty one.
     fn cancellation(&self) -> &Cancellation;
 
     /// Appends one batch atomically and returns the seq of its last entry. Durable to the log's sync level when it
