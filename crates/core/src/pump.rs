@@ -141,6 +141,8 @@ struct Tap<'a> {
     ending: Option<Ending>,
     /// It is time to ask the log for fence and audience.
     check_due: bool,
+    /// When the log was last told or asked anything.
+    told_at: Instant,
     heard_at: Instant,
     /// None once there was a piece.
     waiting_since: Option<Instant>,
@@ -163,9 +165,8 @@ enum Interruption {
     Time,
 }
 
-/// The next time at which there is something to do, whatever the model says.
-async fn time(deadline: Instant) -> Interruption {
-    sleep_until(deadline.min(Instant::now() + CHECK_EVERY)).await;
+async fn time(at: Instant) -> Interruption {
+    sleep_until(at).await;
     Interruption::Time
 }
 
@@ -181,9 +182,12 @@ impl<'a> Tap<'a> {
             bounds,
             ending: None,
             check_due: false,
+            told_at: now,
             heard_at: now,
             waiting_since: Some(now),
-            interruptions: [cancelled.boxed(), time(bounds.deadline).boxed()].into_iter().collect(),
+            interruptions: [cancelled.boxed(), time(bounds.deadline.min(now + CHECK_EVERY)).boxed()]
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -204,6 +208,7 @@ impl<'a> Tap<'a> {
         }
         self.pending_bytes = 0;
         self.check_due = false;
+        self.told_at = Instant::now();
         std::mem::take(&mut self.pending)
     }
 
@@ -257,9 +262,13 @@ impl<'a> Tap<'a> {
         self.heard_at = Instant::now();
     }
 
+    /// Asks the log if it was not told anything for so long, and looks whether the model is silent.
     fn check(&mut self) {
-        self.check_due = true;
-        self.interruptions.push(time(self.bounds.deadline).boxed());
+        let now = Instant::now();
+        let due = self.told_at + CHECK_EVERY;
+        self.check_due = due <= now;
+        let next = if self.check_due { now + CHECK_EVERY } else { due };
+        self.interruptions.push(time(self.bounds.deadline.min(next)).boxed());
         let stall_time = self.bounds.stall_time;
         if self.pending.is_empty() && self.heard_at.elapsed() >= stall_time {
             let cause = format!("it said nothing for {stall_time:?}");

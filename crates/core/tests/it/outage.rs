@@ -28,6 +28,8 @@ struct State {
     left: AtomicU64,
     /// What readers wait for each answer, in milliseconds.
     slow_by: AtomicU64,
+    /// How often a writer has asked without appending.
+    asked: AtomicU64,
 }
 
 impl Outage {
@@ -36,6 +38,7 @@ impl Outage {
             down: AtomicBool::new(false),
             left: AtomicU64::new(u64::MAX),
             slow_by: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
         };
         Self { log, state: Arc::new(state) }
     }
@@ -48,6 +51,10 @@ impl Outage {
     /// Everything is there again.
     pub(crate) fn find(&self) {
         self.lose(u64::MAX);
+    }
+
+    pub(crate) fn asked(&self) -> u64 {
+        self.state.asked.load(Ordering::SeqCst)
     }
 
     pub(crate) fn down(&self) {
@@ -166,6 +173,7 @@ impl LogWriter for OutageWriter {
     }
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+        self.state.asked.fetch_add(u64::from(batch.is_empty()), Ordering::SeqCst);
         self.state.check()?;
         self.writer.append(batch).await
     }

@@ -349,6 +349,21 @@ async fn a_model_that_was_held_back_did_not_fall_silent() {
     assert_eq!(script.asked(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn only_a_generation_that_is_silent_asks_whether_it_goes_on() {
+    let plain = House::new();
+    let log = Outage::new(Arc::clone(&plain.log));
+    let mut house = House::with_log(Arc::new(log.clone()), Arc::clone(&plain.clock));
+    let mut steps: Vec<_> = (0..50).flat_map(|_| [Step::Say("+"), Step::Wait(SECOND / 5)]).collect();
+    steps.push(Step::Hang);
+    house.worker(Script::new([steps]));
+    house.ask().await;
+    sleep(10 * SECOND).await;
+    assert_eq!(log.asked(), 0, "every piece asks");
+    sleep(10 * SECOND).await;
+    assert!((18..=20).contains(&log.asked()), "{} times", log.asked());
+}
+
 /// A queue that has given up on whatever it is given.
 #[derive(Debug, Default)]
 struct GivenUp(MemoryQueue);
