@@ -24,7 +24,7 @@ const CUTS: u32 = 6;
 const ANSWER: usize = 9000;
 
 /// More than the head of a response, in bytes.
-const HEAD: usize = 400;
+const HEAD: usize = 1024;
 
 /// What one reader saw.
 #[derive(Debug)]
