@@ -3,6 +3,7 @@
 //! ```text
 //! header   magic 8 | version u32 | salt 16 | crc32 of the 28 bytes before u32
 //! record   length of the payload u32 | crc32 over salt, offset, length and payload u32 | payload
+//! room     zeros, behind the last record of a segment that is or was written to: `committer.rs`
 //! ```
 //!
 //! Numbers are little-endian. The checksum covers a salt that is random for each segment, and the offset of the record in

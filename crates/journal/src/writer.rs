@@ -30,8 +30,8 @@ use crate::{
 const ROOM: usize = 2 * MAX_PAYLOAD;
 
 /// How long a group waits for more when the one before held several records: those of generations that speak in step
-/// come together, and the first of them would else be flushed alone while the others wait for that. Less than a flush
-/// takes, so that nobody is later for it.
+/// come together, and the first of them would else be flushed alone while the others wait for that. About what a flush
+/// takes: the first is later by that, and the others are not.
 const GATHER: Duration = Duration::from_micros(100);
 
 /// A record on its way to the medium.
