@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::{Instant, sleep, sleep_until};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::{
     BoxError,
@@ -76,7 +76,21 @@ pub async fn pump(
     asked: Asked<'_>,
     bounds: Bounds,
 ) -> Result<Ending, LogError> {
-    let mut tap = Tap::new(writer, started, asked, bounds);
+    let cancellation = writer.cancellation().clone();
+    let now = Instant::now();
+    let mut tap = Tap {
+        model: Mouth::Asked(asked),
+        pending: vec![started],
+        pending_bytes: 0,
+        bounds,
+        ending: None,
+        check_due: false,
+        told_at: now,
+        heard_at: now,
+        waiting_since: Some(now),
+        cancelled: pin!(cancellation.cancelled()),
+        alarm: pin!(sleep_until(bounds.deadline.min(now + CHECK_EVERY))),
+    };
     loop {
         let batch = tap.take_pending();
         tap.gather_while(pin!(submit(writer, &batch, bounds.deadline))).await?;
@@ -146,9 +160,10 @@ struct Tap<'a> {
     heard_at: Instant,
     /// None once there was a piece.
     waiting_since: Option<Instant>,
-    /// Kept over all steps, and in a set that looks at them only when one has something to say, so that a piece costs no
-    /// timer and no registration.
-    interruptions: FuturesUnordered<BoxFuture<'static, Interruption>>,
+    /// Both are kept over all steps, so that a piece costs no registration.
+    cancelled: Pin<&'a mut (dyn Future<Output = CancelCause> + Send)>,
+    /// Rings when it is time to check, and at the deadline.
+    alarm: Pin<&'a mut Sleep>,
 }
 
 /// Where the pieces come from.
@@ -158,39 +173,7 @@ enum Mouth<'a> {
     Shut,
 }
 
-/// What may come between two pieces.
-enum Interruption {
-    Cancelled(CancelCause),
-    /// The time of a check, or the deadline.
-    Time,
-}
-
-async fn time(at: Instant) -> Interruption {
-    sleep_until(at).await;
-    Interruption::Time
-}
-
-impl<'a> Tap<'a> {
-    fn new(writer: &dyn LogWriter, started: Event, asked: Asked<'a>, bounds: Bounds) -> Self {
-        let cancellation = writer.cancellation().clone();
-        let cancelled = async move { Interruption::Cancelled(cancellation.cancelled().await) };
-        let now = Instant::now();
-        Self {
-            model: Mouth::Asked(asked),
-            pending: vec![started],
-            pending_bytes: 0,
-            bounds,
-            ending: None,
-            check_due: false,
-            told_at: now,
-            heard_at: now,
-            waiting_since: Some(now),
-            interruptions: [cancelled.boxed(), time(bounds.deadline.min(now + CHECK_EVERY)).boxed()]
-                .into_iter()
-                .collect(),
-        }
-    }
-
+impl Tap<'_> {
     /// Whether another step can change anything.
     fn is_open(&self) -> bool {
         self.ending.is_none()
@@ -230,11 +213,13 @@ impl<'a> Tap<'a> {
         let room = self.pending_bytes < self.bounds.pending_bytes;
         let ending = tokio::select! {
             biased;
-            Some(interruption) = self.interruptions.next() => match interruption {
-                Interruption::Cancelled(cause) => Ending::Cancelled(cause),
-                Interruption::Time if Instant::now() >= self.bounds.deadline => Ending::TimedOut,
-                Interruption::Time => return self.check(),
-            },
+            cause = &mut self.cancelled => Ending::Cancelled(cause),
+            () = &mut self.alarm => {
+                if Instant::now() < self.bounds.deadline {
+                    return self.check();
+                }
+                Ending::TimedOut
+            }
             output = self.model.next(), if room => match output {
                 Some(Ok(Output::Text { text, tokens })) => return self.gather(Event::Delta { text, tokens }),
                 Some(Ok(Output::Reasoning { text })) => return self.gather(Event::Reasoning { text }),
@@ -268,7 +253,7 @@ impl<'a> Tap<'a> {
         let due = self.told_at + CHECK_EVERY;
         self.check_due = due <= now;
         let next = if self.check_due { now + CHECK_EVERY } else { due };
-        self.interruptions.push(time(self.bounds.deadline.min(next)).boxed());
+        self.alarm.as_mut().reset(self.bounds.deadline.min(next));
         let stall_time = self.bounds.stall_time;
         if self.pending.is_empty() && self.heard_at.elapsed() >= stall_time {
             let cause = format!("it said nothing for {stall_time:?}");
