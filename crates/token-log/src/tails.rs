@@ -12,8 +12,9 @@ use tokenwire_core::{
 use tokio::sync::broadcast;
 
 /// How many hints a follower may fall behind before it is told to read the log instead. A hint is small, but may hold on
-/// to the entries it announces; a follower that is this far behind is better served by one read of a page.
-const HINTS: usize = 8;
+/// to the entries it announces; a follower that is this far behind is better served by one read of a page. There is room for
+/// as many in every channel, whether they come or not.
+pub(crate) const HINTS: usize = 4;
 
 /// So many channels are never worth a look.
 const FEW: usize = 64;

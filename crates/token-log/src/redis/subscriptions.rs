@@ -27,9 +27,7 @@ use super::{
     connection::{Connector, Link, Up},
     outage::Outage,
 };
-
-/// How many hints a listener may fall behind before it is told to read the log instead: one read of a page serves it better.
-const HINTS: usize = 16;
+use crate::tails::HINTS;
 
 /// How many may wait to be subscribed. They are taken all at once, so this fills only while the server is slow, and then
 /// callers wait here instead of at the socket.
