@@ -26,6 +26,10 @@ use super::{config::Address, fault::Fault, topology::Topology};
 /// frozen loses its jobs to another one within 12 s.
 const HEARTBEAT: u16 = 4;
 
+/// How large a frame may be, in bytes. lapin keeps memory for 64 of the largest on every connection, and brokers allow 128
+/// KiB: 8 MiB for messages that are small as a rule. A larger message travels in several frames.
+const FRAME: u32 = 16 * 1024;
+
 /// How long a broker may take to answer before it counts as down, and then to declare the queues. One that restarts
 /// accepts connections some seconds before it can answer for its queues.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -217,6 +221,7 @@ async fn connect(
 async fn handshake(broker: &Broker, role: &str) -> Result<Connection, Fault> {
     let mut uri = broker.address.uri().clone();
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    uri.query.frame_max.get_or_insert(FRAME);
     uri.query.connection_timeout.get_or_insert(PATIENCE.as_secs() * 1000);
     let properties = ConnectionProperties::default().with_connection_name(format!("tokenwire {role}").into());
     Ok(Connection::connect_uri(uri, properties).await?)
