@@ -227,8 +227,8 @@ impl Source {
     /// stream when nobody else will.
     fn recheck(self, cursor: Seq) -> Looking {
         let recheck = async move {
-            let attend_again = self.attend().await;
-            let mut page = self.read(cursor).await?;
+            let (attend_again, page) = futures::join!(self.attend(), self.read(cursor));
+            let mut page = page?;
             if page.entries.is_empty()
                 && let Some(lost) = given_up(page.phase, self.clock.now())
             {
