@@ -51,7 +51,8 @@ pub(crate) struct Reading<E> {
     heartbeat: Duration,
     /// When the reader was last given anything.
     given: Instant,
-    /// Kept over all steps, and in a set that looks at them only when one has something to say, so that an entry costs no
+    drain: CancellationToken,
+    /// One, kept over all steps, and in a set that looks at it only when it has something to say, so that an entry costs no
     /// timer and no registration.
     interruptions: FuturesUnordered<BoxFuture<'static, Interruption>>,
 }
@@ -64,9 +65,12 @@ enum Interruption {
     Silence,
 }
 
-async fn silence(until: Instant) -> Interruption {
-    sleep_until(until).await;
-    Interruption::Silence
+async fn interruption(drain: CancellationToken, silent_until: Instant) -> Interruption {
+    tokio::select! {
+        biased;
+        () = drain.cancelled() => Interruption::Drained,
+        () = sleep_until(silent_until) => Interruption::Silence,
+    }
 }
 
 impl<E> Reading<E> {
@@ -80,9 +84,9 @@ impl<E> Reading<E> {
     ) -> Self {
         let cursor = follower.cursor();
         let given = Instant::now();
-        let drained = drain.cancelled_owned().map(|()| Interruption::Drained);
-        let interruptions = [drained.boxed(), silence(given + heartbeat).boxed()].into_iter().collect();
-        Self { id, cursor, follower, lost: false, encoder, heartbeat, given, interruptions }
+        let interruptions = FuturesUnordered::new();
+        interruptions.push(interruption(drain.clone(), given + heartbeat).boxed());
+        Self { id, cursor, follower, lost: false, encoder, heartbeat, given, drain, interruptions }
     }
 
     pub(crate) fn encoder(&self) -> &E {
@@ -154,7 +158,7 @@ impl<E> Reading<E> {
                     sink.heartbeat();
                     due = now + self.heartbeat;
                 }
-                self.interruptions.push(silence(due).boxed());
+                self.interruptions.push(interruption(self.drain.clone(), due).boxed());
                 Ok(())
             }
         }
