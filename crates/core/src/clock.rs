@@ -3,13 +3,14 @@
 
 use std::{
     fmt,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
 /// A point in wall time, in milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
@@ -51,5 +52,111 @@ impl Clock for SystemClock {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(0).after(since_epoch)
+    }
+}
+
+/// How far the machine's clock may be from where it should be before that counts as a step.
+const STEP: Duration = Duration::from_secs(2);
+
+/// How long after a step the time goes on as if there had been none. Longer than prompts wait and run.
+const HOLD: Duration = Duration::from_secs(60 * 60);
+
+/// A clock that does not step: deadlines that were set before a step of the machine's clock are met as if it had not
+/// happened. It takes the time of another clock once, and counts on from there by the monotonic clock. An hour after a
+/// step, when whatever waited has ended, it takes the new time; smaller differences it follows at once.
+#[derive(Debug)]
+pub struct SteadyClock<C = SystemClock> {
+    clock: C,
+    state: Mutex<Steady>,
+}
+
+#[derive(Debug)]
+struct Steady {
+    /// What the clock said, and when.
+    anchor: (Timestamp, Instant),
+    stepped_at: Option<Instant>,
+}
+
+impl<C: Clock> SteadyClock<C> {
+    /// Begins with the time of this clock.
+    pub fn new(clock: C) -> Self {
+        let anchor = (clock.now(), Instant::now());
+        Self { clock, state: Mutex::new(Steady { anchor, stepped_at: None }) }
+    }
+}
+
+impl Default for SteadyClock {
+    fn default() -> Self {
+        Self::new(SystemClock)
+    }
+}
+
+impl<C: Clock> Clock for SteadyClock<C> {
+    fn now(&self) -> Timestamp {
+        // Nothing panics while it holds the lock.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.tell(self.clock.now(), Instant::now())
+    }
+}
+
+impl Steady {
+    fn tell(&mut self, told: Timestamp, at: Instant) -> Timestamp {
+        let (anchor, since) = self.anchor;
+        let steady = anchor.after(at.duration_since(since));
+        let off = told.since(steady).max(steady.since(told));
+        if off < STEP {
+            self.stepped_at = None;
+        } else {
+            let stepped_at = *self.stepped_at.get_or_insert(at);
+            if at.duration_since(stepped_at) < HOLD {
+                return steady;
+            }
+            tracing::warn!(
+                off_s = off.as_secs(),
+                "the machine's clock was set an hour ago; going by it from now on"
+            );
+        }
+        *self = Self { anchor: (told, at), stepped_at: None };
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_step_of_the_machines_clock_moves_no_deadline() {
+        let (began, noon) = (Instant::now(), Timestamp::from_millis(1_800_000_000_000));
+        for back in [false, true] {
+            let mut clock = Steady { anchor: (noon, began), stepped_at: None };
+            let step = |time: Timestamp| {
+                if back { Timestamp::from_millis(time.as_millis() - 3_600_000) } else { time.after(HOUR) }
+            };
+            assert_eq!(clock.tell(noon.after(SECOND), began + SECOND), noon.after(SECOND));
+            for seconds in [2, 600, 3599] {
+                let later = Duration::from_secs(seconds);
+                assert_eq!(clock.tell(step(noon.after(later)), began + later), noon.after(later));
+            }
+            let later = HOUR + 2 * SECOND;
+            assert_eq!(
+                clock.tell(step(noon.after(later)), began + later),
+                step(noon.after(later)),
+                "and then"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clock_that_runs_a_little_fast_is_followed() {
+        let (began, noon) = (Instant::now(), Timestamp::from_millis(1_800_000_000_000));
+        let mut clock = Steady { anchor: (noon, began), stepped_at: None };
+        for minute in 1..100 {
+            let told = noon.after(Duration::from_millis(minute * 60_500));
+            assert_eq!(clock.tell(told, began + Duration::from_millis(minute * 60_000)), told);
+        }
     }
 }

@@ -146,6 +146,19 @@ impl Event {
         }
     }
 
+    /// How much of an answer the event holds: text, reasoning or a piece of a tool call, in bytes.
+    pub fn said(&self) -> u64 {
+        match self {
+            Self::Delta { text, .. } | Self::Reasoning { text } => text.len() as u64,
+            Self::ToolCall(ToolCallDelta { index: _, id, name, arguments }) => {
+                let texts =
+                    [id.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default(), arguments];
+                texts.iter().map(|text| text.len() as u64).sum()
+            }
+            Self::Started { .. } | Self::Finished { .. } | Self::Failed { .. } => 0,
+        }
+    }
+
     /// About how much memory the event holds, in bytes; for bounds on buffers.
     pub fn size(&self) -> usize {
         // An empty event still costs an allocation or two and a place in a vector.

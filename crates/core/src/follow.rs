@@ -2,8 +2,9 @@
 //!
 //! This is the only read loop: the log is the truth, tails are hints (I7). It takes the tail before its first read, once,
 //! so nothing is missed at the seam between replay and live; a slow recheck sits underneath, so losing every wake-up
-//! costs latency and never an entry. It also keeps the audience alive, and ends a stream that nobody can end any more
-//! (I6, I10). Framing, heartbeats, resuming and drain belong to the front ends.
+//! costs latency and never an entry; where there are no wake-ups at all, it looks twice a second until there are. It also
+//! keeps the audience alive, ends a stream that nobody can end any more (I6, I10), and has the job of a generation stored
+//! again that waits without one (I11). Framing, heartbeats, resuming and drain belong to the front ends.
 //!
 //! An id is not a stream: one that was removed, or that a log has lost, may be taken again, at any moment and without a
 //! word (a removal is announced; the loss of a server's memory is not). So every page and every hint says which stream it
@@ -13,12 +14,14 @@
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use crate::{
     clock::{Clock, Timestamp},
+    error::explain,
     event::{Entry, Event, Failure, Seq},
     id::GenerationId,
+    keeper::{Keeper, Vigil},
     metrics,
     retry::Backoff,
     token_log::{ATTENDANCE, Hint, LogError, Page, Phase, Tail, TokenLog},
@@ -41,6 +44,10 @@ const LOSS_PATIENCE: Duration = Duration::from_secs(10);
 const RECHECK: Duration = Duration::from_millis(2500);
 const _: () = assert!(RECHECK.as_millis() * 2 <= ATTENDANCE.as_millis(), "one may be late");
 
+/// How often a follower looks that has no wake-ups, and how often it tries to get some.
+const LOOK_DEAF: Duration = Duration::from_millis(500);
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+
 /// How soon a follower that could not say that it is there says so again.
 const ATTEND_AGAIN: Duration = Duration::from_millis(500);
 
@@ -52,10 +59,43 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 pub struct Follower {
     source: Source,
     cursor: Seq,
-    tail: Tail,
+    tail: Ears,
     /// Why the next step is what it is.
     state: State,
     recheck: Interval,
+    /// The last that was told of a wait for the model.
+    waiting_told: Option<Timestamp>,
+    keeper: Option<Arc<Keeper>>,
+    vigil: Vigil,
+}
+
+/// Whether there are wake-ups.
+#[derive(Debug)]
+enum Ears {
+    Open(Tail),
+    /// The log gives none now.
+    Deaf {
+        listen_at: Instant,
+    },
+}
+
+impl Ears {
+    fn deaf() -> Self {
+        Self::Deaf { listen_at: Instant::now() + LISTEN_AGAIN }
+    }
+}
+
+/// What a reader may learn.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// The next entries: at least one, consecutive, right after the cursor.
+    Entries(Arc<[Entry]>),
+    /// The generation waits for its model, which is busy or cannot be reached, and asks it again at this time. That is no
+    /// entry: a reader that comes later may not learn of it.
+    Waiting {
+        /// When the model is asked again, by the clock of the worker that asked last.
+        until: Timestamp,
+    },
 }
 
 #[derive(Debug)]
@@ -96,12 +136,14 @@ struct Looked {
     page: Page,
     /// When to say again that somebody is here, if the log could not be told.
     attend_again: Option<Instant>,
+    /// Wake-ups, if there were none and now there are.
+    tail: Option<Tail>,
 }
 
 impl Follower {
     /// Begins to read after the cursor. What can go wrong before the first byte goes wrong here. Whoever has a cursor has
-    /// read: when the log does not know what it counts, it may have lost it, and ten seconds are given for a worker to write it
-    /// again.
+    /// read: when a log that may have lost data does not know what the cursor counts, ten seconds are given for a worker to
+    /// write it again. That there are no wake-ups is no error: then the log is looked at more often.
     ///
     /// # Errors
     /// [`FollowError::NotFound`], [`FollowError::BeyondTail`] for a cursor that no reader of this stream can have, and
@@ -113,7 +155,7 @@ impl Follower {
         after: Seq,
     ) -> Result<Self, FollowError> {
         // The order matters: what is appended between the two is seen twice by us and once by the reader.
-        let tail = log.tail(id).await?;
+        let tail = listen(&*log, id).await;
         let Page { entries, tail: _, phase, start_by } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
             (false, _) => State::Opened(entries.into()),
@@ -123,10 +165,36 @@ impl Follower {
         if phase != Phase::Sealed {
             log.attend(id).await?;
         }
+        let source = Source { log, clock, id, start_by };
+        Ok(Self::at(source, after, tail.map_or_else(Ears::deaf, Ears::Open), state))
+    }
+
+    /// Begins to read a stream that is known to be there, without asking the log for anything yet: for one that was accepted a
+    /// moment ago. Whatever goes wrong is met by the patience of [`Self::next`].
+    pub(crate) fn begin(
+        log: Arc<dyn TokenLog>,
+        clock: Arc<dyn Clock>,
+        id: GenerationId,
+        start_by: Timestamp,
+        after: Seq,
+    ) -> Self {
+        let source = Source { log, clock, id, start_by };
+        let state = State::Looking(source.clone().recheck(after));
+        Self::at(source, after, Ears::Deaf { listen_at: Instant::now() }, state)
+    }
+
+    fn at(source: Source, cursor: Seq, tail: Ears, state: State) -> Self {
         let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let source = Source { log, clock, id, start_by };
-        Ok(Self { source, cursor: after, tail, state, recheck })
+        let (waiting_told, keeper, vigil) = (None, None, Vigil::default());
+        Self { source, cursor, tail, state, recheck, waiting_told, keeper, vigil }
+    }
+
+    /// With somebody who stores the job of the generation again, should the queue have lost it.
+    #[must_use]
+    pub(crate) fn kept_by(mut self, keeper: Arc<Keeper>) -> Self {
+        self.keeper = Some(keeper);
+        self
     }
 
     /// Whether everything has been given out, the terminal entry included.
@@ -150,6 +218,20 @@ impl Follower {
     /// seconds, or another stream has its id now: nothing will follow.
     pub async fn next(&mut self) -> Result<Option<Arc<[Entry]>>, FollowError> {
         loop {
+            match self.news().await? {
+                Some(News::Entries(entries)) => return Ok(Some(entries)),
+                Some(News::Waiting { .. }) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// As [`Self::next`], and tells also that the generation waits for its model, once for each wait.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn news(&mut self) -> Result<Option<News>, FollowError> {
+        loop {
             match &mut self.state {
                 State::Ended => return Ok(None),
                 State::Opened(entries) => {
@@ -160,9 +242,12 @@ impl Follower {
                 State::Looking(looking) => {
                     let looked = (&mut looking.0).await;
                     self.state = State::Look;
-                    let Looked { page, attend_again } = looked?;
+                    let Looked { page, attend_again, tail } = looked?;
                     if let Some(soon) = attend_again {
                         self.recheck.reset_at(soon);
+                    }
+                    if let Some(tail) = tail {
+                        self.tail = Ears::Open(tail);
                     }
                     if !page.entries.is_empty() {
                         return Ok(Some(self.give(page.entries.into())));
@@ -171,6 +256,18 @@ impl Follower {
                         Phase::Sealed => State::Ended,
                         Phase::Queued { .. } | Phase::Running { .. } => State::Wait,
                     };
+                    if let Some(keeper) = &self.keeper
+                        && keeper.is_job_lost(&mut self.vigil, page.phase)
+                    {
+                        let storing = self.source.clone().store_again(Arc::clone(keeper), self.cursor);
+                        self.state = State::Looking(storing);
+                    }
+                    if let Phase::Running { waiting_until: Some(until), .. } = page.phase
+                        && !page.phase.has_owner()
+                        && self.waiting_told.replace(until) != Some(until)
+                    {
+                        return Ok(Some(News::Waiting { until }));
+                    }
                 }
                 // Both futures may be dropped: a hint that is lost with one is made up for by the recheck.
                 // The recheck first: hints that are always ready must not keep the audience from being attended.
@@ -179,7 +276,12 @@ impl Follower {
                     _ = self.recheck.tick() => {
                         self.state = State::Looking(self.source.clone().recheck(self.cursor));
                     }
-                    hint = self.tail.next() => match hint {
+                    hint = self.tail.hint() => match hint {
+                        None if self.tail.is_to_listen() => {
+                            self.state = State::Looking(self.source.clone().listen(self.cursor));
+                        }
+                        None => self.state = State::Look,
+                        Some(hint) => match hint {
                         Hint::Look => self.state = State::Look,
                         // About another stream. The log says which of the two it has.
                         Hint::Appended { start_by, .. } if start_by != self.source.start_by => {
@@ -192,35 +294,93 @@ impl Follower {
                             _ if entries.last().is_none_or(|last| last.seq <= self.cursor) => {}
                             _ => self.state = State::Look,
                         },
-                    },
+                    }},
                 },
             }
         }
     }
 
     /// Moves the cursor past entries that came from a read, of which there may be more.
-    fn give(&mut self, entries: Arc<[Entry]>) -> Arc<[Entry]> {
+    fn give(&mut self, entries: Arc<[Entry]>) -> News {
         // A page that was not full still may not be the end: look again, and wait when that finds nothing.
         self.advance(entries, State::Look)
     }
 
     /// Moves the cursor past entries that came with a hint: the next thing to do is to wait for the next hint.
-    fn give_waiting(&mut self, entries: Arc<[Entry]>) -> Arc<[Entry]> {
+    fn give_waiting(&mut self, entries: Arc<[Entry]>) -> News {
         self.advance(entries, State::Wait)
     }
 
-    fn advance(&mut self, entries: Arc<[Entry]>, then: State) -> Arc<[Entry]> {
+    fn advance(&mut self, entries: Arc<[Entry]>, then: State) -> News {
         if let Some(last) = entries.last() {
             self.cursor = last.seq;
             self.state = if last.event.is_terminal() { State::Ended } else { then };
         }
-        entries
+        self.waiting_told = None;
+        News::Entries(entries)
     }
+}
+
+impl Ears {
+    /// Whether it is time to try again to get wake-ups. Then the next time is later.
+    fn is_to_listen(&mut self) -> bool {
+        match self {
+            Self::Deaf { listen_at } if *listen_at <= Instant::now() => {
+                *self = Self::deaf();
+                true
+            }
+            Self::Open(_) | Self::Deaf { .. } => false,
+        }
+    }
+
+    /// Waits for the next hint. `None` when it is time to look without one: there are none. May be dropped and called again.
+    async fn hint(&mut self) -> Option<Hint> {
+        match self {
+            Self::Open(tail) => Some(tail.next().await),
+            Self::Deaf { .. } => {
+                sleep(LOOK_DEAF).await;
+                None
+            }
+        }
+    }
+}
+
+/// Wake-ups for a stream, where the log gives any.
+async fn listen(log: &dyn TokenLog, id: GenerationId) -> Option<Tail> {
+    let tail = log.tail(id).await;
+    tail.inspect_err(|error| {
+        tracing::warn!(generation.id = %id, error = %explain(error), "there are no wake-ups for a reader; reading without them");
+    })
+    .ok()
 }
 
 impl Source {
     fn look(self, cursor: Seq) -> Looking {
-        Looking(async move { Ok(Looked { page: self.read(cursor).await?, attend_again: None }) }.boxed())
+        let look = async move {
+            let page = self.read(cursor).await?;
+            Ok(Looked { page, attend_again: None, tail: None })
+        };
+        Looking(look.boxed())
+    }
+
+    /// Tries to get wake-ups, and looks after that.
+    fn listen(self, cursor: Seq) -> Looking {
+        let listen = async move {
+            let tail = listen(&*self.log, self.id).await;
+            let page = self.read(cursor).await?;
+            Ok(Looked { page, attend_again: None, tail })
+        };
+        Looking(listen.boxed())
+    }
+
+    /// Has the job of the generation stored again, and looks.
+    fn store_again(self, keeper: Arc<Keeper>, cursor: Seq) -> Looking {
+        let storing = async move {
+            keeper.store_again(self.id).await;
+            let page = self.read(cursor).await?;
+            Ok(Looked { page, attend_again: None, tail: None })
+        };
+        Looking(storing.boxed())
     }
 
     /// The slow path under every wake-up: says that somebody is here, looks for what a lost hint announced, and ends the
@@ -240,7 +400,7 @@ impl Source {
                     }
                 }
             }
-            Ok(Looked { page, attend_again })
+            Ok(Looked { page, attend_again, tail: None })
         };
         Looking(recheck.boxed())
     }
@@ -274,6 +434,7 @@ impl Source {
                         return Err(FollowError::Lost(self.id));
                     }
                 }
+                Err(error @ LogError::Damaged(_)) => return Err(damaged(self.id, &error)),
                 // Whatever the log lacks when it is back, its workers have to reach it first.
                 Err(LogError::Unavailable(_)) if began.elapsed() < PATIENCE => missing_since = None,
                 Err(error) => return Err(error.into()),
@@ -303,13 +464,20 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
                 beyond
             }
             Err(LogError::NotFound(id)) => FollowError::NotFound(id),
+            Err(error @ LogError::Damaged(_)) => return Err(damaged(id, &error)),
             Err(error) => return Err(error.into()),
         };
-        if after == Seq::START || began.elapsed() >= LOSS_PATIENCE {
+        if after == Seq::START || !log.may_have_lost() || began.elapsed() >= LOSS_PATIENCE {
             return Err(missing);
         }
         tokio::time::sleep(backoff.advance()).await;
     }
+}
+
+/// What the stream held is gone, and waiting does not bring it back.
+fn damaged(id: GenerationId, error: &LogError) -> FollowError {
+    tracing::error!(generation.id = %id, error = %explain(error), "a stream cannot be read any more; telling a reader that it is lost");
+    FollowError::Lost(id)
 }
 
 /// How a stream ends that no worker will end; `None` while one may.
@@ -333,12 +501,20 @@ pub(crate) async fn end_given_up(
     lost: &Failure,
 ) -> Result<(), LogError> {
     tracing::warn!(generation.id = %id, ?lost, "ending a generation that no worker will end");
+    end(log, id, lost).await
+}
+
+/// Ends a stream that no worker has. One that was ended meanwhile is as good.
+///
+/// # Errors
+/// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
+pub(crate) async fn end(log: &dyn TokenLog, id: GenerationId, failure: &Failure) -> Result<(), LogError> {
     let sealed = async {
         let mut writer = log.open_writer(id).await?;
-        writer.seal(&Event::Failed { failure: lost.clone() }).await
+        writer.seal(&Event::Failed { failure: failure.clone() }).await
     };
     match sealed.await {
-        Ok(_) => metrics::buried(lost),
+        Ok(_) => metrics::buried(failure),
         Err(LogError::Sealed) => {}
         Err(error) => return Err(error),
     }
@@ -373,7 +549,9 @@ impl From<LogError> for FollowError {
         match error {
             LogError::NotFound(id) => Self::NotFound(id),
             // Reading is never fenced or sealed off: an adapter that says so is not to be trusted now.
-            LogError::Fenced | LogError::Sealed | LogError::Unavailable(_) => Self::Unavailable(error),
+            LogError::Fenced | LogError::Sealed | LogError::Damaged(_) | LogError::Unavailable(_) => {
+                Self::Unavailable(error)
+            }
         }
     }
 }

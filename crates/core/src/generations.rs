@@ -6,26 +6,28 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use self::admission::{Admission, Place};
 use crate::{
     catalogue::ModelNames,
     clock::Clock,
     error::{BoxError, explain},
-    event::Seq,
-    follow::{FollowError, Follower, end_given_up, given_up},
+    event::{CancelCause, Failure, Seq},
+    follow::{FollowError, Follower, end, end_given_up, given_up},
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, QueueError},
+    keeper::Keeper,
     metrics,
     model::ModelError,
     request::GenerateRequest,
-    token_log::{Created, LogError, OnDisconnect, Page, Phase, StreamSpec, TokenLog},
+    token_log::{Created, JobClaim, LogError, OnDisconnect, Page, Phase, StreamSpec, TokenLog},
 };
 
-/// How long a submission that finds its own stream waits for somebody to begin with it. Then it stores the job again: the
-/// first one may have died between the stream and the job (I6). Long enough that a prompt posted twice in a row is mostly
-/// queued once; a job that is stored twice does no harm.
+/// How long a submission that finds its own stream waits for an attempt to begin. Then it stores the job again, unless that
+/// was done a short while ago: the first submission may have died between the stream and the job (I6). A job that is stored
+/// twice does no harm.
 const RESUBMIT_AFTER: Duration = Duration::from_secs(2);
 
 /// How often it looks meanwhile.
@@ -55,6 +57,7 @@ pub struct Generations {
     models: ModelNames,
     limits: Limits,
     admission: Admission,
+    keeper: Arc<Keeper>,
 }
 
 /// What a front end asks for.
@@ -84,6 +87,17 @@ impl fmt::Debug for Submission {
     }
 }
 
+/// A generation that was accepted.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Which one.
+    pub id: GenerationId,
+    /// Whether by this submission.
+    pub how: Submitted,
+    /// What it was accepted with: of a submission that is repeated, what the first one fixed. Without the request.
+    pub spec: StreamSpec,
+}
+
 /// What became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
@@ -102,7 +116,8 @@ impl Generations {
         models: ModelNames,
         limits: Limits,
     ) -> Self {
-        Self { log, queue, clock, models, limits, admission: Admission::default() }
+        let keeper = Arc::new(Keeper::new(Arc::clone(&log), Arc::clone(&queue), Arc::clone(&clock)));
+        Self { log, queue, clock, models, limits, admission: Admission::default(), keeper }
     }
 
     /// With a bound on the prompts that wait for a worker; without one, any number may. Those who submit through clones of
@@ -111,6 +126,12 @@ impl Generations {
     pub fn with_waiting_at_most(mut self, bound: usize) -> Self {
         self.admission = Admission::with_bound(bound);
         self
+    }
+
+    /// Looks after the generations that are accepted through this door and its clones, until `stop` fires: should the queue
+    /// lose the job of one that waits, it is stored again. Without it only readers notice that.
+    pub async fn keep_watch(&self, stop: CancellationToken) {
+        self.keeper.keep_watch(stop).await;
     }
 
     /// The models that may be asked for.
@@ -128,7 +149,7 @@ impl Generations {
     /// tried again, under the same id.
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
-    pub async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
         let Submission { id, request, on_disconnect, memo } = submission;
         debug_assert!(memo.len() <= StreamSpec::MAX_MEMO_BYTES, "front ends see to it");
         // First, because it costs the least: those who are turned away are many. Held until the queue counts the job itself.
@@ -149,21 +170,27 @@ impl Generations {
             start_by,
             end_by: start_by.after(self.limits.run_time).after(TIME_TO_SEAL),
             memo,
+            request: request.encode(),
         };
-        let job = Job { id, request, expires_at: start_by };
         match self.log.create(id, &spec).await? {
             Created::New => {
+                let job = Job { id, request: Some(request), expires_at: Some(start_by) };
                 // On an error the stream stays, although nobody was told that it is there: the job may be stored, and
                 // somebody may have begun with it. Whoever submits again heals it; otherwise it expires (I6).
                 self.queue.enqueue(&job).await?;
-                metrics::accepted(&job.request.model);
-                tracing::info!(generation.id = %id, model = %job.request.model, "generation accepted");
-                Ok(Submitted::New)
+                self.keeper.watch(id, on_disconnect == OnDisconnect::Detached);
+                if let Some(request) = job.request {
+                    metrics::accepted(&request.model);
+                    tracing::info!(generation.id = %id, model = %request.model, "generation accepted");
+                }
+                let spec = StreamSpec { request: Bytes::new(), ..spec };
+                Ok(Accepted { id, how: Submitted::New, spec })
             }
             Created::Existing(other) if other != fingerprint => Err(SubmitError::Conflict(id)),
             Created::Existing(_) => {
-                self.queue_again_if_orphaned(job).await?;
-                Ok(Submitted::Existing)
+                self.store_job_if_missing(id, request).await?;
+                let spec = StreamSpec { request: Bytes::new(), ..self.log.spec(id).await? };
+                Ok(Accepted { id, how: Submitted::Existing, spec })
             }
         }
     }
@@ -173,7 +200,25 @@ impl Generations {
     /// # Errors
     /// See [`Follower::open`].
     pub async fn follow(&self, id: GenerationId, after: Seq) -> Result<Follower, FollowError> {
-        Follower::open(Arc::clone(&self.log), Arc::clone(&self.clock), id, after).await
+        let follower = Follower::open(Arc::clone(&self.log), Arc::clone(&self.clock), id, after).await?;
+        Ok(follower.kept_by(Arc::clone(&self.keeper)))
+    }
+
+    /// Reads a generation that was accepted a moment ago. Whatever goes wrong at the log now does not turn what was accepted
+    /// into a refusal: then the follower begins without having read anything, and has all of its patience before it.
+    ///
+    /// # Errors
+    /// [`FollowError::BeyondTail`] for a cursor that no reader of this stream can have.
+    pub async fn follow_accepted(&self, accepted: &Accepted, after: Seq) -> Result<Follower, FollowError> {
+        let Accepted { id, spec, .. } = accepted;
+        match self.follow(*id, after).await {
+            Err(error @ (FollowError::Unavailable(_) | FollowError::NotFound(_) | FollowError::Lost(_))) => {
+                tracing::warn!(generation.id = %id, error = %explain(&error), "cannot read what was just accepted; going on trying");
+                let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.clock));
+                Ok(Follower::begin(log, clock, *id, spec.start_by, after).kept_by(Arc::clone(&self.keeper)))
+            }
+            other => other,
+        }
     }
 
     /// What a generation was accepted with, the memo of its front end too: for as long as it is kept, on any replica.
@@ -214,15 +259,30 @@ impl Generations {
         Ok(())
     }
 
-    /// Stops a generation, queued or running, wherever it runs. Durable when it returns; the stream ends with a
-    /// cancellation shortly after. Idempotent, and without effect on one that has ended.
+    /// Stops a generation, queued or running, wherever it runs. Durable when it returns. One that runs ends with a
+    /// cancellation shortly after; one that waits, for a worker or for its model, has ended. Idempotent, and without effect
+    /// on one that has ended.
     ///
     /// # Errors
     /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
     pub async fn cancel(&self, id: GenerationId) -> Result<(), AccessError> {
         self.log.cancel(id).await?;
         tracing::info!(generation.id = %id, "asked to stop a generation");
+        if let Err(error) = self.end_if_it_waits(id).await {
+            // Its next worker will.
+            tracing::warn!(generation.id = %id, error = %explain(&error), "could not end a generation that waits");
+        }
         Ok(())
+    }
+
+    /// Ends a generation that was told to stop and that no worker has now. A worker that leases its job meanwhile finds it
+    /// sealed, or is fenced and finds it sealed then.
+    async fn end_if_it_waits(&self, id: GenerationId) -> Result<(), LogError> {
+        let phase = self.log.read(id, Seq::START, NonZeroUsize::MIN).await?.phase;
+        if phase == Phase::Sealed || phase.has_owner() {
+            return Ok(());
+        }
+        end(&*self.log, id, &Failure::Cancelled { cause: CancelCause::Requested }).await
     }
 
     /// Whether a generation would be accepted now.
@@ -257,17 +317,31 @@ impl Generations {
         }
     }
 
-    /// An existing stream is not an accepted one yet. It is once somebody began with it, or once we have stored its job.
-    async fn queue_again_if_orphaned(&self, job: Job) -> Result<(), SubmitError> {
+    /// An existing stream is not an accepted one yet: its creator may have died between the stream and the job. It is
+    /// accepted once an attempt has begun, or once its job is known to be stored.
+    async fn store_job_if_missing(
+        &self,
+        id: GenerationId,
+        request: GenerateRequest,
+    ) -> Result<(), SubmitError> {
         let asked = Instant::now();
         loop {
-            let page = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await?;
+            let page = self.log.read(id, Seq::START, NonZeroUsize::MIN).await?;
             let Phase::Queued { start_by, .. } = page.phase else { return Ok(()) };
             // Whoever submits is about to read: an outage may have been longer than the stream's audience lasts.
-            self.log.attend(job.id).await?;
+            self.log.attend(id).await?;
             if asked.elapsed() >= RESUBMIT_AFTER {
-                tracing::info!(generation.id = %job.id, "storing the job of a waiting generation again");
-                return Ok(self.queue.enqueue(&Job { expires_at: start_by, ..job }).await?);
+                match self.log.claim_job(id).await? {
+                    JobClaim::Stored => return Ok(()),
+                    JobClaim::Anothers => {}
+                    JobClaim::Yours => {
+                        tracing::info!(generation.id = %id, "storing the job of a waiting generation again");
+                        let job = Job { id, request: Some(request), expires_at: Some(start_by) };
+                        self.queue.enqueue(&job).await?;
+                        metrics::stored_again();
+                        return Ok(self.log.job_stored(id).await?);
+                    }
+                }
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -321,7 +395,9 @@ impl From<LogError> for AccessError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::NotFound(id) => Self::NotFound(id),
-            LogError::Fenced | LogError::Sealed | LogError::Unavailable(_) => Self::Unavailable(error),
+            LogError::Fenced | LogError::Sealed | LogError::Damaged(_) | LogError::Unavailable(_) => {
+                Self::Unavailable(error)
+            }
         }
     }
 }

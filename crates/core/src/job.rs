@@ -2,14 +2,16 @@
 
 use crate::{clock::Timestamp, id::GenerationId, request::GenerateRequest};
 
-/// One generation to be run. Everything a worker needs that is not in the stream.
+/// One generation to be run: which one, and what an older worker needs to run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Which generation.
     pub id: GenerationId,
-    /// What to ask the model.
-    pub request: GenerateRequest,
+    /// What to ask the model. `None` when the job does not say, or not in a form that this version reads: the stream has it
+    /// ([`crate::token_log::StreamSpec::request`]).
+    pub request: Option<GenerateRequest>,
     /// When it is too late to begin. A generation that has begun may finish. The same instant as its stream's
     /// [`crate::token_log::StreamSpec::start_by`], which tells it from jobs that were stored for another stream of this id.
-    pub expires_at: Timestamp,
+    /// `None` when the job does not say: it is of whatever stream has its id.
+    pub expires_at: Option<Timestamp>,
 }

@@ -14,9 +14,9 @@
 //! - **I1** A stream is the entries 1..=n without a gap. Exactly one is terminal, it is the last, and nothing follows it.
 //! - **I2** Readers see only what the log has made durable to its configured level. Append first, deliver after.
 //! - **I3** The newest writer owns the stream. An older one is refused at append, atomically, by the log itself.
-//! - **I4** The log counts attempts. No queue needs a delivery counter of ours (a broker's own limit is a second net).
-//! - **I5** A job is acknowledged after its stream is sealed. Between the two, redelivery finds a sealed stream and
-//!   acknowledges.
+//! - **I4** The log counts attempts. A queue's own count of deliveries is no verdict.
+//! - **I5** A job is acknowledged after its stream is sealed, or after the queue has confirmed its successor. Between the
+//!   two, redelivery finds a sealed stream and acknowledges.
 //! - **I6** The stream exists before the job. A crash between the two leaves an empty stream that expires with a terminal
 //!   event, never a job without a stream, never a reader that waits for ever.
 //! - **I7** The log is the truth. A wake-up is a hint; it may carry the entries that it announces, and a follower uses
@@ -26,6 +26,10 @@
 //!   end.
 //! - **I9** Accepted means durable: the client sees 200 (or an id) only once stream and job are both stored.
 //! - **I10** Every accepted generation reaches exactly one terminal event that every reader learns of.
+//! - **I11** An accepted generation ends for a reason of its own: it finished, was cancelled, ran out of its own time (queue
+//!   or run), was rejected by the model, had its data lost or deleted, or its attempts asked the model and died again and
+//!   again without getting further. What happens to a dependency, a process or a deployment costs time, never attempts;
+//!   `end_by` never moves.
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod clock;
@@ -35,6 +39,7 @@ mod event;
 mod extras;
 mod id;
 mod job;
+mod keeper;
 mod request;
 mod sampling;
 
@@ -51,7 +56,7 @@ pub mod retry;
 pub mod worker;
 
 pub use catalogue::Catalogue;
-pub use clock::{Clock, SystemClock, Timestamp};
+pub use clock::{Clock, SteadyClock, SystemClock, Timestamp};
 pub use conversation::{Conversation, InvalidConversation, Message, Role, ToolCall};
 pub use error::{BoxError, explain};
 pub use event::{
@@ -64,7 +69,7 @@ pub use id::{GenerationId, InvalidId};
 pub use job::Job;
 pub use job_queue::{JobQueue, Lease, QueueError};
 pub use model::Model;
-pub use request::{Fingerprint, GenerateRequest, InvalidModelName, ModelName};
+pub use request::{Fingerprint, GenerateRequest, InvalidModelName, ModelName, UnknownForm};
 pub use sampling::{InvalidStopTexts, OutOfRange, Sampling, StopTexts, Temperature, TopP};
 pub use token_log::{LogError, LogWriter, TokenLog};
 pub use worker::Worker;

@@ -18,6 +18,12 @@ const DELTAS: &str = "tokenwire_deltas_total";
 const FENCED: &str = "tokenwire_attempts_fenced_total";
 const ORPHANED: &str = "tokenwire_jobs_without_stream_total";
 const DEAD: &str = "tokenwire_jobs_dead_lettered_total";
+const DAMAGED: &str = "tokenwire_streams_damaged_total";
+const GIVEN_BACK: &str = "tokenwire_attempts_given_back_total";
+const TRIALS: &str = "tokenwire_attempts_tried_alone_total";
+const MODEL_WAITS: &str = "tokenwire_model_waits_total";
+const COPIES: &str = "tokenwire_jobs_delivered_again_total";
+const STORED_AGAIN: &str = "tokenwire_jobs_stored_again_total";
 const BURIED: &str = "tokenwire_generations_buried_total";
 
 /// Tells the recorder of this process what they mean.
@@ -39,7 +45,30 @@ pub fn describe() {
     describe_counter!(DELTAS, Unit::Count, "Pieces of text that were appended");
     describe_counter!(FENCED, Unit::Count, "Attempts that were stopped because a newer one owns the stream");
     describe_counter!(ORPHANED, Unit::Count, "Jobs that were dropped because their stream is gone");
-    describe_counter!(DEAD, Unit::Count, "Jobs that the queue gave up on");
+    describe_counter!(DEAD, Unit::Count, "Jobs that the queue gave up on; they are stored again");
+    describe_counter!(DAMAGED, Unit::Count, "Jobs that were dropped because their stream cannot be read");
+    describe_counter!(
+        GIVEN_BACK,
+        Unit::Count,
+        "Attempts that a stopping process gave back; they cost the generation nothing"
+    );
+    describe_counter!(
+        TRIALS,
+        Unit::Count,
+        "Attempts that were made alone because the last one died before it got any further"
+    );
+    describe_counter!(
+        MODEL_WAITS,
+        Unit::Count,
+        "Attempts that ended because the model was not to be had, by model and reason: busy, absent (cannot be reached), \
+         missing (this worker does not have it)"
+    );
+    describe_counter!(COPIES, Unit::Count, "Jobs that were delivered again while they ran in this process");
+    describe_counter!(
+        STORED_AGAIN,
+        Unit::Count,
+        "Jobs that were stored again because the queue seems to have lost them"
+    );
     describe_counter!(
         BURIED,
         Unit::Count,
@@ -82,6 +111,30 @@ pub(crate) fn fenced() {
 
 pub(crate) fn orphaned() {
     counter!(ORPHANED).increment(1);
+}
+
+pub(crate) fn damaged() {
+    counter!(DAMAGED).increment(1);
+}
+
+pub(crate) fn given_back() {
+    counter!(GIVEN_BACK).increment(1);
+}
+
+pub(crate) fn trial() {
+    counter!(TRIALS).increment(1);
+}
+
+pub(crate) fn model_wait(model: &ModelName, reason: &'static str) {
+    counter!(MODEL_WAITS, "model" => model.to_string(), "reason" => reason).increment(1);
+}
+
+pub(crate) fn own_copy() {
+    counter!(COPIES).increment(1);
+}
+
+pub(crate) fn stored_again() {
+    counter!(STORED_AGAIN).increment(1);
 }
 
 pub(crate) fn dead_lettered() {

@@ -22,11 +22,12 @@ use crate::{
     model::{ModelError, Output, OutputStream},
     retry::Backoff,
     token_log::{LogError, LogWriter, OWNERSHIP},
+    worker::Unproven,
 };
 
 /// How often a silent generation asks the log whether it still owns its stream and whether anybody wants it, and so says
 /// that it lives.
-const CHECK_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const CHECK_EVERY: Duration = Duration::from_millis(500);
 const _: () = assert!(CHECK_EVERY.as_millis() * 3 <= OWNERSHIP.as_millis(), "a late check is not a death");
 
 /// A model that was asked, and may take long to begin.
@@ -61,9 +62,51 @@ pub enum Ending {
     TimedOut,
 }
 
-/// Appends `started` and then everything that a model says, from the moment it is asked, until there is an ending.
-/// Everything that it said by then is in the log when this returns. The model is dropped, and so stopped, as soon as the
-/// ending is known.
+/// How an attempt ended, and how far the answer has come.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why the model will say no more.
+    pub ending: Ending,
+    /// How much of the answer is in the log and counts, in bytes, as [`crate::token_log::Prefix::size`] counts them.
+    pub kept: u64,
+}
+
+/// When readers learn that the attempt has begun.
+#[derive(Debug)]
+pub enum Opening {
+    /// Before the model has said anything.
+    AtOnce(Event),
+    /// With the first piece that the model says. If it says nothing, the stream shows nothing of the attempt.
+    WithText(Event),
+}
+
+/// How far the answer has come, and how far it has to come for the attempt to count as one that got further.
+#[derive(Debug)]
+pub struct Progress {
+    kept: u64,
+    best: u64,
+    /// Dropped as soon as the attempt has got further.
+    unproven: Option<Unproven>,
+}
+
+impl Progress {
+    /// An attempt that begins with so much of the answer, and has to exceed `best`.
+    pub(crate) fn new(kept: u64, best: u64, unproven: Unproven) -> Self {
+        Self { kept, best, unproven: Some(unproven) }
+    }
+
+    /// This batch is in the log.
+    fn appended(&mut self, batch: &[Event]) {
+        self.kept += batch.iter().map(Event::said).sum::<u64>();
+        if self.kept > self.best {
+            self.unproven = None;
+        }
+    }
+}
+
+/// Appends that the attempt has begun, as `opening` says, and then everything that a model says, from the moment it is
+/// asked, until there is an ending. Everything that it said by then is in the log when this returns. The model is dropped,
+/// and so stopped, as soon as the ending is known.
 ///
 /// # Errors
 /// [`LogError::Fenced`], [`LogError::Sealed`] or [`LogError::NotFound`] as soon as the log is asked: the stream is not ours
@@ -72,15 +115,21 @@ pub enum Ending {
 /// If the future is dropped, the stream holds a prefix of what the model said.
 pub async fn pump(
     writer: &mut dyn LogWriter,
-    started: Event,
+    opening: Opening,
     asked: Asked<'_>,
     bounds: Bounds,
-) -> Result<Ending, LogError> {
+    mut progress: Progress,
+) -> Result<Ended, LogError> {
     let cancellation = writer.cancellation().clone();
     let now = Instant::now();
+    let (pending, opening) = match opening {
+        Opening::AtOnce(started) => (vec![started], None),
+        Opening::WithText(started) => (Vec::new(), Some(started)),
+    };
     let mut tap = Tap {
         model: Mouth::Asked(asked),
-        pending: vec![started],
+        opening,
+        pending,
         pending_bytes: 0,
         bounds,
         ending: None,
@@ -99,10 +148,11 @@ pub async fn pump(
         }
         tap.gather_while(pin!(settle(writer, &batch, bounds.deadline))).await?;
         metrics::deltas(&batch);
+        progress.appended(&batch);
         if tap.pending.is_empty()
             && let Some(ending) = tap.ending.take()
         {
-            return Ok(ending);
+            return Ok(Ended { ending, kept: progress.kept });
         }
     }
 }
@@ -149,6 +199,8 @@ fn append<'a>(
 /// The model's side of the pump: what it said and is not yet in the log, and why it stopped.
 struct Tap<'a> {
     model: Mouth<'a>,
+    /// What goes before the first piece.
+    opening: Option<Event>,
     pending: Vec<Event>,
     pending_bytes: usize,
     bounds: Bounds,
@@ -239,6 +291,7 @@ impl Tap<'_> {
         }
         self.heard();
         self.pending_bytes += piece.size();
+        self.pending.extend(self.opening.take());
         self.pending.push(piece);
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -98,6 +99,28 @@ impl GenerateRequest {
         Err(ModelError::Rejected { message })
     }
 
+    /// The form in which a stream keeps its request: JSON with a version, `{"v":1,"model":…,"messages":[…],"sampling":{…},
+    /// "extras":{…}}`. Messages, options and further fields have the forms that they have in a stored job.
+    pub fn encode(&self) -> Bytes {
+        let Self { model, conversation, sampling, extras } = self;
+        let stored = Stored { v: STORED, model, messages: conversation.messages(), sampling, extras };
+        serde_json::to_vec(&stored).expect("text and finite numbers always have a JSON form").into()
+    }
+
+    /// Reads what [`Self::encode`] gave, in this version or an earlier one.
+    ///
+    /// # Errors
+    /// [`UnknownForm`]: a newer version wrote it, or nobody did.
+    pub fn decode(stored: &[u8]) -> Result<Self, UnknownForm> {
+        let Kept { v, model, messages, sampling, extras } =
+            serde_json::from_slice(stored).map_err(|_| UnknownForm)?;
+        if v != STORED {
+            return Err(UnknownForm);
+        }
+        let conversation = Conversation::new(messages).map_err(|_| UnknownForm)?;
+        Ok(Self { model, conversation, sampling, extras })
+    }
+
     /// Tells equal requests from different ones, on any replica and across versions: SHA-256 over texts, the length of
     /// each first. Those are the model and the text of the last message; then, where there are any, each earlier message
     /// as `message`, role and content; what messages have to do with tools; each option that is set as its name and
@@ -134,6 +157,40 @@ impl GenerateRequest {
         Fingerprint(hash.finalize().into())
     }
 }
+
+/// The version of the form in which a stream keeps its request.
+const STORED: u32 = 1;
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    v: u32,
+    model: &'a ModelName,
+    messages: &'a [Message],
+    #[serde(skip_serializing_if = "is_default")]
+    sampling: &'a Sampling,
+    #[serde(skip_serializing_if = "Extras::is_empty")]
+    extras: &'a Extras,
+}
+
+fn is_default(sampling: &Sampling) -> bool {
+    *sampling == Sampling::default()
+}
+
+#[derive(Deserialize)]
+struct Kept {
+    v: u32,
+    model: ModelName,
+    messages: Vec<Message>,
+    #[serde(default)]
+    sampling: Sampling,
+    #[serde(default)]
+    extras: Extras,
+}
+
+/// The bytes are no request in a form that this version reads. Their content is private and not quoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored request has a form that this version of tokenwire does not know: upgrade")]
+pub struct UnknownForm;
 
 /// The identity of a request's content: equal exactly when the requests are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -195,6 +252,28 @@ mod tests {
             long.fingerprint().to_string(),
             "c0f981fd22ee06c570ec0c687606f8d0ca37aab747eecb484f104d34a0f13755"
         );
+    }
+
+    #[test]
+    fn a_stored_request_is_written_and_read_like_this_for_ever() {
+        let stored = r#"{"v":1,"model":"m","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"q"}],"sampling":{"seed":7},"extras":{"tools":[1]}}"#;
+        let request = GenerateRequest {
+            conversation: Conversation::after(vec![Message::system("Be brief.")], "q").unwrap(),
+            sampling: serde_json::from_str(r#"{"seed":7}"#).unwrap(),
+            extras: serde_json::from_str(r#"{"tools":[1]}"#).unwrap(),
+            ..request("m", "q")
+        };
+        assert_eq!(request.encode(), stored);
+        assert_eq!(GenerateRequest::decode(stored.as_bytes()), Ok(request));
+        let plain = self::request("m", "q");
+        assert_eq!(GenerateRequest::decode(&plain.encode()), Ok(plain));
+    }
+
+    #[test]
+    fn a_stored_request_of_a_newer_version_is_refused() {
+        for stored in ["", "{}", r#"{"v":2,"model":"m","messages":[{"role":"user","content":"q"}]}"#] {
+            assert_eq!(GenerateRequest::decode(stored.as_bytes()), Err(UnknownForm), "{stored}");
+        }
     }
 
     fn called(id: &str) -> Message {

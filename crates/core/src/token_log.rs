@@ -35,6 +35,12 @@ pub const ATTENDANCE: Duration = Duration::from_secs(5);
 /// was killed is replaced after this time; one that lives is left alone, whoever else was given its job.
 pub const OWNERSHIP: Duration = Duration::from_millis(1500);
 
+/// How long a claim on storing a job holds. Longer than storing one may take.
+pub const CLAIM_TIME: Duration = Duration::from_secs(6);
+
+/// How long after a job was stored nobody stores it again.
+pub const STORED_TIME: Duration = Duration::from_secs(60);
+
 /// A durable log of streams. Implementations pass `testkit::conformance::token_log`.
 ///
 /// Every method may fail with [`LogError::Unavailable`]: nothing is known about the outcome, and trying again later is
@@ -98,7 +104,27 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     /// [`LogError::Unavailable`]. A stream that does not exist is no error.
     async fn remove(&self, id: GenerationId) -> Result<(), LogError>;
 
-    /// Whether the log takes and gives entries now.
+    /// Takes on the task of storing the job of a stream in the queue once more. Of many callers, on any replica, at most one
+    /// is told [`JobClaim::Yours`] within [`CLAIM_TIME`]; a stream's creator has that claim when it creates the stream. Says
+    /// nothing about whether the stream needs a job: that is the caller's question.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`] when no such stream is kept.
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError>;
+
+    /// Notes that the job of the stream is in the queue: until [`STORED_TIME`] has passed nobody is given the claim.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; the job may be stored once more than necessary, which does no harm.
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError>;
+
+    /// Whether the log may lately have lost what it had acknowledged: its server was replaced or restarted a moment ago. A
+    /// stream that is not found is then worth waiting for, because its writer may put it back. Costs nothing.
+    fn may_have_lost(&self) -> bool {
+        false
+    }
+
+    /// Whether the log does now what submitting, appending and following need.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] with the reason, for people.
@@ -116,6 +142,18 @@ pub trait LogWriter: fmt::Debug + Send {
 
     /// What earlier attempts committed.
     fn so_far(&self) -> &Prefix;
+
+    /// What the attempts before this one came to, as [`Self::record_attempts`] noted it last. The default before that.
+    fn attempts(&self) -> Attempts;
+
+    /// Notes what the attempts came to, in place of what was noted before. It is a field of the stream and no entry: readers
+    /// see nothing of it but [`Phase::Running::waiting_until`]. Durable when it returns. With [`Ownership::Released`] nobody
+    /// has to wait for this writer any more; it writes nothing after that. Whoever listens to the stream is woken when the
+    /// generation waits for its model. May be called after an append that was dropped.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; after [`LogError::Unavailable`], call again.
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError>;
 
     /// Fires when the generation is told to stop, or when its audience has gone. Checked by every append, and fired in
     /// between where the log can; whether there is an audience, at least by every empty one.
@@ -176,6 +214,9 @@ pub struct StreamSpec {
     /// What whoever created it wants to read again, at most [`Self::MAX_MEMO_BYTES`]. It means nothing to the log. Often
     /// empty.
     pub memo: Bytes,
+    /// The request, as [`crate::GenerateRequest::encode`] gives it: its job can be made from it again. It means nothing to the
+    /// log, which keeps it until the stream is sealed; afterwards it may be empty. Empty in streams of older versions.
+    pub request: Bytes,
 }
 
 impl StreamSpec {
@@ -183,10 +224,10 @@ impl StreamSpec {
     pub const MAX_MEMO_BYTES: usize = 1024 * 1024;
 }
 
-/// Memos are private, as what they are about: a log line shows how large one is.
+/// Memos and requests are private: a log line shows how large they are.
 impl fmt::Debug for StreamSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fingerprint, on_disconnect, created_at, start_by, end_by, memo } = self;
+        let Self { fingerprint, on_disconnect, created_at, start_by, end_by, memo, request } = self;
         f.debug_struct("StreamSpec")
             .field("fingerprint", fingerprint)
             .field("on_disconnect", on_disconnect)
@@ -194,6 +235,7 @@ impl fmt::Debug for StreamSpec {
             .field("start_by", start_by)
             .field("end_by", end_by)
             .field("memo", &format_args!("{} bytes", memo.len()))
+            .field("request", &format_args!("{} bytes", request.len()))
             .finish()
     }
 }
@@ -246,6 +288,9 @@ pub enum Phase {
         /// How long ago the owner was last heard of: its opening or any append, an empty one too. By the log's own clock.
         /// A writer that was given up counts as silent for ever, where the log can know.
         silent_for: Duration,
+        /// Until when the generation waits for its model, which is busy or cannot be reached. From
+        /// [`Attempts::waiting_until`].
+        waiting_until: Option<Timestamp>,
     },
     /// Its last entry is terminal.
     Sealed,
@@ -258,6 +303,46 @@ impl Phase {
     }
 }
 
+/// What the attempts of a generation came to: what decides whether there is another one, and when. A worker notes it before
+/// it asks the model, so that an attempt which takes its process down with it is counted too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// How many attempts in a row asked the model and ended without getting further than [`Self::best`], the one that is
+    /// under way included. An attempt that was given back, or whose model could not be asked, is none.
+    pub without_progress: u32,
+    /// The furthest that the answer had come when the last attempt began, in bytes as [`Prefix::size`] counts them: what an
+    /// attempt has to exceed.
+    pub best: u64,
+    /// Whether an attempt asks the model and has not said how that ended. Its process has died, or will be heard of.
+    pub asking: bool,
+    /// When the last attempt began, by its worker's clock.
+    pub began_at: Timestamp,
+    /// How often in a row the model was busy or could not be reached.
+    pub model_waits: u32,
+    /// When the model is asked again, where it was busy or could not be reached.
+    pub waiting_until: Option<Timestamp>,
+}
+
+/// What becomes of a writer that has noted what the attempts came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// It goes on writing.
+    Kept,
+    /// It is done: the next attempt need not wait until this one is silent.
+    Released,
+}
+
+/// What [`TokenLog::claim_job`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobClaim {
+    /// The caller stores the job, and says so with [`TokenLog::job_stored`].
+    Yours,
+    /// Another caller is storing it. If that one fails, the claim is free after [`CLAIM_TIME`]: ask again.
+    Anothers,
+    /// The job was stored less than [`STORED_TIME`] ago.
+    Stored,
+}
+
 /// What earlier attempts committed to a stream: where a new one goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix {
@@ -267,6 +352,8 @@ pub struct Prefix {
     pub tokens: Vec<TokenId>,
     /// Whether there are pieces of reasoning or of tool calls too.
     pub beyond_text: bool,
+    /// How much the answer holds that still counts: text, reasoning and pieces of tool calls, in bytes.
+    pub size: u64,
     /// When the first attempt began; `None` before it.
     pub started_at: Option<Timestamp>,
     /// The region of the last attempt that began, where it had one.
@@ -289,13 +376,18 @@ impl Prefix {
                     self.text.clear();
                     self.tokens.clear();
                     self.beyond_text = false;
+                    self.size = 0;
                 }
             }
             Event::Delta { text, tokens } => {
                 self.text.push_str(text);
                 self.tokens.extend_from_slice(tokens);
+                self.size += entry.event.said();
             }
-            Event::Reasoning { .. } | Event::ToolCall(_) => self.beyond_text = true,
+            Event::Reasoning { .. } | Event::ToolCall(_) => {
+                self.beyond_text = true;
+                self.size += entry.event.said();
+            }
             Event::Finished { .. } | Event::Failed { .. } => {}
         }
     }
@@ -378,12 +470,21 @@ pub enum LogError {
     /// The stream is sealed: there is nothing left to write.
     #[error("the stream is sealed")]
     Sealed,
+    /// The stream is there, and what it held cannot be read any more: its data was lost or changed by others. Nothing will
+    /// bring it back; its readers are told that it is lost.
+    #[error("the stream is damaged")]
+    Damaged(#[source] BoxError),
     /// The log cannot be reached or cannot write. What was asked may or may not have happened. Try again later.
     #[error("the token log is unavailable")]
     Unavailable(#[source] BoxError),
 }
 
 impl LogError {
+    /// [`Self::Damaged`] with this cause.
+    pub fn damaged(cause: impl Into<BoxError>) -> Self {
+        Self::Damaged(cause.into())
+    }
+
     /// [`Self::Unavailable`] with this cause.
     pub fn unavailable(cause: impl Into<BoxError>) -> Self {
         Self::Unavailable(cause.into())

@@ -2,41 +2,82 @@
 //!
 //! A worker has slots; it leases a job only when a slot is free, so the queue's backlog stays with the queue. It decides
 //! what an ending means (try again, or seal with which failure) and nothing else: text moves in [`crate::pump`].
+//!
+//! What an attempt costs (I11): one that asked the model and died without getting further is counted, by the log, before
+//! the model is asked. Everything else is free: an attempt that was given back by a process that stops, one whose model was
+//! busy or could not be reached, one that the log or the queue could not serve. A job waits outside of the slots.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+mod dead_letters;
+mod log_gate;
+mod own_jobs;
+mod trials;
 
+use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
+
+use futures::FutureExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+pub(crate) use self::trials::Unproven;
+use self::{
+    dead_letters::Unreadable,
+    log_gate::LogGate,
+    own_jobs::{OwnJob, OwnJobs, Taken},
+    trials::{Suspicion, Trials},
+};
 use crate::{
     catalogue::Catalogue,
-    clock::Clock,
+    clock::{Clock, Timestamp},
     error::explain,
-    event::{Attempt, Event, Failure, Seq, TextSoFar},
+    event::{Event, Failure, Seq, TextSoFar},
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, Lease, QueueError},
     metrics,
     model::{Continuation, ModelError},
-    pump::{Bounds, Ending, pump},
+    pump::{Bounds, CHECK_EVERY, Ended, Ending, Opening, Progress, pump},
+    request::{GenerateRequest, ModelName},
     retry::Backoff,
-    token_log::{LogError, LogWriter, OWNERSHIP, Phase, Prefix, TokenLog},
+    token_log::{Attempts, LogError, LogWriter, OWNERSHIP, Ownership, Phase, Prefix, TokenLog},
 };
 
 /// How long a worker tries to seal a stream while the log is away, before it gives the job back.
 const SEAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// When a job is looked at again that could not be worked on because the log was away.
+const LOG_AGAIN: Duration = Duration::from_secs(2);
+
+/// When a copy of a job is looked at again that another worker runs. Should that one die without another lease, the answer
+/// stands still for this long.
+const OWNER_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a job that gave its slot up waits for another one here before it goes back to the queue.
+const SLOT_WAIT: Duration = Duration::from_secs(2);
+
+/// How soon another worker is offered a job whose model this one does not have.
+const NO_MODEL_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a job waits here for its turn to be tried alone, and when it is offered again after that.
+const TRIAL_WAIT: Duration = Duration::from_secs(10);
+const TRIAL_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a process that stops takes to give back what runs, and how much of that the log has to note it. A process has
+/// five seconds for its last words.
+const GIVE_BACK_TIME: Duration = Duration::from_secs(4);
+const RELEASE_TIME: Duration = Duration::from_secs(2);
 
 /// What a worker may do.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How many generations run at once. At least 1.
     pub slots: usize,
-    /// How many attempts a generation has before it fails, this worker's and others' together.
+    /// How many attempts in a row may ask the model and die without getting any further before a generation fails, this
+    /// worker's and others' together.
     pub attempts: u32,
     /// How long a generation may run, over all attempts.
     pub run_time: Duration,
@@ -71,6 +112,10 @@ pub struct Worker {
     models: Catalogue,
     clock: Arc<dyn Clock>,
     config: Arc<Config>,
+    slots: Arc<Semaphore>,
+    own_jobs: OwnJobs,
+    trials: Trials,
+    log_gate: LogGate,
 }
 
 /// What becomes of a lease.
@@ -86,7 +131,17 @@ enum Verdict {
 #[derive(Debug)]
 enum Outcome {
     Seal(Event),
-    Again(Duration),
+    /// The attempt ends here, and this is what the attempts came to. Another one follows after this time.
+    Release(Attempts, Duration),
+}
+
+/// When a process stops.
+#[derive(Clone, Debug)]
+struct Stop {
+    /// Nothing new begins.
+    soft: CancellationToken,
+    /// What runs is given back.
+    hard: CancellationToken,
 }
 
 impl Worker {
@@ -98,86 +153,82 @@ impl Worker {
         clock: Arc<dyn Clock>,
         config: Config,
     ) -> Self {
-        Self { log, queue, models, clock, config: Arc::new(config) }
+        let slots = Arc::new(Semaphore::new(config.slots));
+        let log_gate = LogGate::new(Arc::clone(&log));
+        let (own_jobs, trials) = (OwnJobs::default(), Trials::default());
+        Self { log, queue, models, clock, config: Arc::new(config), slots, own_jobs, trials, log_gate }
     }
 
-    /// Works until `soft` fires, then finishes what runs, until `hard` fires, then drops what still runs: its leases go
-    /// back to the queue, and another worker goes on from what is in the log.
+    /// Works until `soft` fires, then finishes what runs, until `hard` fires, then gives back what still runs: its jobs go
+    /// back to the queue, and another worker goes on from what is in the log. That costs no attempt.
     pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) {
-        tokio::join!(self.run_jobs(&soft, &hard), self.bury_dead_letters(&soft));
+        let stop = Stop { soft, hard };
+        tokio::join!(self.run_jobs(&stop), self.revive_dead_letters(&stop.soft));
     }
 
-    async fn run_jobs(&self, soft: &CancellationToken, hard: &CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.config.slots));
+    async fn run_jobs(&self, stop: &Stop) {
         let mut jobs = JoinSet::new();
         loop {
             // Dropping a pending lease loses no job, by its contract; dropping the slot frees it.
             let (slot, lease) = tokio::select! {
                 biased;
-                () = soft.cancelled() => break,
+                () = stop.soft.cancelled() => break,
                 Some(ended) = jobs.join_next(), if !jobs.is_empty() => {
                     report_panic(ended);
                     continue;
                 }
-                leased = self.lease_into(&slots) => leased,
+                leased = self.lease_into_a_slot() => leased,
             };
-            let worker = self.clone();
-            let span =
-                tracing::info_span!("job", generation.id = %lease.job().id, region = worker.config.region);
-            jobs.spawn(worker.settle(Box::new(lease), slot).instrument(span));
+            let id = lease.job().id;
+            let span = tracing::info_span!("job", generation.id = %id, region = self.config.region);
+            match self.own_jobs.take(lease) {
+                Taken::New(own) => {
+                    let worker = self.clone();
+                    jobs.spawn(worker.settle(Box::new(own), slot, stop.clone()).instrument(span));
+                }
+                Taken::Copy { before } => {
+                    tracing::debug!(parent: &span, "a job that runs here was delivered again");
+                    metrics::own_copy();
+                    // Its connection may be gone, and then there is nothing to acknowledge.
+                    jobs.spawn(async move { drop(before.ack().await) }.instrument(span));
+                }
+            }
         }
+        let mut ended = pin!(async {
+            while let Some(ended) = jobs.join_next().await {
+                report_panic(ended);
+            }
+        });
         tokio::select! {
             biased;
-            () = async { while let Some(ended) = jobs.join_next().await { report_panic(ended) } } => {}
-            () = hard.cancelled() => {
-                tracing::warn!(generations = jobs.len(), "giving running generations back to the queue");
-                jobs.shutdown().await;
-            }
+            () = &mut ended => return,
+            () = stop.hard.cancelled() => tracing::info!("giving running generations back to the queue"),
+        }
+        // What does not make it is dropped: its job comes back, and its attempt counts as one whose process died.
+        if timeout(GIVE_BACK_TIME, ended).await.is_err() {
+            tracing::warn!("could not give every running generation back in time");
         }
     }
 
-    /// Waits for a free slot, then for a job.
-    async fn lease_into(&self, slots: &Arc<Semaphore>) -> (OwnedSemaphorePermit, Lease) {
-        let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    /// Waits for a free slot, for the log, then for a job.
+    async fn lease_into_a_slot(&self) -> (OwnedSemaphorePermit, Lease) {
+        let slot = self.slot().await;
+        self.log_gate.open().await;
         (slot, patiently("lease a job", || self.queue.lease()).await)
     }
 
-    /// Seals the streams of the jobs that the queue has given up on.
-    async fn bury_dead_letters(&self, soft: &CancellationToken) {
-        loop {
-            let lease = tokio::select! {
-                biased;
-                () = soft.cancelled() => return,
-                lease = patiently("look for dead letters", || self.queue.dead_letter()) => lease,
-            };
-            let id = lease.job().id;
-            metrics::dead_lettered();
-            tracing::error!(generation.id = %id, "the queue gave up on a job; failing its generation");
-            let failure = Failure::Exhausted {
-                attempts: self.config.attempts,
-                message: "the job was given back too often; its workers may have crashed".into(),
-            };
-            let settled = match self.bury(lease.job(), failure).await {
-                Ok(()) | Err(LogError::Sealed | LogError::NotFound(_)) => lease.ack().await,
-                Err(error) => {
-                    tracing::warn!(generation.id = %id, error = %explain(&error), "could not fail a dead generation");
-                    lease.retry(Duration::from_secs(5)).await
-                }
-            };
-            report_unsettled(id, settled);
-        }
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Ends the stream of a job that nobody will run, as the newest attempt.
-    async fn bury(&self, job: &Job, failure: Failure) -> Result<(), LogError> {
-        self.open(job).await?.seal(&Event::Failed { failure }).await.map(drop)
-    }
-
-    /// Runs one job, and gives up its lease in the way that follows from what happened. The slot is held to the end. The
-    /// lease is boxed, because a future keeps room for every place that it moves a value to.
-    async fn settle(self, lease: Box<Lease>, _slot: OwnedSemaphorePermit) {
-        let id = lease.job().id;
-        let settled = match self.run_to_a_verdict(lease.job()).await {
+    /// Runs one job, and gives up its lease in the way that follows from what happened. The job is boxed, because a future
+    /// keeps room for every place that it moves a value to.
+    async fn settle(self, own: Box<OwnJob>, slot: OwnedSemaphorePermit, stop: Stop) {
+        let id = own.job.id;
+        let mut slot = Some(slot);
+        let verdict = self.run_to_a_verdict(&own.job, &mut slot, &stop).await;
+        let Some(lease) = own.into_lease() else { return };
+        let settled = match verdict {
             Verdict::Done => lease.ack().await,
             Verdict::Again(after) => lease.retry(after).await,
         };
@@ -185,14 +236,24 @@ impl Worker {
     }
 
     /// Runs a job until it is known what becomes of it.
-    async fn run_to_a_verdict(&self, job: &Job) -> Verdict {
+    async fn run_to_a_verdict(
+        &self,
+        job: &Job,
+        slot: &mut Option<OwnedSemaphorePermit>,
+        stop: &Stop,
+    ) -> Verdict {
         loop {
-            match self.run_job(job).await {
+            match self.run_job(job, slot, stop).await {
                 Ok(verdict) => return verdict,
                 Err(LogError::Sealed) => return Verdict::Done,
                 Err(LogError::NotFound(id)) => {
                     metrics::orphaned();
                     tracing::warn!(generation.id = %id, "dropping a job without a stream");
+                    return Verdict::Done;
+                }
+                Err(error @ LogError::Damaged(_)) => {
+                    metrics::damaged();
+                    tracing::error!(generation.id = %job.id, error = %explain(&error), "dropping a job whose stream cannot be read");
                     return Verdict::Done;
                 }
                 // Not the end of the job: the newer attempt may be one whose lease is void, and die without another. Go round
@@ -203,20 +264,49 @@ impl Worker {
                     tracing::warn!(generation.id = %job.id, "another worker took over; stopping");
                 }
                 Err(LogError::Unavailable(cause)) => {
-                    tracing::warn!(generation.id = %job.id, %cause, "the token log stayed away; giving the job back");
-                    return Verdict::Again(Duration::from_secs(2));
+                    self.log_gate.close();
+                    tracing::warn!(generation.id = %job.id, %cause, "the token log is unavailable; returned the job to the queue");
+                    return Verdict::Again(LOG_AGAIN);
                 }
             }
         }
     }
 
-    async fn run_job(&self, job: &Job) -> Result<Verdict, LogError> {
-        let mut writer = self.open(job).await?;
+    async fn run_job(
+        &self,
+        job: &Job,
+        slot: &mut Option<OwnedSemaphorePermit>,
+        stop: &Stop,
+    ) -> Result<Verdict, LogError> {
+        let start_by = match self.wait_while_owned(job, slot, stop).await? {
+            Owned::Free { start_by } => start_by,
+            Owned::Again(after) => return Ok(Verdict::Again(after)),
+        };
+        let request = match self.request_of(job).await? {
+            Ok(request) => request,
+            Err(Unreadable::Newer) => return Ok(Verdict::Again(OWNER_AGAIN)),
+            Err(Unreadable::Missing) => {
+                self.end_unreadable(job.id).await?;
+                return Ok(Verdict::Done);
+            }
+        };
+        let mut writer = self.log.open_writer(job.id).await?;
+        // Some time may have passed.
+        if writer.start_by() != start_by {
+            return Err(LogError::NotFound(job.id));
+        }
         let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
-        match self.attempt(job, &mut *writer).await? {
-            Outcome::Again(after) => Ok(Verdict::Again(after)),
+        match self.attempt(job.id, &request, &mut *writer, slot, stop).await? {
+            Outcome::Release(attempts, after) => {
+                // An outage here costs the next attempt the wait for this one's silence, or makes it a suspect.
+                let released = timeout(RELEASE_TIME, release(&mut *writer, attempts)).await;
+                if !matches!(released, Ok(Ok(()))) {
+                    tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
+                }
+                Ok(Verdict::Again(after))
+            }
             Outcome::Seal(last) => {
                 seal(&mut *writer, &last).await?;
                 metrics::ended(&last);
@@ -227,128 +317,289 @@ impl Worker {
         }
     }
 
-    /// Opens the stream that the job was stored for, once nobody else writes to it. While the job was on its way, its id may
-    /// have been given up and taken again: that stream has a job of its own, maybe with another request.
-    async fn open(&self, job: &Job) -> Result<Box<dyn LogWriter>, LogError> {
-        let is_ours =
-            |start_by| if start_by == job.expires_at { Ok(()) } else { Err(LogError::NotFound(job.id)) };
-        // Before: a stale job neither waits for the owner of another stream nor deposes it.
-        is_ours(self.log.spec(job.id).await?.start_by)?;
-        self.wait_while_owned(job.id).await?;
-        let writer = self.log.open_writer(job.id).await?;
-        // And again: some time may have passed.
-        is_ours(writer.start_by())?;
-        Ok(writer)
-    }
-
-    /// Waits until nobody writes to the stream. The job was delivered twice, or taken from a worker that the broker does not
-    /// see any more but that lives: it is left alone for as long as it does. Giving the lease back instead would use up the
-    /// deliveries that a broker allows; acknowledging it would lose the job should the owner die.
-    async fn wait_while_owned(&self, id: GenerationId) -> Result<(), LogError> {
-        let mut told = false;
-        while let Phase::Running { silent_for, .. } =
-            self.log.read(id, Seq::START, NonZeroUsize::MIN).await?.phase
-            && let Some(left) = OWNERSHIP.checked_sub(silent_for)
-            && !left.is_zero()
-        {
-            if !told {
-                tracing::info!(generation.id = %id, "another worker may be alive; waiting until it is silent");
-                told = true;
+    /// Waits until nobody writes to the stream that the job was stored for. The job was delivered twice, or taken from a
+    /// worker that the broker does not see any more but that lives: it is left alone for as long as it does. The wait needs
+    /// no slot, and no delivery either once it is clear that the owner lives: then the job goes back to the queue for a
+    /// while.
+    async fn wait_while_owned(
+        &self,
+        job: &Job,
+        slot: &mut Option<OwnedSemaphorePermit>,
+        stop: &Stop,
+    ) -> Result<Owned, LogError> {
+        let mut waited = false;
+        let start_by = loop {
+            let page = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await?;
+            // While the job was on its way, its id may have been given up and taken again: that stream has a job of its own,
+            // maybe with another request. A stale job neither waits for its owner nor deposes it.
+            if job.expires_at.is_some_and(|of| of != page.start_by) {
+                return Err(LogError::NotFound(job.id));
             }
-            sleep(left).await;
+            let left = match page.phase {
+                Phase::Sealed => return Err(LogError::Sealed),
+                Phase::Running { silent_for, .. } => OWNERSHIP.saturating_sub(silent_for),
+                Phase::Queued { .. } => Duration::ZERO,
+            };
+            if left.is_zero() {
+                break page.start_by;
+            }
+            if waited {
+                // It was heard of while we waited.
+                tracing::debug!("another worker runs this generation; looking again later");
+                return Ok(Owned::Again(OWNER_AGAIN));
+            }
+            waited = true;
+            *slot = None;
+            if stop.soft.run_until_cancelled(sleep(left)).await.is_none() {
+                return Ok(Owned::Again(Duration::ZERO));
+            }
+        };
+        if slot.is_none() {
+            // When this process has no slot for it soon, another one may.
+            match stop.soft.run_until_cancelled(timeout(SLOT_WAIT, self.slot())).await {
+                Some(Ok(free)) => *slot = Some(free),
+                Some(Err(_)) | None => return Ok(Owned::Again(Duration::ZERO)),
+            }
         }
-        Ok(())
+        Ok(Owned::Free { start_by })
     }
 
     /// One attempt, from an open writer to what should become of the stream.
-    async fn attempt(&self, job: &Job, writer: &mut dyn LogWriter) -> Result<Outcome, LogError> {
+    async fn attempt(
+        &self,
+        id: GenerationId,
+        request: &GenerateRequest,
+        writer: &mut dyn LogWriter,
+        slot: &mut Option<OwnedSemaphorePermit>,
+        stop: &Stop,
+    ) -> Result<Outcome, LogError> {
         let attempt = writer.attempt();
         let now = self.clock.now();
         let started_at = writer.so_far().started_at;
         if let Some(cause) = writer.cancellation().cause() {
             return Ok(failed(Failure::Cancelled { cause }));
         }
-        if started_at.is_none() && now > job.expires_at {
+        if started_at.is_none() && now > writer.start_by() {
             return Ok(failed(Failure::Expired));
         }
         let ran = started_at.map_or(Duration::ZERO, |started_at| now.since(started_at));
         let Some(left) = self.config.run_time.checked_sub(ran).filter(|left| !left.is_zero()) else {
             return Ok(failed(Failure::TimedOut));
         };
-        if attempt.get() > self.config.attempts {
-            let message = "every attempt was cut short; its workers may have crashed".into();
-            return Ok(failed(Failure::Exhausted { attempts: self.config.attempts, message }));
+        let deadline = Instant::now() + left;
+        let before = so_far(writer);
+        if before.without_progress >= self.config.attempts {
+            let message = "attempts were cut short again and again before they got any further; their workers may have                            crashed"
+                .into();
+            return Ok(failed(Failure::Exhausted { attempts: before.without_progress, message }));
         }
-        let Some(model) = self.models.get(&job.request.model) else {
-            let message = format!("this worker has no model {}", job.request.model);
-            return Ok(failed(Failure::Rejected { message }));
+        let Some(model) = self.models.get(&request.model) else {
+            // Another worker may have it: while models are added or moved, not all of them do.
+            tracing::warn!(model = %request.model, "this worker does not have the model; leaving the job to others");
+            metrics::model_wait(&request.model, "missing");
+            return Ok(self.wait_for_model(before, 0, NO_MODEL_AGAIN, deadline));
         };
+        if let Some(due) = crash_backoff(before).checked_sub(now.since(before.began_at))
+            && !due.is_zero()
+        {
+            tracing::info!(%attempt, ?due, "the last attempt died before it got any further; waiting before the next one");
+            return Ok(Outcome::Release(before, due));
+        }
+        let suspicion =
+            if before.asking && before.without_progress > 0 { Suspicion::Suspect } else { Suspicion::None };
+        let Some(unproven) = self.wait_for_trial(suspicion, writer, slot, stop).await? else {
+            // Its turn will come; the wait holds nothing that others need.
+            return Ok(Outcome::Release(before, TRIAL_AGAIN));
+        };
+        if suspicion == Suspicion::Suspect {
+            metrics::trial();
+            tracing::warn!(%attempt, without_progress = before.without_progress, "the last attempt died; trying this generation alone");
+        }
 
-        let so_far = writer.so_far();
-        let (text, so_far) = if so_far.is_empty() {
+        let prefix = writer.so_far();
+        let (text, prefix) = if prefix.is_empty() {
             (TextSoFar::Kept, Prefix::default())
         } else {
-            match model.continuation(so_far) {
-                Continuation::Exact | Continuation::Resampled => (TextSoFar::Kept, so_far.clone()),
+            match model.continuation(prefix) {
+                Continuation::Exact | Continuation::Resampled => (TextSoFar::Kept, prefix.clone()),
                 Continuation::Unsupported => (TextSoFar::Superseded, Prefix::default()),
             }
         };
+        // Before the model is asked: what dies of it is counted.
+        let asking = Attempts {
+            without_progress: before.without_progress + 1,
+            asking: true,
+            began_at: self.clock.now(),
+            waiting_until: None,
+            ..before
+        };
+        writer.record_attempts(asking, Ownership::Kept).await?;
         let started = Event::Started { attempt, text, region: self.config.region.clone() };
         metrics::began(attempt);
         if started_at.is_none() {
-            tracing::info!(%attempt, model = %job.request.model, "generation started");
+            tracing::info!(%attempt, model = %request.model, "generation started");
         } else {
             // Whoever had it before was killed, has failed, gave it back, or has not been heard of for a while.
             tracing::info!(
                 %attempt,
-                model = %job.request.model,
+                model = %request.model,
                 from_region = writer.so_far().last_region,
-                kept_bytes = so_far.text.len(),
+                kept_bytes = prefix.text.len(),
                 "taking a generation over"
             );
         }
-        let bounds = Bounds {
-            pending_bytes: self.config.pending_bytes,
-            deadline: Instant::now() + left,
-            stall_time: self.config.stall_time,
-        };
+        let bounds =
+            Bounds { pending_bytes: self.config.pending_bytes, deadline, stall_time: self.config.stall_time };
+        // Readers learn of the first attempt at once; of a further one when it has something to say, and then it has begun.
+        let opening =
+            if started_at.is_none() { Opening::AtOnce(started) } else { Opening::WithText(started) };
+        let progress = Progress::new(prefix.size, before.best, unproven);
         // A model that takes long to begin is cancelled, fenced and timed out as one that speaks.
-        let asked = model.generate(job.id, &job.request, &so_far);
-        let ending = pump(writer, started, asked, bounds).await?;
-        Ok(self.outcome(attempt, ending))
+        let asked = model.generate(id, request, &prefix);
+        let ended = stop.hard.run_until_cancelled(pump(writer, opening, asked, bounds, progress)).await;
+        let Some(ended) = ended else {
+            tracing::info!(%attempt, "giving the generation back");
+            metrics::given_back();
+            return Ok(Outcome::Release(before, Duration::ZERO));
+        };
+        let Ended { ending, kept } = ended?;
+        Ok(self.outcome(&request.model, asking, before, kept, deadline, ending))
     }
 
-    fn outcome(&self, attempt: Attempt, ending: Ending) -> Outcome {
+    /// Waits until the attempt may ask its model, and keeps the stream meanwhile; the wait needs no slot. `None` when the wait
+    /// is too long, or the process stops.
+    async fn wait_for_trial(
+        &self,
+        suspicion: Suspicion,
+        writer: &mut dyn LogWriter,
+        slot: &mut Option<OwnedSemaphorePermit>,
+        stop: &Stop,
+    ) -> Result<Option<Unproven>, LogError> {
+        let began = Instant::now();
+        let mut turn = pin!(async {
+            let unproven = self.trials.begin(suspicion).await;
+            (unproven, ())
+        });
+        // As a rule there is nothing to wait for.
+        if let Some((unproven, ())) = turn.as_mut().now_or_never() {
+            return Ok(Some(unproven));
+        }
+        *slot = None;
+        let mut turn = pin!(async {
+            let (unproven, ()) = turn.await;
+            (unproven, self.slot().await)
+        });
+        let cancellation = writer.cancellation().clone();
+        while began.elapsed() < TRIAL_WAIT {
+            tokio::select! {
+                biased;
+                (unproven, free) = &mut turn => {
+                    *slot = Some(free);
+                    return Ok(Some(unproven));
+                }
+                () = stop.soft.cancelled() => break,
+                _ = cancellation.cancelled() => break,
+                () = sleep(CHECK_EVERY) => drop(writer.append(&[]).await?),
+            }
+        }
+        Ok(None)
+    }
+
+    fn outcome(
+        &self,
+        model: &ModelName,
+        asking: Attempts,
+        before: Attempts,
+        kept: u64,
+        deadline: Instant,
+        ending: Ending,
+    ) -> Outcome {
         match ending {
             Ending::Finished { reason, usage } => Outcome::Seal(Event::Finished { reason, usage }),
             Ending::Cancelled(cause) => failed(Failure::Cancelled { cause }),
             Ending::TimedOut => failed(Failure::TimedOut),
             Ending::Failed(ModelError::Rejected { message }) => failed(Failure::Rejected { message }),
-            Ending::Failed(error) if attempt.get() >= self.config.attempts => {
-                tracing::error!(%attempt, error = %explain(&error), "the last attempt failed");
-                failed(Failure::Exhausted { attempts: attempt.get(), message: explain(&error) })
-            }
             Ending::Failed(ModelError::Busy { retry_after }) => {
-                tracing::info!(%attempt, ?retry_after, "the model is busy; giving the job back");
-                Outcome::Again(retry_after)
+                tracing::info!(%model, ?retry_after, "the model is busy; the generation waits");
+                metrics::model_wait(model, "busy");
+                self.wait_for_model(before, kept, retry_after, deadline)
+            }
+            Ending::Failed(ModelError::Absent { retry_after, cause }) => {
+                tracing::warn!(%model, ?retry_after, cause = %explain(&*cause), "the model cannot be reached; the generation waits");
+                metrics::model_wait(model, "absent");
+                self.wait_for_model(before, kept, retry_after, deadline)
             }
             Ending::Failed(error @ ModelError::Unavailable(_)) => {
-                let after = backoff_of(attempt);
-                tracing::warn!(%attempt, ?after, error = %explain(&error), "the attempt failed; trying again");
-                Outcome::Again(after)
+                let without_progress = if kept > before.best { 0 } else { asking.without_progress };
+                if without_progress >= self.config.attempts {
+                    tracing::error!(%model, error = %explain(&error), "the last attempt failed");
+                    return failed(Failure::Exhausted {
+                        attempts: without_progress,
+                        message: explain(&error),
+                    });
+                }
+                let after = backoff(without_progress);
+                tracing::warn!(%model, ?after, error = %explain(&error), "the attempt failed; trying again");
+                let attempts = Attempts { without_progress, asking: false, model_waits: 0, ..asking };
+                Outcome::Release(attempts, after)
             }
         }
     }
+
+    /// The generation waits for its model: longer each time, and never beyond its own time.
+    fn wait_for_model(&self, before: Attempts, kept: u64, at_least: Duration, deadline: Instant) -> Outcome {
+        let model_waits = if kept > before.best { 1 } else { before.model_waits.saturating_add(1) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let after = backoff(model_waits).max(at_least).min(left);
+        let waiting_until = Some(self.clock.now().after(after));
+        Outcome::Release(Attempts { asking: false, model_waits, waiting_until, ..before }, after)
+    }
 }
 
-/// The wait after a failed attempt: half a second, doubling, up to half a minute.
-fn backoff_of(attempt: Attempt) -> Duration {
-    let doublings = attempt.get().saturating_sub(1).min(6);
+/// Whether a stream is free to be written to.
+enum Owned {
+    Free { start_by: Timestamp },
+    Again(Duration),
+}
+
+/// What the attempts came to, given what they have left in the stream.
+fn so_far(writer: &dyn LogWriter) -> Attempts {
+    let (attempts, size) = (writer.attempts(), writer.so_far().size);
+    if size > attempts.best {
+        return Attempts { without_progress: 0, best: size, asking: false, model_waits: 0, ..attempts };
+    }
+    attempts
+}
+
+/// How long after the beginning of an attempt that died the next one begins.
+fn crash_backoff(attempts: Attempts) -> Duration {
+    if attempts.asking && attempts.without_progress > 0 {
+        backoff(attempts.without_progress)
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// The wait after so many failures in a row: half a second, doubling, up to half a minute.
+fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(6);
     Duration::from_millis(500 << doublings).min(Duration::from_secs(30))
 }
 
 fn failed(failure: Failure) -> Outcome {
     Outcome::Seal(Event::Failed { failure })
+}
+
+/// Notes what the attempts came to, however often it takes.
+async fn release(writer: &mut dyn LogWriter, attempts: Attempts) -> Result<(), LogError> {
+    loop {
+        match writer.record_attempts(attempts, Ownership::Released).await {
+            Err(LogError::Unavailable(_)) => sleep(Duration::from_millis(100)).await,
+            // Another attempt owns the stream: nobody waits for this one.
+            Err(LogError::Fenced | LogError::Sealed | LogError::NotFound(_)) | Ok(()) => return Ok(()),
+            Err(error @ LogError::Damaged(_)) => return Err(error),
+        }
+    }
 }
 
 /// Seals, however often it takes.

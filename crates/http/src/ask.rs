@@ -21,7 +21,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tokenwire_core::{
-    GenerationId, Seq,
+    Follower, GenerationId, Seq,
     generations::{Submission, Submitted},
 };
 
@@ -39,12 +39,14 @@ pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<R
     let id = id.unwrap_or_else(GenerationId::fresh);
     let on_disconnect = app.config.on_disconnect;
     let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
-    let after = match app.generations.submit(submission).await? {
+    let accepted = app.generations.submit(submission).await?;
+    let after = match accepted.how {
         // A cursor from an earlier life of this id: what it counted is gone, and the stream is read from its start.
         Submitted::New => Seq::START,
         Submitted::Existing => cursor,
     };
-    stream(&app, id, after, permit).await
+    let follower = app.generations.follow_accepted(&accepted, after).await?;
+    Ok(stream(&app, id, follower, permit))
 }
 
 /// `GET /ask/{uuid}`.
@@ -60,7 +62,8 @@ pub(crate) async fn follow(
         None => cursor::from_query(&uri)?.unwrap_or(Seq::START),
     };
     let permit = app.limits.open_stream()?;
-    stream(&app, id, after, permit).await
+    let follower = app.generations.follow(id, after).await?;
+    Ok(stream(&app, id, follower, permit))
 }
 
 /// `DELETE /ask/{uuid}`. Idempotent, also once the generation has ended.
@@ -73,15 +76,14 @@ pub(crate) async fn cancel(
 }
 
 /// The rest of a stream. 204 when there is none: the one answer that makes an EventSource stop for good.
-async fn stream(app: &App, id: GenerationId, after: Seq, permit: StreamPermit) -> Result<Response, Error> {
-    let follower = app.generations.follow(id, after).await?;
+fn stream(app: &App, id: GenerationId, follower: Follower, permit: StreamPermit) -> Response {
     let location = paths::location(id);
     if follower.has_ended() {
-        return Ok((StatusCode::NO_CONTENT, [location]).into_response());
+        return (StatusCode::NO_CONTENT, [location]).into_response();
     }
     let encoder = AskEncoder::new(id, app.config.reconnect_after);
     let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-    Ok(([location], sse::answer(reading, permit)).into_response())
+    ([location], sse::answer(reading, permit)).into_response()
 }
 
 fn known(id: Result<Path<GenerationId>, PathRejection>) -> Result<GenerationId, Error> {

@@ -2,8 +2,8 @@
 //!
 //! A job is durable when it is stored and gone when its settling is durable; what lies between (leases, retries) is this
 //! process's own business and needs no record. After a restart every job that was not settled waits again, in its order.
-//! The queue gives up on nothing by itself but jobs whose stored form it cannot use: those go to
-//! [`JobQueue::dead_letter`], so that their streams get an end.
+//! The queue gives up on nothing by itself. A job whose request cannot be read is leased without one: its stream has the
+//! request.
 //!
 //! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
 
@@ -27,14 +27,12 @@ use std::{
 
 use async_trait::async_trait;
 use journal::{Disk, Journal, JournalError, Medium, Options, Position, ReadError, Room};
-use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError, Timestamp,
-};
+use tokenwire_core::{Job, JobQueue, Lease, QueueError};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
     held::Held,
-    pending::{Lane, Pending},
+    pending::Pending,
     records::{Change, DecodeError, Record, Ticket},
 };
 use crate::{message, metrics};
@@ -147,16 +145,16 @@ impl Embedded {
         held.forget();
     }
 
-    /// Takes the next job out of a lane, with its stored form. `None` when it has moved, or is none.
-    async fn take(&self, lane: Lane) -> Result<Option<(Held, Vec<u8>)>, QueueError> {
-        let taken = |ticket, at| (Held::new(Arc::clone(&self.shared), lane, ticket), ticket, at);
-        let (held, ticket, at) = self.shared.pending.take(lane, taken).await;
+    /// Takes the next job, with its stored form. `None` when it has moved, or is none.
+    async fn take(&self) -> Result<Option<(Held, Vec<u8>)>, QueueError> {
+        let taken = |ticket, at| (Held::new(Arc::clone(&self.shared), ticket), ticket, at);
+        let (held, ticket, at) = self.shared.pending.take(taken).await;
         match self.shared.read(at).await {
             Ok(record) => Ok(Some((held, record))),
             // Dropping what we hold puts it back: it lies elsewhere since we looked.
             Err(ReadError::Gone { .. }) if self.shared.pending.place(ticket) != Some(at) => Ok(None),
             Err(error @ ReadError::Io { .. }) => {
-                held.pass_to(lane, READ_AGAIN);
+                held.give_back(READ_AGAIN);
                 Err(QueueError::unavailable(error))
             }
             Err(error @ (ReadError::Gone { .. } | ReadError::Damaged { .. })) => {
@@ -189,29 +187,23 @@ impl JobQueue for Embedded {
 
     async fn lease(&self) -> Result<Lease, QueueError> {
         loop {
-            let Some((held, record)) = self.take(Lane::Jobs).await? else { continue };
+            let Some((held, record)) = self.take().await? else { continue };
             match job(&record) {
                 Ok(job) => return Ok(Lease::new(job, Box::new(held))),
-                Err(error @ message::DecodeError { id: Some(id), .. }) => {
-                    tracing::error!(generation.id = %id, %error, "giving up on a job that cannot be used");
-                    held.pass_to(Lane::Dead, Duration::ZERO);
-                }
-                Err(error) => self.skip(held, &error),
+                Err(error) => match error.job() {
+                    Some(job) => {
+                        tracing::error!(generation.id = %job.id, %error, "cannot read a job; its stream may have the request");
+                        return Ok(Lease::new(job, Box::new(held)));
+                    }
+                    None => self.skip(held, &error),
+                },
             }
         }
     }
 
+    /// This queue gives up on nothing.
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        loop {
-            let Some((held, record)) = self.take(Lane::Dead).await? else { continue };
-            match job(&record) {
-                Ok(job) => return Ok(Lease::new(job, Box::new(held))),
-                Err(message::DecodeError { id: Some(id), .. }) => {
-                    return Ok(Lease::new(stand_in(id), Box::new(held)));
-                }
-                Err(error) => self.skip(held, &error),
-            }
-        }
+        std::future::pending().await
     }
 
     async fn ready(&self) -> Result<(), QueueError> {
@@ -223,15 +215,10 @@ fn job(record: &[u8]) -> Result<Job, message::DecodeError> {
     match Record::decode(record) {
         // What this queue stores always names its model.
         Ok(Record { change: Change::Stored(job), .. }) => message::decode(job, None),
-        Ok(_) | Err(_) => Err(message::DecodeError { id: None, fault: message::Fault::NotAnObject }),
+        Ok(_) | Err(_) => {
+            Err(message::DecodeError { id: None, expires_at: None, fault: message::Fault::NotAnObject })
+        }
     }
-}
-
-/// For a job of which only the generation is known: whoever buries a dead letter looks at nothing else.
-fn stand_in(id: GenerationId) -> Job {
-    let model = ModelName::new("unknown").expect("a plain word is a model's name");
-    let prompt = Conversation::of("unknown").expect("a word is a prompt");
-    Job { id, request: GenerateRequest::new(model, prompt), expires_at: Timestamp::from_millis(0) }
 }
 
 impl Shared {

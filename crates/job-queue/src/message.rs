@@ -15,6 +15,14 @@
 //! A worker of the first version refuses it, rather than answering another question; `history` is what was said before
 //! `query`.
 //!
+//! A job that does not say what to ask is version 3; the stream of its generation has the request:
+//!
+//! ```json
+//! {"version":3,"uuid":"0192f0c1-…","expires_at":1763800000.123}
+//! ```
+//!
+//! Workers up to tokenwire 0.1 do not read version 3, so a job whose request is known is written as version 1 or 2.
+//!
 //! Times are Unix seconds, fractions allowed. What other programs put into the queue is accepted too: messages without a
 //! version (the first ones had none) or without a model, and any further fields. Trace context is not here: it travels
 //! in the headers of whatever carries the message. Nothing here ever quotes a message in an error: prompts are private.
@@ -31,15 +39,28 @@ const PROMPT: u64 = 1;
 /// A prompt with a history or with options.
 const CONVERSATION: u64 = 2;
 
+/// No request: the stream has it.
+const ID_ALONE: u64 = 3;
+
 #[derive(Serialize)]
 struct Stored<'a> {
     version: u64,
     uuid: String,
     query: &'a str,
     model: &'a str,
-    expires_at: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<f64>,
     #[serde(flatten)]
     more: Option<More<'a>>,
+}
+
+/// Version 3.
+#[derive(Serialize)]
+struct Alone {
+    version: u64,
+    uuid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<f64>,
 }
 
 /// What version 2 adds.
@@ -63,47 +84,69 @@ impl More<'_> {
 
 /// The stored form of a job. Times are exact to the millisecond for the next thirty thousand years.
 pub fn encode(job: &Job) -> Vec<u8> {
-    let GenerateRequest { model, conversation, sampling, extras } = &job.request;
+    let stored = match &job.request {
+        Some(request) => with_request(job, request),
+        None => serde_json::to_vec(&Alone {
+            version: ID_ALONE,
+            uuid: job.id.to_string(),
+            expires_at: job.expires_at.map(seconds),
+        }),
+    };
+    stored.expect("text and finite numbers always have a JSON form")
+}
+
+fn with_request(job: &Job, request: &GenerateRequest) -> serde_json::Result<Vec<u8>> {
+    let GenerateRequest { model, conversation, sampling, extras } = request;
     let answers_call = match conversation.last() {
         Message::Tool { tool_call_id, .. } => Some(tool_call_id.as_str()),
         _ => None,
     };
     let more = More { history: conversation.before(), answers_call, sampling, extras };
-    let stored = Stored {
+    serde_json::to_vec(&Stored {
         version: if more.is_nothing() { PROMPT } else { CONVERSATION },
         uuid: job.id.to_string(),
         query: conversation.prompt(),
         model: model.as_str(),
-        expires_at: seconds(job.expires_at),
+        expires_at: job.expires_at.map(seconds),
         more: (!more.is_nothing()).then_some(more),
-    };
-    serde_json::to_vec(&stored).expect("text and finite numbers always have a JSON form")
+    })
 }
 
 /// Reads the stored form of a job. A message that names no model gets `default_model`, where there is one.
 ///
 /// # Errors
-/// [`DecodeError`]: these bytes will never be a job. Put them aside for people, and let nothing else wait for them.
+/// [`DecodeError`]: these bytes are no job that this version can read. If they name a generation, [`DecodeError::job`] is
+/// its job, whose request the stream may have. Otherwise put them aside for people, and let nothing else wait for them.
 pub fn decode(bytes: &[u8], default_model: Option<&ModelName>) -> Result<Job, DecodeError> {
-    let mut fields: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|_| DecodeError { id: None, fault: Fault::NotAnObject })?;
+    let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| DecodeError {
+        id: None,
+        expires_at: None,
+        fault: Fault::NotAnObject,
+    })?;
     let id = fields.get("uuid").and_then(Value::as_str).and_then(|text| text.parse().ok());
-    job(id, &mut fields, default_model).map_err(|fault| DecodeError { id, fault })
+    let expires_at = fields.get("expires_at").and_then(Value::as_f64).map(timestamp);
+    job(id, expires_at, &mut fields, default_model).map_err(|fault| DecodeError { id, expires_at, fault })
 }
 
 fn job(
     id: Option<GenerationId>,
+    expires_at: Option<Timestamp>,
     fields: &mut Map<String, Value>,
     default_model: Option<&ModelName>,
 ) -> Result<Job, Fault> {
     let version = match fields.get("version") {
         None => PROMPT,
-        Some(version) => version
-            .as_u64()
-            .filter(|version| [PROMPT, CONVERSATION].contains(version))
-            .ok_or(Fault::Version)?,
+        Some(version) => {
+            version.as_u64().filter(|version| (PROMPT..=ID_ALONE).contains(version)).ok_or(Fault::Version)?
+        }
     };
     let id = id.ok_or(Fault::Field("uuid"))?;
+    if version == ID_ALONE {
+        return Ok(Job { id, request: None, expires_at });
+    }
+    if expires_at.is_none() {
+        return Err(Fault::Field("expires_at"));
+    }
     let content = text(fields, "query").ok_or(Fault::Field("query"))?;
     let (mut messages, last, sampling, extras) = if version == CONVERSATION {
         let last = match optional::<String>(fields, "answers_call")? {
@@ -123,12 +166,8 @@ fn job(
         default_model.cloned()
     };
     let model = model.ok_or(Fault::Field("model"))?;
-    let expires_at = fields.get("expires_at").and_then(Value::as_f64).ok_or(Fault::Field("expires_at"))?;
-    Ok(Job {
-        id,
-        request: GenerateRequest { model, conversation, sampling, extras },
-        expires_at: timestamp(expires_at),
-    })
+    let request = Some(GenerateRequest { model, conversation, sampling, extras });
+    Ok(Job { id, request, expires_at })
 }
 
 /// The same, for a part that may be missing.
@@ -174,10 +213,19 @@ fn timestamp(seconds: f64) -> Timestamp {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a job: {fault}")]
 pub struct DecodeError {
-    /// The generation that the message was about, when that much could be read: its stream can be sealed.
+    /// The generation that the message was about, when that much could be read.
     pub id: Option<GenerationId>,
+    /// When it is too late to begin, when that much could be read.
+    pub expires_at: Option<Timestamp>,
     /// What is wrong with it.
     pub fault: Fault,
+}
+
+impl DecodeError {
+    /// What is known of the job, if it is known which generation it is of.
+    pub fn job(&self) -> Option<Job> {
+        Some(Job { id: self.id?, request: None, expires_at: self.expires_at })
+    }
 }
 
 /// What is wrong with a message.
@@ -187,7 +235,7 @@ pub enum Fault {
     #[error("it is not a JSON object")]
     NotAnObject,
     /// It was written by a newer version, or by something else.
-    #[error("its version is not one up to {CONVERSATION}: upgrade the workers before the servers")]
+    #[error("its version is not one up to {ID_ALONE}: upgrade the workers before the servers")]
     Version,
     /// A field is missing or does not hold what it should.
     #[error("its field {0} is missing or invalid")]
@@ -212,8 +260,8 @@ mod tests {
     fn job(model_name: &str, prompt: &str, millis: u64) -> Job {
         Job {
             id: ID.parse().unwrap(),
-            request: GenerateRequest::new(model(model_name), Conversation::of(prompt).unwrap()),
-            expires_at: Timestamp::from_millis(millis),
+            request: Some(GenerateRequest::new(model(model_name), Conversation::of(prompt).unwrap())),
+            expires_at: Some(Timestamp::from_millis(millis)),
         }
     }
 
@@ -234,8 +282,9 @@ mod tests {
             Message::user("What is the capital of France?"),
             Message::assistant("Paris.\n👋"),
         ];
-        job.request.conversation = Conversation::after(before, "And of \"Spain\"?").unwrap();
-        job.request.sampling = Sampling {
+        let request = job.request.as_mut().unwrap();
+        request.conversation = Conversation::after(before, "And of \"Spain\"?").unwrap();
+        request.sampling = Sampling {
             temperature: Some(Temperature::new(0.8).unwrap()),
             top_p: Some(TopP::new(0.95).unwrap()),
             top_k: NonZeroU32::new(40),
@@ -248,12 +297,32 @@ mod tests {
     }
 
     #[test]
+    fn version_3_is_written_and_read_like_this_for_ever() {
+        let stored = format!(r#"{{"version":3,"uuid":"{ID}","expires_at":1763800000.123}}"#);
+        let job = Job { request: None, ..job("m", "q", 1_763_800_000_123) };
+        assert_eq!(decode(stored.as_bytes(), None), Ok(job.clone()));
+        assert_eq!(encode(&job), stored.as_bytes());
+    }
+
+    #[test]
+    fn what_is_known_of_a_job_that_cannot_be_read_is_its_generation_and_its_time() {
+        let stored = format!(r#"{{"version":9,"uuid":"{ID}","expires_at":1763800000.123,"what":"ever"}}"#);
+        let error = decode(stored.as_bytes(), None).unwrap_err();
+        assert_eq!(error.job(), Some(Job { request: None, ..job("m", "q", 1_763_800_000_123) }));
+        assert_eq!(decode(b"{}", None).unwrap_err().job(), None);
+    }
+
+    #[test]
     fn a_message_of_the_first_producers_has_no_version_and_no_model() {
         let stored = include_bytes!("../tests/fixtures/job.v0.json");
         let fallback = model("simulated");
         assert_eq!(decode(stored, Some(&fallback)), Ok(job("simulated", "Hello world", 1_763_800_000_000)));
         let error = decode(stored, None).unwrap_err();
-        assert_eq!(error, DecodeError { id: Some(ID.parse().unwrap()), fault: Fault::Field("model") });
+        let expires_at = Some(Timestamp::from_millis(1_763_800_000_000));
+        assert_eq!(
+            error,
+            DecodeError { id: Some(ID.parse().unwrap()), expires_at, fault: Fault::Field("model") }
+        );
     }
 
     #[test]
@@ -273,7 +342,7 @@ mod tests {
             ("[1]".into(), None, Fault::NotAnObject),
             ("{\"uuid\":".into(), None, Fault::NotAnObject),
             (r#"{"query":"q","expires_at":1}"#.into(), None, Fault::Field("uuid")),
-            (with(r#""query":"q","expires_at":1,"version":3"#), known, Fault::Version),
+            (with(r#""query":"q","expires_at":1,"version":4"#), known, Fault::Version),
             (with(r#""query":"q","expires_at":1,"version":2"#), known, Fault::Field("history")),
             (
                 with(
@@ -296,7 +365,7 @@ mod tests {
             (with(r#""query":"q","expires_at":"soon""#), known, Fault::Field("expires_at")),
         ] {
             let error = decode(stored.as_bytes(), Some(&model("m"))).unwrap_err();
-            assert_eq!(error, DecodeError { id, fault }, "{stored}");
+            assert_eq!((error.id, error.fault), (id, fault), "{stored}");
             assert!(!error.to_string().contains("secret"));
         }
     }
@@ -305,7 +374,7 @@ mod tests {
     fn deadlines_before_1970_and_beyond_all_time_saturate() {
         let at = |seconds: &str| {
             let stored = format!(r#"{{"uuid":"{ID}","query":"q","model":"m","expires_at":{seconds}}}"#);
-            decode(stored.as_bytes(), None).unwrap().expires_at.as_millis()
+            decode(stored.as_bytes(), None).unwrap().expires_at.unwrap().as_millis()
         };
         assert_eq!((at("-1"), at("1e300"), at("1763800000")), (0, u64::MAX, 1_763_800_000_000));
     }
@@ -340,13 +409,13 @@ mod tests {
             let temperature = temperature.map(|number| Temperature::new(number).unwrap());
             let job = Job {
                 id: GenerationId::from_bytes(id),
-                request: GenerateRequest {
+                request: Some(GenerateRequest {
                     model: ModelName::new(model).unwrap(),
                     conversation: Conversation::new(messages).unwrap(),
                     extras: Extras::new(format.into_iter().collect()),
                     sampling: Sampling { temperature, seed, ..Sampling::default() },
-                },
-                expires_at: Timestamp::from_millis(millis),
+                }),
+                expires_at: Some(Timestamp::from_millis(millis)),
             };
             prop_assert_eq!(decode(&encode(&job), None), Ok(job));
         }

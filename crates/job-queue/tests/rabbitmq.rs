@@ -25,7 +25,8 @@ const SOON: Duration = Duration::from_secs(60);
 fn job(prompt: &str) -> Job {
     let request =
         GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of(prompt).unwrap());
-    Job { id: GenerationId::fresh(), request, expires_at: Timestamp::from_millis(1_763_800_000_123) }
+    let (request, expires_at) = (Some(request), Some(Timestamp::from_millis(1_763_800_000_123)));
+    Job { id: GenerationId::fresh(), request, expires_at }
 }
 
 fn config(url: &str, queue: &str) -> Config {
@@ -174,7 +175,7 @@ async fn a_message_that_is_no_job_is_put_aside_and_harms_nobody() {
     publish(include_bytes!("fixtures/job.v0.json")).await;
 
     let lease = lease(&queue).await;
-    assert_eq!(lease.job().request.model.as_str(), "simulated");
+    assert_eq!(lease.job().request.as_ref().unwrap().model.as_str(), "simulated");
     lease.ack().await.unwrap();
     let nothing = queue.dead_letter();
     let aside =

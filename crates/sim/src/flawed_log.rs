@@ -10,7 +10,10 @@ use std::{
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
-    token_log::{Cancellation, Created, Hint, OnDisconnect, Page, Prefix, StreamSpec, Tail},
+    token_log::{
+        Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, Page, Prefix, StreamSpec,
+        Tail,
+    },
 };
 use tokio::{sync::broadcast, time::sleep};
 use tokio_util::task::TaskTracker;
@@ -126,11 +129,13 @@ impl TokenLog for FlawedLog {
             kept.for_each(|(_, entry)| so_far.push(entry));
         }
         let (start_by, cancellation) = (writer.start_by(), writer.cancellation().clone());
+        let attempts = writer.attempts();
         let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
         if self.has(Defect::FenceRemoved) {
             self.state().newest.insert(id, Arc::clone(&writer));
         }
-        Ok(Box::new(FlawedWriter { id, log: self.clone(), writer, attempt, start_by, so_far, cancellation }))
+        let log = self.clone();
+        Ok(Box::new(FlawedWriter { id, log, writer, attempt, start_by, so_far, attempts, cancellation }))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
@@ -182,6 +187,14 @@ impl TokenLog for FlawedLog {
         self.log.remove(id).await
     }
 
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        self.log.claim_job(id).await
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.job_stored(id).await
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         self.log.ready().await
     }
@@ -195,6 +208,7 @@ struct FlawedWriter {
     attempt: Attempt,
     start_by: Timestamp,
     so_far: Prefix,
+    attempts: Attempts,
     cancellation: Cancellation,
 }
 
@@ -236,6 +250,14 @@ impl LogWriter for FlawedWriter {
 
     fn so_far(&self) -> &Prefix {
         &self.so_far
+    }
+
+    fn attempts(&self) -> Attempts {
+        self.attempts
+    }
+
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+        self.writer().lock().await.record_attempts(attempts, ownership).await
     }
 
     fn cancellation(&self) -> &Cancellation {

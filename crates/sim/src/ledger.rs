@@ -8,7 +8,7 @@ use tokenwire_core::{
     Attempt, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, Timestamp,
     TokenLog,
     job_queue::Hold,
-    token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
+    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Tail},
 };
 
 use crate::record::{Record, Rule};
@@ -87,6 +87,14 @@ impl TokenLog for LedgerLog {
         Ok(())
     }
 
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        self.log.claim_job(id).await
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.job_stored(id).await
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         self.log.ready().await
     }
@@ -141,6 +149,14 @@ impl LogWriter for LedgerWriter {
 
     fn so_far(&self) -> &Prefix {
         self.writer.so_far()
+    }
+
+    fn attempts(&self) -> Attempts {
+        self.writer.attempts()
+    }
+
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+        self.writer.record_attempts(attempts, ownership).await
     }
 
     fn cancellation(&self) -> &Cancellation {

@@ -9,7 +9,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, BoxError, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
-    token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
+    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Tail},
 };
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
@@ -53,6 +53,7 @@ impl TokenLog for RemoteLog {
             attempt: writer.attempt(),
             start_by: writer.start_by(),
             so_far: writer.so_far().clone(),
+            attempts: writer.attempts(),
             cancellation: writer.cancellation().clone(),
             number: 1,
             on_the_way: None,
@@ -90,6 +91,14 @@ impl TokenLog for RemoteLog {
         self.call(self.log.remove(id)).await
     }
 
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        self.call(self.log.claim_job(id)).await
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.call(self.log.job_stored(id)).await
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         self.call(self.log.ready()).await
     }
@@ -101,6 +110,7 @@ struct RemoteWriter {
     attempt: Attempt,
     start_by: Timestamp,
     so_far: Prefix,
+    attempts: Attempts,
     cancellation: Cancellation,
     /// Of the write whose answer is not known yet.
     number: u64,
@@ -115,6 +125,7 @@ type Travelling = JoinHandle<Result<Seq, LogError>>;
 enum Write {
     Append(Vec<Event>),
     Seal(Event),
+    Attempts(Attempts, Ownership),
 }
 
 #[derive(Debug)]
@@ -132,12 +143,16 @@ impl FarSide {
             return match write {
                 // Done, but by an owner who may have been deposed since.
                 Write::Append(_) => self.writer.append(&[]).await.map(|_| self.last),
-                Write::Seal(_) => Ok(self.last),
+                Write::Seal(_) | Write::Attempts(..) => Ok(self.last),
             };
         }
         self.last = match write {
             Write::Append(batch) => self.writer.append(&batch).await?,
             Write::Seal(last) => self.writer.seal(&last).await?,
+            Write::Attempts(attempts, ownership) => {
+                self.writer.record_attempts(attempts, ownership).await?;
+                self.last
+            }
         };
         self.done = number;
         Ok(self.last)
@@ -195,6 +210,16 @@ impl LogWriter for RemoteWriter {
 
     fn so_far(&self) -> &Prefix {
         &self.so_far
+    }
+
+    fn attempts(&self) -> Attempts {
+        self.attempts
+    }
+
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+        // An append that was dropped, and whose fate is not known, has a number: this is another write.
+        self.number += 1;
+        self.send(Write::Attempts(attempts, ownership)).await.map(drop)
     }
 
     fn cancellation(&self) -> &Cancellation {

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use journal::{Disk, Journal, JournalError, Medium, Options, Position, ReadError};
 use tokenwire_core::{
     Clock, Entry, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{Created, Hint, Page, Prefix, StreamSpec, Tail},
+    token_log::{Created, Hint, JobClaim, Page, Prefix, StreamSpec, Tail},
 };
 use tokio::{sync::oneshot, task::spawn_blocking};
 
@@ -35,7 +35,7 @@ use self::{
     stream::{Placed, Refused, Stream, View},
     writer::Writer,
 };
-use crate::{record::Batch, tails::Tails};
+use crate::{claims::Claims, record::Batch, tails::Tails};
 
 /// How the embedded log keeps streams.
 #[derive(Clone, Copy, Debug)]
@@ -153,8 +153,8 @@ impl Embedded {
 #[async_trait]
 impl TokenLog for Embedded {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        // The memo stays on the disk.
-        let kept = StreamSpec { memo: Bytes::new(), ..spec.clone() };
+        // Memo and request stay on the disk.
+        let kept = StreamSpec { memo: Bytes::new(), request: Bytes::new(), ..spec.clone() };
         let record = |number| {
             let change = Change::Created { id, spec: kept.clone(), memo: &spec.memo };
             Record { stream: number, change }.encode()
@@ -176,14 +176,20 @@ impl TokenLog for Embedded {
             let (outcome, created) = oneshot::channel();
             let index = Arc::clone(&self.shared.index);
             let payload = record(stream.number);
+            let creating = Arc::clone(&stream);
             self.shared.journal.submit(room, payload, move |committed| {
                 match &committed {
-                    Ok(at) => stream.created(*at),
-                    Err(_) => index.forget(&stream),
+                    Ok(at) => creating.created(*at),
+                    Err(_) => index.forget(&creating),
                 }
                 // A caller that has gone asks again: creating twice is creating once.
                 let _ = outcome.send(committed);
             });
+            if !spec.request.is_empty() {
+                // Right behind it, as a rule in the same flush. Without it the stream is as those of older versions.
+                let change = Change::Request(&spec.request);
+                self.shared.commit(&stream, change, |stream, at| stream.requested(at)).await?;
+            }
             return received(created).await.map(|_| Created::New);
         }
     }
@@ -221,11 +227,17 @@ impl TokenLog for Embedded {
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
         let stream = self.shared.index.kept(id)?;
-        let memo = match stream.memo() {
-            Some(at) => self.shared.read_back(&stream, move |journal| memo(journal, at)).await?,
-            None => Bytes::new(),
+        let (memo_at, request_at) = (stream.memo(), stream.request());
+        if memo_at.is_none() && request_at.is_none() {
+            return Ok(stream.spec.clone());
+        }
+        let read = move |journal: &Journal| {
+            let memo = memo_at.map(|at| memo(journal, at)).transpose()?.unwrap_or_default();
+            let request = request_at.map(|at| request(journal, at)).transpose()?.unwrap_or_default();
+            Ok((memo, request))
         };
-        Ok(StreamSpec { memo, ..stream.spec.clone() })
+        let (memo, request) = self.shared.read_back(&stream, read).await?;
+        Ok(StreamSpec { memo, request, ..stream.spec.clone() })
     }
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
@@ -255,6 +267,17 @@ impl TokenLog for Embedded {
             tails.announce(id, Hint::Look);
         });
         removed.await
+    }
+
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        Ok(self.shared.index.kept(id)?.with_claims(Claims::claim))
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        if let Ok(stream) = self.shared.index.kept(id) {
+            stream.with_claims(Claims::stored);
+        }
+        Ok(())
     }
 
     async fn ready(&self) -> Result<(), LogError> {
@@ -321,7 +344,10 @@ impl Shared {
             Err(BadRecord::Read(ReadError::Gone { .. })) => Err(LogError::NotFound(stream.id)),
             Err(error) => {
                 tracing::error!(generation.id = %stream.id, %error, "cannot read a generation back");
-                Err(LogError::unavailable(error))
+                match error {
+                    BadRecord::Read(ReadError::Io { .. }) => Err(LogError::unavailable(error)),
+                    _ => Err(LogError::damaged(error)),
+                }
             }
         }
     }
@@ -331,6 +357,12 @@ fn memo(journal: &Journal, at: Position) -> Result<Bytes, BadRecord> {
     let record = Bytes::from(journal.read(at)?);
     let Change::Created { memo, .. } = Record::decode(&record)?.change else { return Err(BadRecord::Other) };
     Ok(record.slice_ref(memo))
+}
+
+fn request(journal: &Journal, at: Position) -> Result<Bytes, BadRecord> {
+    let record = Bytes::from(journal.read(at)?);
+    let Change::Request(request) = Record::decode(&record)?.change else { return Err(BadRecord::Other) };
+    Ok(record.slice_ref(request))
 }
 
 fn decode(record: &[u8], first: Seq) -> Result<Batch, BadRecord> {

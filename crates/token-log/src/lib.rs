@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod memory;
 pub mod redis;
 
+mod claims;
 mod inspection;
 mod record;
 mod tails;

@@ -15,12 +15,13 @@ use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{
-        ATTENDANCE, Cancellation, Created, Hint, OnDisconnect, Page, Phase, Prefix, StreamSpec, Tail,
+        ATTENDANCE, Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, Page, Phase,
+        Prefix, StreamSpec, Tail,
     },
 };
 use tokio::time::Instant;
 
-use crate::tails::Tails;
+use crate::{claims::Claims, tails::Tails};
 
 /// A log of streams in memory.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ impl TokenLog for MemoryLog {
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         let stream = self.shared.find(id)?;
         let (attempt, so_far, cancellation) = lock(&stream).open()?;
+        let attempts = lock(&stream).attempts_so_far;
         Ok(Box::new(MemoryWriter {
             id,
             log: Arc::clone(&self.shared),
@@ -109,6 +111,7 @@ impl TokenLog for MemoryLog {
             attempt,
             start_by: lock(&stream).spec.start_by,
             so_far,
+            attempts,
             cancellation,
         }))
     }
@@ -150,6 +153,19 @@ impl TokenLog for MemoryLog {
         Ok(())
     }
 
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        let stream = self.shared.find(id)?;
+        let mut stream = lock(&stream);
+        Ok(stream.claims.claim())
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        if let Ok(stream) = self.shared.find(id) {
+            lock(&stream).claims.stored();
+        }
+        Ok(())
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         Ok(())
     }
@@ -162,6 +178,8 @@ struct Stream {
     /// What the entries amount to, for the next writer.
     so_far: Prefix,
     attempts: u32,
+    attempts_so_far: Attempts,
+    claims: Claims,
     /// Of all attempts: a request to stop holds for the next one too.
     cancellation: Cancellation,
     /// When the audience counts as gone. None: its absence means nothing.
@@ -178,6 +196,8 @@ impl Stream {
             entries: Vec::new(),
             so_far: Prefix::default(),
             attempts: 0,
+            attempts_so_far: Attempts::default(),
+            claims: Claims::of_creator(),
             cancellation: Cancellation::default(),
             attended_until: None,
             heard_at: None,
@@ -248,7 +268,8 @@ impl Stream {
             0 => Phase::Queued { created_at, start_by },
             _ => {
                 let silent_for = self.heard_at.map_or(Duration::MAX, |at| at.elapsed());
-                Phase::Running { end_by, silent_for }
+                let waiting_until = self.attempts_so_far.waiting_until;
+                Phase::Running { end_by, silent_for, waiting_until }
             }
         }
     }
@@ -262,6 +283,7 @@ struct MemoryWriter {
     attempt: Attempt,
     start_by: Timestamp,
     so_far: Prefix,
+    attempts: Attempts,
     cancellation: Cancellation,
 }
 
@@ -300,6 +322,22 @@ impl LogWriter for MemoryWriter {
 
     fn so_far(&self) -> &Prefix {
         &self.so_far
+    }
+
+    fn attempts(&self) -> Attempts {
+        self.attempts
+    }
+
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+        let stream = self.stream.upgrade().ok_or(LogError::NotFound(self.id))?;
+        let mut stream = lock(&stream);
+        stream.check(self.attempt)?;
+        stream.attempts_so_far = attempts;
+        if ownership == Ownership::Released {
+            stream.heard_at = None;
+            self.log.tails.announce(self.id, Hint::Look);
+        }
+        Ok(())
     }
 
     fn cancellation(&self) -> &Cancellation {
@@ -354,6 +392,7 @@ mod tests {
             start_by: now,
             end_by: now.after(2 * HOUR),
             memo: Bytes::from_static(b"memo"),
+            request: Bytes::new(),
         };
         let (sealed, unsealed) = (GenerationId::fresh(), GenerationId::fresh());
         log.create(sealed, &spec).await.unwrap();

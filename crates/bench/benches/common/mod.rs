@@ -28,6 +28,7 @@ pub(crate) async fn begin(log: &dyn TokenLog) -> (GenerationId, Box<dyn LogWrite
         start_by: now.after(DAY),
         end_by: now.after(DAY),
         memo: bytes::Bytes::new(),
+        request: bytes::Bytes::new(),
     };
     log.create(id, &spec).await.expect("a new id");
     let mut writer = log.open_writer(id).await.expect("it was created");

@@ -76,7 +76,7 @@ impl House {
     pub(crate) async fn submit(&self, on_disconnect: OnDisconnect) -> GenerationId {
         let id = GenerationId::fresh();
         let submission = Submission { id, request: request("Hello"), on_disconnect, memo: Bytes::new() };
-        assert_eq!(self.generations.submit(submission).await.unwrap(), Submitted::New);
+        assert_eq!(self.generations.submit(submission).await.unwrap().how, Submitted::New);
         id
     }
 

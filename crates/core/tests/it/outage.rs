@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
-    token_log::{Cancellation, Created, Page, Prefix, StreamSpec, Tail},
+    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Tail},
 };
 
 #[derive(Clone, Debug)]
@@ -143,6 +143,16 @@ impl TokenLog for Outage {
         self.log.remove(id).await
     }
 
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        self.check()?;
+        self.log.claim_job(id).await
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.check()?;
+        self.log.job_stored(id).await
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         self.check()
     }
@@ -166,6 +176,15 @@ impl LogWriter for OutageWriter {
 
     fn so_far(&self) -> &Prefix {
         self.writer.so_far()
+    }
+
+    fn attempts(&self) -> Attempts {
+        self.writer.attempts()
+    }
+
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+        self.state.check()?;
+        self.writer.record_attempts(attempts, ownership).await
     }
 
     fn cancellation(&self) -> &Cancellation {

@@ -30,8 +30,8 @@ async fn the_same_submission_attaches_and_another_one_is_a_conflict() {
     let house = House::new();
     let id = GenerationId::fresh();
     let submit = |prompt| house.generations.submit(submission(id, prompt));
-    assert_eq!(submit("Hello").await.unwrap(), Submitted::New);
-    assert_eq!(submit("Hello").await.unwrap(), Submitted::Existing);
+    assert_eq!(submit("Hello").await.unwrap().how, Submitted::New);
+    assert_eq!(submit("Hello").await.unwrap().how, Submitted::Existing);
     assert!(matches!(submit("Goodbye").await, Err(SubmitError::Conflict(other)) if other == id));
 }
 
@@ -41,7 +41,7 @@ async fn what_a_front_end_noted_can_be_read_again_and_is_never_printed() {
     let submission = submission(GenerationId::fresh(), "Hello");
     house.generations.submit(submission.clone()).await.unwrap();
     let again = Submission { memo: Bytes::from_static(b"otherwise"), ..submission.clone() };
-    assert_eq!(house.generations.submit(again).await.unwrap(), Submitted::Existing);
+    assert_eq!(house.generations.submit(again).await.unwrap().how, Submitted::Existing);
     let spec = house.generations.spec(submission.id).await.unwrap();
     assert_eq!(spec.memo, submission.memo, "the first one stays");
     assert_eq!(spec.start_by.since(spec.created_at), QUEUE_TIME);
@@ -200,6 +200,6 @@ async fn a_prompt_that_is_posted_again_right_after_a_crash_is_answered() {
     // As if the process had died between the stream and the job (I6).
     house.queue.lease().await.unwrap().ack().await.unwrap();
     house.worker(Script::new([vec![Step::Say("after all"), Step::Finish]]));
-    assert_eq!(house.generations.submit(submission(id, "Hello")).await.unwrap(), Submitted::Existing);
+    assert_eq!(house.generations.submit(submission(id, "Hello")).await.unwrap().how, Submitted::Existing);
     assert_eq!(text(events(&house.follow(id).await)), "after all");
 }

@@ -230,7 +230,11 @@ async fn a_job_delivered_twice_is_answered_once() {
     let mut house = House::new();
     let id = house.ask().await;
     let expires_at = house.clock.now().after(QUEUE_TIME);
-    house.queue.enqueue(&Job { id, request: request("Hello"), expires_at }).await.unwrap();
+    house
+        .queue
+        .enqueue(&Job { id, request: Some(request("Hello")), expires_at: Some(expires_at) })
+        .await
+        .unwrap();
     let script = Script::new([vec![Step::Say("once"), Step::Finish]]);
     house.worker_with(script, Config { slots: 1, run_time: RUN_TIME, ..Config::default() });
     assert_eq!(text(events(&house.follow(id).await)), "once");
@@ -248,7 +252,11 @@ async fn a_job_delivered_twice_does_not_depose_a_worker_that_lives() {
     let id = house.ask().await;
     sleep(SECOND).await;
     let expires_at = house.clock.now().after(QUEUE_TIME);
-    house.queue.enqueue(&Job { id, request: request("Hello"), expires_at }).await.unwrap();
+    house
+        .queue
+        .enqueue(&Job { id, request: Some(request("Hello")), expires_at: Some(expires_at) })
+        .await
+        .unwrap();
     let entries = house.follow(id).await;
     assert_eq!(text(events(&entries)), "+".repeat(20));
     assert_eq!(script.asked(), 1);
@@ -434,7 +442,7 @@ async fn a_generation_that_is_forgotten_while_it_runs_stops_and_its_worker_goes_
 /// The job of a generation that was forgotten, whose id another one has now: with the same deadline it would be that one's.
 fn stale(house: &House, id: GenerationId) -> Job {
     let expires_at = house.clock.now().after(QUEUE_TIME / 2);
-    Job { id, request: request("Hello"), expires_at }
+    Job { id, request: Some(request("Hello")), expires_at: Some(expires_at) }
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use super::{
     failure, idempotency,
     request::{ChatRequest, Shown},
 };
-use crate::{app::App, error::Error, json, limits::StreamPermit, paths, reading::Reading, sse};
+use crate::{app::App, json, limits::StreamPermit, paths, reading::Reading, sse};
 
 /// Everything that can be refused is refused before the generation is accepted.
 pub(super) async fn create(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
@@ -35,11 +35,11 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     let permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
     let model = request.model.clone();
-    app.generations.submit(Submission { id, request, on_disconnect, memo: Bytes::new() }).await?;
-    // A repeated call finds the time of the first one. Not to find what was just accepted is the log's trouble.
-    let spec = app.generations.spec(id).await.map_err(|error| Error::Unavailable(error.into()))?;
-    let created = spec.created_at;
-    let follower = app.generations.follow(id, Seq::START).await?;
+    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
+    let accepted = app.generations.submit(submission).await?;
+    // A repeated call finds the time of the first one.
+    let created = accepted.spec.created_at;
+    let follower = app.generations.follow_accepted(&accepted, Seq::START).await?;
     match shown {
         Shown::Streamed { usage } => {
             let identity = Identity::new(id, chunks::OBJECT, created, model);

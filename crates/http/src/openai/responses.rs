@@ -39,7 +39,7 @@ use axum::{
     response::{IntoResponse, Response as HttpResponse},
 };
 use serde_json::{Value, json};
-use tokenwire_core::{GenerationId, Seq, token_log::OnDisconnect};
+use tokenwire_core::{Follower, GenerationId, Seq, token_log::OnDisconnect};
 
 pub(super) use self::{compact::compact, description::operations, socket::open};
 use self::{
@@ -71,15 +71,19 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<H
     let wanted = create.after(before)?;
     let permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
-    let mut response = accept(&app, id, wanted, on_disconnect).await?;
+    let (mut response, accepted) = accept(&app, id, wanted, on_disconnect).await?;
     if stream {
-        return events(&app, response, None, permit).await;
+        let follower = app.generations.follow_accepted(&accepted, Seq::START).await?;
+        return Ok(events(&app, response, None, follower, permit));
     }
     if background {
-        catch_up(&app, &mut response).await?;
+        // It was accepted, whether or not it can be read now.
+        if let Err(error) = catch_up(&app, &mut response).await {
+            tracing::warn!(generation.id = %id, ?error, "cannot read what was just accepted");
+        }
     } else {
         // The same key would find the same failure.
-        response = whole(&app, response)
+        response = whole(&app, response, &accepted)
             .await
             .map_err(|error| if key.is_some() { error.same_again() } else { error }.about(id))?;
     }
@@ -97,7 +101,9 @@ pub(super) async fn retrieve(
     match query::wanted(&uri)? {
         Wanted::Events { after } => {
             let permit = app.limits.open_stream()?;
-            events(&app, response, after, permit).await
+            // From the start, whatever was seen: what is done repeats the whole text.
+            let follower = app.generations.follow(response.id, Seq::START).await?;
+            Ok(events(&app, response, after, follower, permit))
         }
         Wanted::Resource { wait } => {
             let wait = Wait::of(wait, &headers);
@@ -177,16 +183,15 @@ fn shown(response: &Response) -> Json<Value> {
     Json(serde_json::to_value(Resource(response)).expect("our own types have string keys"))
 }
 
-async fn events(
+fn events(
     app: &App,
     response: Response,
     after: Option<u64>,
+    follower: Follower,
     permit: StreamPermit,
-) -> Result<HttpResponse, ApiError> {
+) -> HttpResponse {
     let id = response.id;
-    // From the start, whatever was seen: what is done repeats the whole text.
-    let follower = app.generations.follow(id, Seq::START).await?;
     let encoder = ResponseEncoder::new(response, after);
     let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-    Ok(([paths::location(id)], sse::answer(reading, permit)).into_response())
+    ([paths::location(id)], sse::answer(reading, permit)).into_response()
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
     GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, SystemClock, TokenLog,
-    token_log::{Created, Page, StreamSpec, Tail},
+    token_log::{Created, JobClaim, Page, StreamSpec, Tail},
 };
 use tokio::sync::watch;
 
@@ -82,6 +82,14 @@ impl TokenLog for Plug {
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
         self.log()?.remove(id).await
     }
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        self.log()?.claim_job(id).await
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log()?.job_stored(id).await
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         self.log()?.ready().await
     }

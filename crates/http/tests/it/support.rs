@@ -88,7 +88,7 @@ impl Stage {
 
     /// What the model is asked in the generation that was accepted last.
     pub(crate) async fn request(&self) -> Vec<Message> {
-        self.last_job(|_| true).await.request.conversation.messages().to_vec()
+        self.last_job(|_| true).await.request.unwrap().conversation.messages().to_vec()
     }
 
     async fn last_job(&self, wanted: impl Fn(&Job) -> bool) -> Job {

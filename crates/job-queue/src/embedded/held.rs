@@ -7,7 +7,6 @@ use tokenwire_core::{QueueError, job_queue::Hold};
 
 use super::{
     Shared,
-    pending::Lane,
     records::{Change, Record, Ticket},
 };
 
@@ -15,24 +14,23 @@ use super::{
 /// not ask a full disk in a loop.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
-/// A job that was taken out of its lane. Dropped, it gives the job back to the front.
+/// A job that was taken. Dropped, it gives the job back to the front.
 pub(super) struct Held {
     shared: Arc<Shared>,
-    lane: Lane,
     ticket: Ticket,
     /// Whether somebody else decides what becomes of the job.
     given_up: bool,
 }
 
 impl Held {
-    pub(super) fn new(shared: Arc<Shared>, lane: Lane, ticket: Ticket) -> Self {
-        Self { shared, lane, ticket, given_up: false }
+    pub(super) fn new(shared: Arc<Shared>, ticket: Ticket) -> Self {
+        Self { shared, ticket, given_up: false }
     }
 
-    /// Gives the job back to a lane, after a while.
-    pub(super) fn pass_to(mut self, lane: Lane, after: Duration) {
+    /// Gives the job back, after a while.
+    pub(super) fn give_back(mut self, after: Duration) {
         self.given_up = true;
-        self.shared.pending.give_back(lane, self.ticket, after);
+        self.shared.pending.give_back(self.ticket, after);
     }
 
     /// The job is none: nobody gets it any more.
@@ -49,18 +47,17 @@ impl Hold for Held {
         let room = self.shared.reserve(payload.len()).await?;
         // From here on the outcome decides, whether or not this future is still there.
         self.given_up = true;
-        let (ticket, lane, pending) = (self.ticket, self.lane, Arc::clone(&self.shared.pending));
+        let (ticket, pending) = (self.ticket, Arc::clone(&self.shared.pending));
         self.shared
             .commit(room, payload, move |committed| match committed {
                 Ok(_) => pending.settled(ticket),
-                Err(_) => pending.give_back(lane, ticket, SETTLE_AGAIN),
+                Err(_) => pending.give_back(ticket, SETTLE_AGAIN),
             })
             .await
     }
 
     async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
-        let lane = self.lane;
-        self.pass_to(lane, after);
+        self.give_back(after);
         Ok(())
     }
 }
@@ -68,13 +65,13 @@ impl Hold for Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.given_up {
-            self.shared.pending.give_back(self.lane, self.ticket, Duration::ZERO);
+            self.shared.pending.give_back(self.ticket, Duration::ZERO);
         }
     }
 }
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("ticket", &self.ticket).field("lane", &self.lane).finish_non_exhaustive()
+        f.debug_struct("Held").field("ticket", &self.ticket).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! The jobs that are not settled, in memory: where each lies in the journal, and which may be leased when.
 //!
-//! Jobs wait in one of two lanes, in the order of their tickets: so what comes back, comes back to the front. A job that is
-//! leased is in no lane, and lives all the same until it is settled.
+//! Jobs wait in the order of their tickets: so what comes back, comes back to the front. A job that is leased does not wait,
+//! and lives all the same until it is settled.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,15 +18,6 @@ use tokio::{
 
 use super::records::Ticket;
 
-/// Who is to take a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Workers.
-    Jobs,
-    /// Whoever seals the streams of jobs that cannot run.
-    Dead,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     state: Mutex<State>,
@@ -37,8 +28,7 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 struct State {
     living: BTreeMap<Ticket, Position>,
-    jobs: Waiting,
-    dead: Waiting,
+    waiting: Waiting,
 }
 
 #[derive(Debug, Default)]
@@ -50,15 +40,15 @@ struct Waiting {
 impl Pending {
     /// All of these jobs, which nobody has leased.
     pub(super) fn new(living: BTreeMap<Ticket, Position>) -> Self {
-        let jobs = Waiting { now: living.keys().copied().collect(), ..Waiting::default() };
-        Self { state: Mutex::new(State { living, jobs, ..State::default() }), changed: Notify::new() }
+        let waiting = Waiting { now: living.keys().copied().collect(), ..Waiting::default() };
+        Self { state: Mutex::new(State { living, waiting }), changed: Notify::new() }
     }
 
     pub(super) fn stored(&self, ticket: Ticket, at: Position) {
         {
             let mut state = self.lock();
             state.living.insert(ticket, at);
-            state.jobs.now.insert(ticket);
+            state.waiting.now.insert(ticket);
         }
         self.changed.notify_waiters();
     }
@@ -78,11 +68,10 @@ impl Pending {
         self.lock().living.remove(&ticket);
     }
 
-    /// Gives a job back that was taken from its lane, to be taken again after this time.
-    pub(super) fn give_back(&self, lane: Lane, ticket: Ticket, after: Duration) {
+    /// Gives a job back that was taken, to be taken again after this time.
+    pub(super) fn give_back(&self, ticket: Ticket, after: Duration) {
         {
-            let mut state = self.lock();
-            let waiting = state.lane(lane);
+            let waiting = &mut self.lock().waiting;
             match Instant::now().checked_add(after) {
                 _ if after.is_zero() => drop(waiting.now.insert(ticket)),
                 Some(due) => drop(waiting.later.insert((due, ticket))),
@@ -93,15 +82,15 @@ impl Pending {
         self.changed.notify_waiters();
     }
 
-    /// Waits for the next job of a lane and takes it out. If the future is dropped, none was taken.
-    pub(super) async fn take<T>(&self, lane: Lane, taken: impl Fn(Ticket, Position) -> T) -> T {
+    /// Waits for the next job and takes it out. If the future is dropped, none was taken.
+    pub(super) async fn take<T>(&self, taken: impl Fn(Ticket, Position) -> T) -> T {
         loop {
             let mut changed = pin!(self.changed.notified());
             // Before the look: what changes after it is not missed.
             changed.as_mut().enable();
             let due = {
                 let mut state = self.lock();
-                match state.take(lane) {
+                match state.take() {
                     Ok((ticket, at)) => return taken(ticket, at),
                     Err(due) => due,
                 }
@@ -118,8 +107,8 @@ impl Pending {
 
     /// How many wait for a worker, those included that are put off.
     pub(super) fn waiting(&self) -> usize {
-        let jobs = &self.lock().jobs;
-        jobs.now.len() + jobs.later.len()
+        let waiting = &self.lock().waiting;
+        waiting.now.len() + waiting.later.len()
     }
 
     /// Where the job lies now, if it lives.
@@ -141,18 +130,11 @@ impl Pending {
 }
 
 impl State {
-    fn lane(&mut self, lane: Lane) -> &mut Waiting {
-        match lane {
-            Lane::Jobs => &mut self.jobs,
-            Lane::Dead => &mut self.dead,
-        }
-    }
-
     /// The next job, or when to look again.
-    fn take(&mut self, lane: Lane) -> Result<(Ticket, Position), Option<Instant>> {
+    fn take(&mut self) -> Result<(Ticket, Position), Option<Instant>> {
         let now = Instant::now();
         loop {
-            let waiting = self.lane(lane);
+            let waiting = &mut self.waiting;
             while let Some((due, _)) = waiting.later.first()
                 && *due <= now
                 && let Some((_, ticket)) = waiting.later.pop_first()
@@ -183,7 +165,7 @@ mod tests {
     }
 
     async fn take(pending: &Pending) -> u64 {
-        pending.take(Lane::Jobs, |ticket, _| ticket.0).await
+        pending.take(|ticket, _| ticket.0).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -191,7 +173,7 @@ mod tests {
         let pending = with([1, 2]);
         let began = Instant::now();
         assert_eq!(take(&pending).await, 1);
-        pending.give_back(Lane::Jobs, Ticket(1), 5 * SECOND);
+        pending.give_back(Ticket(1), 5 * SECOND);
         assert_eq!(take(&pending).await, 2);
         assert_eq!(take(&pending).await, 1);
         assert_eq!(began.elapsed(), 5 * SECOND);
@@ -202,13 +184,13 @@ mod tests {
         let pending = with([1, 2]);
         assert_eq!((take(&pending).await, take(&pending).await), (1, 2));
         let began = Instant::now();
-        pending.give_back(Lane::Jobs, Ticket(1), 60 * SECOND);
+        pending.give_back(Ticket(1), 60 * SECOND);
         let (one, mut other) = (Box::pin(take(&pending)), Box::pin(take(&pending)));
         let Either::Right(((), one)) = select(one, Box::pin(tokio::time::sleep(SECOND))).await else {
             panic!("nothing is due")
         };
         assert!(futures::poll!(&mut other).is_pending());
-        pending.give_back(Lane::Jobs, Ticket(2), 4 * SECOND);
+        pending.give_back(Ticket(2), 4 * SECOND);
         drop(one);
         assert_eq!(other.await, 2);
         assert_eq!(began.elapsed(), 5 * SECOND);
@@ -226,7 +208,7 @@ mod tests {
     async fn a_job_that_is_put_off_for_longer_than_time_lasts_stays_away() {
         let pending = with([1]);
         assert_eq!(take(&pending).await, 1);
-        pending.give_back(Lane::Jobs, Ticket(1), Duration::MAX);
+        pending.give_back(Ticket(1), Duration::MAX);
         assert!(tokio::time::timeout(1_000_000 * SECOND, take(&pending)).await.is_err());
     }
 }

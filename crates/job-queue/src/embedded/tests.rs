@@ -52,7 +52,8 @@ fn job(number: usize) -> Job {
         ModelName::new("simulated").unwrap(),
         Conversation::of(number.to_string()).unwrap(),
     );
-    Job { id: GenerationId::fresh(), request, expires_at: Timestamp::from_millis(1_763_800_000_123) }
+    let (request, expires_at) = (Some(request), Some(Timestamp::from_millis(1_763_800_000_123)));
+    Job { id: GenerationId::fresh(), request, expires_at }
 }
 
 async fn enqueue(queue: &Embedded, count: usize) -> Vec<Job> {

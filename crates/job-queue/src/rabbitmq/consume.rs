@@ -194,12 +194,18 @@ impl Dealing {
                 sent.unsettled.push(settled.boxed());
             }
             Err(error) => {
-                // Its stream, if it has one, expires by itself (I6).
                 metrics::undecodable();
-                let id = error.id.map(|id| id.to_string());
-                tracing::error!(
-                    generation.id = id, queue = %self.queue, %error, "a message is no job; putting it aside"
-                );
+                if let Some(job) = error.job() {
+                    tracing::error!(
+                        generation.id = %job.id, queue = %self.queue, %error,
+                        "cannot read a job; its stream may have the request"
+                    );
+                    let (lease, settled) = hold(job, delivery.acker);
+                    sent.unclaimed.push_back(lease);
+                    sent.unsettled.push(settled.boxed());
+                    return;
+                }
+                tracing::error!(queue = %self.queue, %error, "a message is no job; putting it aside");
                 sent.unsettled.push(put_aside(delivery.acker).boxed());
             }
         }

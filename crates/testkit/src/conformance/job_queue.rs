@@ -117,11 +117,11 @@ impl fmt::Debug for Fixture {
 fn job(prompt: &str) -> Job {
     Job {
         id: GenerationId::fresh(),
-        request: GenerateRequest::new(
+        request: Some(GenerateRequest::new(
             ModelName::new("org/model-1.5:q4").unwrap(),
             Conversation::of(prompt).unwrap(),
-        ),
-        expires_at: Timestamp::from_millis(1_900_000_000_123),
+        )),
+        expires_at: Some(Timestamp::from_millis(1_900_000_000_123)),
     }
 }
 

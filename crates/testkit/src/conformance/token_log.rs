@@ -189,6 +189,7 @@ fn spec(request: u8) -> StreamSpec {
         start_by: now.after(Duration::from_secs(3600)),
         end_by: now.after(Duration::from_secs(7200)),
         memo: Bytes::new(),
+        request: Bytes::new(),
     }
 }
 

@@ -93,7 +93,10 @@ impl Found {
                 self.stream.cancelled(at);
                 self.cancelled = true;
             }
-            Change::Created { .. } | Change::Removed => {}
+            Change::Attempts { attempt, attempts, ownership } => {
+                let _ = self.stream.recorded(*attempt, *attempts, *ownership, at);
+            }
+            Change::Created { .. } | Change::Removed | Change::Request(_) | Change::Unknown => {}
         }
         Ok(())
     }

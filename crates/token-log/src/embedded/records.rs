@@ -7,13 +7,17 @@
 //! 3 batch    attempt u32 | first seq u64 | how many entries u32 | ends the stream u8 | entries as in `crate::record`
 //! 4 cancelled
 //! 5 removed
+//! 6 request  as `GenerateRequest::encode` gives it
+//! 7 attempts attempt u32 | released u8 | asking u8 | without progress u32 | best u64 | began ms u64 | model waits u32 |
+//!            waiting until ms u64 (0 for none)
 //!
 //! in version 2
 //! 1 created  as in version 1 | memo
 //! ```
 //!
 //! A record is of the oldest version that can say it: a log in which no stream has a memo can be read by versions of
-//! tokenwire that know none.
+//! tokenwire that know none. Kinds 6 and 7 came later. A version that does not know a kind skips its records: they say what a
+//! stream can be read without. (The first versions log an error for each.)
 //!
 //! Numbers are little-endian. A stream's number is never used again, while its id may be once it was removed: a late record
 //! of the old stream cannot touch the new one. A batch says outside its entries what recovery needs to know, so that
@@ -24,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokenwire_core::{
     Attempt, Fingerprint, GenerationId, Seq, Timestamp,
-    token_log::{OnDisconnect, StreamSpec},
+    token_log::{Attempts, OnDisconnect, Ownership, StreamSpec},
 };
 
 const VERSION: u8 = 1;
@@ -61,6 +65,14 @@ pub(super) enum Change<'a> {
     Appended(Appended<'a>),
     Cancelled,
     Removed,
+    Request(&'a [u8]),
+    Attempts {
+        attempt: Attempt,
+        attempts: Attempts,
+        ownership: Ownership,
+    },
+    /// Of a kind that a newer version writes, and that a stream can be read without.
+    Unknown,
 }
 
 /// A batch of entries.
@@ -83,7 +95,12 @@ impl<'a> Record<'a> {
         let large = match &self.change {
             Change::Created { memo, .. } => memo.len(),
             Change::Appended(Appended { entries, .. }) => entries.len(),
-            Change::Opened { .. } | Change::Cancelled | Change::Removed => 0,
+            Change::Request(request) => request.len(),
+            Change::Opened { .. }
+            | Change::Cancelled
+            | Change::Removed
+            | Change::Attempts { .. }
+            | Change::Unknown => 0,
         };
         let mut bytes = Vec::with_capacity(SMALL + large);
         bytes.extend_from_slice(&[self.change.version(), self.change.kind()]);
@@ -113,7 +130,20 @@ impl<'a> Record<'a> {
                 bytes.push(u8::from(*ends));
                 bytes.extend_from_slice(entries);
             }
-            Change::Cancelled | Change::Removed => {}
+            Change::Request(request) => bytes.extend_from_slice(request),
+            Change::Attempts { attempt, attempts, ownership } => {
+                let Attempts { without_progress, best, asking, began_at, model_waits, waiting_until } =
+                    attempts;
+                bytes.extend_from_slice(&attempt.get().to_le_bytes());
+                bytes.push(u8::from(*ownership == Ownership::Released));
+                bytes.push(u8::from(*asking));
+                bytes.extend_from_slice(&without_progress.to_le_bytes());
+                bytes.extend_from_slice(&best.to_le_bytes());
+                bytes.extend_from_slice(&began_at.as_millis().to_le_bytes());
+                bytes.extend_from_slice(&model_waits.to_le_bytes());
+                bytes.extend_from_slice(&waiting_until.map_or(0, Timestamp::as_millis).to_le_bytes());
+            }
+            Change::Cancelled | Change::Removed | Change::Unknown => {}
         }
         bytes
     }
@@ -143,7 +173,12 @@ impl<'a> Record<'a> {
             }),
             4 => Change::Cancelled,
             5 => Change::Removed,
-            _ => return None,
+            6 => Change::Request(std::mem::take(&mut bytes.0)),
+            7 => attempts(bytes)?,
+            _ => {
+                bytes.0 = &[];
+                Change::Unknown
+            }
         };
         bytes.0.is_empty().then_some(Self { stream, change })
     }
@@ -175,6 +210,10 @@ impl Change<'_> {
             Self::Appended(_) => 3,
             Self::Cancelled => 4,
             Self::Removed => 5,
+            Self::Request(_) => 6,
+            Self::Attempts { .. } => 7,
+            // Never written.
+            Self::Unknown => 0,
         }
     }
 }
@@ -190,8 +229,24 @@ fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
     };
     let mut time = || bytes.u64().map(Timestamp::from_millis);
     let (created_at, start_by, end_by) = (time()?, time()?, time()?);
-    let spec = StreamSpec { fingerprint, on_disconnect, created_at, start_by, end_by, memo: Bytes::new() };
+    let (memo, request) = (Bytes::new(), Bytes::new());
+    let spec = StreamSpec { fingerprint, on_disconnect, created_at, start_by, end_by, memo, request };
     Some(Change::Created { id, spec, memo: &[] })
+}
+
+/// What the attempts came to.
+fn attempts(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
+    let attempt = Attempt::new(bytes.u32()?);
+    let ownership = if bytes.u8()? == 0 { Ownership::Kept } else { Ownership::Released };
+    let attempts = Attempts {
+        asking: bytes.u8()? != 0,
+        without_progress: bytes.u32()?,
+        best: bytes.u64()?,
+        began_at: Timestamp::from_millis(bytes.u64()?),
+        model_waits: bytes.u32()?,
+        waiting_until: Some(bytes.u64()?).filter(|&until| until > 0).map(Timestamp::from_millis),
+    };
+    Some(Change::Attempts { attempt, attempts, ownership })
 }
 
 /// What is left to read of a record.
@@ -245,7 +300,7 @@ mod tests {
         bytes: &[u8],
     ) -> Change<'_> {
         let [a, b, c, d] = numbers;
-        match kind % 5 {
+        match kind % 7 {
             0 => Change::Created {
                 id: GenerationId::from_bytes(id),
                 spec: StreamSpec {
@@ -259,6 +314,7 @@ mod tests {
                     start_by: Timestamp::from_millis(c),
                     end_by: Timestamp::from_millis(d),
                     memo: Bytes::new(),
+                    request: Bytes::new(),
                 },
                 memo: bytes,
             },
@@ -271,7 +327,20 @@ mod tests {
                 entries: bytes,
             }),
             3 => Change::Cancelled,
-            _ => Change::Removed,
+            4 => Change::Removed,
+            5 => Change::Request(bytes),
+            _ => Change::Attempts {
+                attempt: Attempt::new(attempt),
+                attempts: Attempts {
+                    without_progress: attempt ^ 2,
+                    best: a,
+                    asking: flag,
+                    began_at: Timestamp::from_millis(b),
+                    model_waits: attempt ^ 3,
+                    waiting_until: Some(c).filter(|&until| until > 0).map(Timestamp::from_millis),
+                },
+                ownership: if flag { Ownership::Released } else { Ownership::Kept },
+            },
         }
     }
 
@@ -305,7 +374,7 @@ mod tests {
         }
         .encode();
         let mut lines = fixture.lines();
-        for kind in 0..5 {
+        for kind in 0..7 {
             let without_memo: &[u8] = if kind == 0 { &[] } else { &entries };
             let change = change(kind, [0xa1; 16], [7, 2, 3, 4], 2, false, without_memo);
             let stored = unhex(lines.next().unwrap());
@@ -328,6 +397,12 @@ mod tests {
     fn unhex(text: &str) -> Vec<u8> {
         let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
         digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_kind_that_is_not_known_is_skipped() {
+        let record = Record::decode(&[VERSION, 200, 1, 0, 0, 0, 0, 0, 0, 0, 7, 7]).unwrap();
+        assert_eq!(record, Record { stream: StreamNumber(1), change: Change::Unknown });
     }
 
     #[test]

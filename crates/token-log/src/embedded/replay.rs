@@ -73,6 +73,14 @@ impl Replay {
             }
             Change::Appended(batch) => self.append(&stream, &batch, at),
             Change::Cancelled => stream.cancelled(at),
+            Change::Request(_) => stream.requested(at),
+            Change::Attempts { attempt, attempts, ownership } => {
+                // Refused when it was committed, and now.
+                let _ = stream.recorded(attempt, attempts, ownership, at);
+            }
+            Change::Unknown => {
+                tracing::debug!(generation.id = %stream.id, "skipping what a newer version wrote")
+            }
             Change::Removed => {
                 self.by_number.remove(&number);
                 self.by_id.remove(&stream.id);

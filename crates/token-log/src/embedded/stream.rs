@@ -12,12 +12,13 @@ use std::{
 use journal::Position;
 use tokenwire_core::{
     Attempt, CancelCause, GenerationId, LogError, Seq, Timestamp,
-    token_log::{ATTENDANCE, Cancellation, OnDisconnect, Phase, StreamSpec},
+    token_log::{ATTENDANCE, Attempts, Cancellation, OnDisconnect, Ownership, Phase, StreamSpec},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::records::StreamNumber;
+use crate::claims::Claims;
 
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -36,6 +37,10 @@ struct State {
     life: Life,
     /// Where the record of its creation lies.
     created: Option<Position>,
+    /// Where its request lies.
+    requested: Option<Position>,
+    attempts: Attempts,
+    claims: Claims,
     /// The newest durable opening; 0 before the first.
     attempt: Attempt,
     /// The newest opening that was begun.
@@ -109,6 +114,9 @@ impl Stream {
         let state = State {
             life: Life::Creating,
             created: None,
+            requested: None,
+            attempts: Attempts::default(),
+            claims: Claims::of_creator(),
             attempt: Attempt::new(0),
             issued: Attempt::new(0),
             batches: Vec::new(),
@@ -134,6 +142,34 @@ impl Stream {
         state.lies_in(at);
         drop(state);
         self.settled.cancel();
+    }
+
+    /// Its request lies here.
+    pub(super) fn requested(&self, at: Position) {
+        let mut state = self.lock();
+        state.lies_in(at);
+        state.requested = Some(at);
+    }
+
+    /// What the attempts came to, as this one says it.
+    pub(super) fn recorded(
+        &self,
+        attempt: Attempt,
+        attempts: Attempts,
+        ownership: Ownership,
+        at: Position,
+    ) -> Result<(), Refused> {
+        let mut state = self.lock();
+        state.lies_in(at);
+        state.writable()?;
+        if attempt < state.attempt {
+            return Err(Refused::Fenced);
+        }
+        state.attempts = attempts;
+        if ownership == Ownership::Released {
+            state.heard_at = None;
+        }
+        Ok(())
     }
 
     pub(super) fn gone(&self) {
@@ -230,6 +266,22 @@ impl Stream {
         self.lock().created.filter(|_| self.memo_bytes > 0)
     }
 
+    /// Where its request lies: until it is sealed, where there is one.
+    pub(super) fn request(&self) -> Option<Position> {
+        let state = self.lock();
+        state.requested.filter(|_| state.sealed_at.is_none())
+    }
+
+    /// What the attempts came to.
+    pub(super) fn attempts(&self) -> Attempts {
+        self.lock().attempts
+    }
+
+    /// The claim on storing its job.
+    pub(super) fn with_claims<T>(&self, change: impl FnOnce(&mut Claims) -> T) -> T {
+        change(&mut self.lock().claims)
+    }
+
     /// The newest attempt, and how the stream stands.
     pub(super) fn standing(&self) -> (Attempt, Phase) {
         let state = self.lock();
@@ -305,7 +357,8 @@ impl Stream {
             (None, 0) => Phase::Queued { created_at, start_by },
             (None, _) => {
                 let silent_for = state.heard_at.map_or(Duration::MAX, |at| at.elapsed());
-                Phase::Running { end_by, silent_for }
+                let waiting_until = state.attempts.waiting_until;
+                Phase::Running { end_by, silent_for, waiting_until }
             }
         }
     }

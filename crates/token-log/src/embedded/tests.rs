@@ -47,6 +47,7 @@ fn spec() -> StreamSpec {
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(120)),
         memo: Bytes::from_static(b"memo"),
+        request: Bytes::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use journal::Position;
 use tokenwire_core::{
     Attempt, Entry, Event, LogError, LogWriter, Seq, Timestamp,
-    token_log::{Cancellation, Hint, Prefix},
+    token_log::{Attempts, Cancellation, Hint, Ownership, Prefix},
 };
 use tokio::sync::oneshot;
 
@@ -23,6 +23,7 @@ pub(super) struct Writer {
     attempt: Attempt,
     cancellation: Cancellation,
     so_far: Prefix,
+    attempts: Attempts,
     /// The last entry that is known to be in the stream.
     tail: Seq,
     /// A batch whose outcome nobody has waited for to the end: its future was dropped.
@@ -44,7 +45,8 @@ impl Writer {
         tail: Seq,
     ) -> Self {
         stream.heard_of(attempt);
-        Self { shared, stream, attempt, cancellation, so_far, tail, unsettled: None }
+        let attempts = stream.attempts();
+        Self { shared, stream, attempt, cancellation, so_far, attempts, tail, unsettled: None }
     }
 
     /// Appends events, and gives the tail.
@@ -131,6 +133,25 @@ impl LogWriter for Writer {
 
     fn so_far(&self) -> &Prefix {
         &self.so_far
+    }
+
+    fn attempts(&self) -> Attempts {
+        self.attempts
+    }
+
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+        self.stream.check(self.attempt)?;
+        let attempt = self.attempt;
+        let tails = Arc::clone(&self.shared.tails);
+        let change = Change::Attempts { attempt, attempts, ownership };
+        let recorded = self.shared.commit(&self.stream, change, move |stream, at| {
+            let recorded = stream.recorded(attempt, attempts, ownership, at);
+            if recorded.is_ok() && ownership == Ownership::Released {
+                tails.announce(stream.id, Hint::Look);
+            }
+            recorded
+        });
+        recorded.await?.map_err(|refused| self.stream.error(refused))
     }
 
     fn cancellation(&self) -> &Cancellation {

@@ -30,7 +30,7 @@ use ::redis::{Client, IntoConnectionInfo, ProtocolVersion, RedisError};
 use async_trait::async_trait;
 use tokenwire_core::{
     Clock, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{ATTENDANCE, Created, OnDisconnect, Page, StreamSpec, Tail},
+    token_log::{ATTENDANCE, Created, JobClaim, OnDisconnect, Page, StreamSpec, Tail},
 };
 use tokio::task::JoinSet;
 
@@ -227,6 +227,14 @@ impl TokenLog for Redis {
         let mut script = self.shared.scripts.remove.prepare_invoke();
         script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed).arg(&keys.appended);
         self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn claim_job(&self, _id: GenerationId) -> Result<JobClaim, LogError> {
+        Ok(JobClaim::Yours)
+    }
+
+    async fn job_stored(&self, _id: GenerationId) -> Result<(), LogError> {
+        Ok(())
     }
 
     async fn ready(&self) -> Result<(), LogError> {

@@ -146,6 +146,7 @@ pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Sta
         (Some(_), _) => Phase::Sealed,
         (None, 0) => Phase::Queued { created_at: Timestamp::from_millis(created_at), start_by },
         (None, _) => Phase::Running {
+            waiting_until: None,
             end_by: Timestamp::from_millis(end_by),
             silent_for: heard.map_or(Duration::MAX, |heard| {
                 Duration::from_millis((seconds * 1000 + micros / 1000).saturating_sub(heard))

@@ -55,5 +55,6 @@ pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
         start_by: Timestamp::from_millis(start_by),
         end_by: Timestamp::from_millis(end_by),
         memo: Bytes::new(),
+        request: Bytes::new(),
     }))
 }

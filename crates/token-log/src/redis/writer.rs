@@ -6,7 +6,7 @@ use ::redis::{Cmd, Pipeline, Script, Value};
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Event, GenerationId, LogError, LogWriter, Seq, Timestamp,
-    token_log::{ATTENDANCE, Cancellation, OWNERSHIP, Prefix, Tail},
+    token_log::{ATTENDANCE, Attempts, Cancellation, OWNERSHIP, Ownership, Prefix, Tail},
 };
 use tokio::{task::JoinSet, time::Instant};
 
@@ -276,6 +276,14 @@ impl LogWriter for Writer {
 
     fn so_far(&self) -> &Prefix {
         &self.so_far
+    }
+
+    fn attempts(&self) -> Attempts {
+        Attempts::default()
+    }
+
+    async fn record_attempts(&mut self, _attempts: Attempts, _ownership: Ownership) -> Result<(), LogError> {
+        Box::pin(self.ask()).await.map_err(|outage| self.error(outage)).map(drop)
     }
 
     fn cancellation(&self) -> &Cancellation {

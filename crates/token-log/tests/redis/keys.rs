@@ -103,7 +103,7 @@ async fn a_stream_that_version_1_stored_goes_on() {
 
     let page = read(&log, id, Seq::START).await.unwrap();
     let end_by = Timestamp::from_millis(1_763_800_600_000);
-    assert_eq!(page.phase, Phase::Running { end_by, silent_for: Duration::MAX });
+    assert_eq!(page.phase, Phase::Running { end_by, silent_for: Duration::MAX, waiting_until: None });
     assert_eq!((page.tail, page.entries.len()), (Seq::new(2), 2));
     let spec_of_old = log.spec(id).await.unwrap();
     assert_eq!((spec_of_old.end_by, spec_of_old.memo.len()), (end_by, 0), "it knew no memos");

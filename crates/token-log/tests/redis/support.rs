@@ -54,6 +54,7 @@ pub(crate) fn spec(on_disconnect: OnDisconnect) -> StreamSpec {
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(600)),
         memo: Bytes::new(),
+        request: Bytes::new(),
     }
 }
 

@@ -184,6 +184,7 @@ mod tests {
                 start_by: at(300_000),
                 end_by: at(660_000),
                 memo: "secret memo".into(),
+                request: "secret request".into(),
             },
             memo_bytes: 42,
             attempt: Attempt::new(3),

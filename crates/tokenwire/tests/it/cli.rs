@@ -312,6 +312,7 @@ async fn inspect_shows_a_stream_in_redis() {
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(120)),
         memo: "what was asked".into(),
+        request: "secret request".into(),
     };
     log.create(id, &spec).await.unwrap();
     let mut writer = log.open_writer(id).await.unwrap();

@@ -87,7 +87,7 @@ impl Cluster {
         let log = redis::Config { url: self.redis.url(), ..redis::Config::default() };
         let log = redis::Redis::new(&log, Arc::new(SystemClock)).unwrap();
         let expires_at = log.spec(id).await.unwrap().start_by;
-        let job = Job { id, request, expires_at };
+        let job = Job { id, request: Some(request), expires_at: Some(expires_at) };
         let queue = rabbitmq::RabbitMq::new(config);
         queue.enqueue(&job).await.unwrap();
         queue.close().await;

@@ -104,8 +104,8 @@ pub(in super::super) async fn compact(
     let wanted = compact.after(before)?;
     let _permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
-    let response = accept(&app, id, wanted, on_disconnect).await?;
-    let told = whole(&app, response).await.and_then(Compaction::of);
+    let (response, accepted) = accept(&app, id, wanted, on_disconnect).await?;
+    let told = whole(&app, response, &accepted).await.and_then(Compaction::of);
     // The same key would find the same failure.
     let told = told.map_err(|error| if key.is_some() { error.same_again() } else { error }.about(id))?;
     Ok(([paths::location(id)], Json(told)).into_response())

@@ -206,8 +206,8 @@ impl Session {
             return Ok(Begun::Warm(events));
         }
         let id = GenerationId::fresh();
-        let response = accept(&self.app, id, create.after(before)?, self.on_disconnect).await?;
-        let follower = self.app.generations.follow(id, Seq::START).await?;
+        let (response, accepted) = accept(&self.app, id, create.after(before)?, self.on_disconnect).await?;
+        let follower = self.app.generations.follow_accepted(&accepted, Seq::START).await?;
         let encoder = ResponseEncoder::new(response, None);
         let (heartbeat, drain) = (self.app.config.heartbeat, self.app.drain.clone());
         Ok(Begun::Reading(Box::new(Reading::new(id, follower, encoder, heartbeat, drain))))

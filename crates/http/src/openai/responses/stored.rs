@@ -7,9 +7,9 @@ use axum::{
     http::StatusCode,
 };
 use tokenwire_core::{
-    GenerateRequest, GenerationId, Message, Seq,
+    Follower, GenerateRequest, GenerationId, Message, Seq,
     follow::FollowError,
-    generations::{AccessError, Submission},
+    generations::{Accepted, AccessError, Submission},
     token_log::OnDisconnect,
 };
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use super::{
     request,
     response::{End, Response, State},
 };
-use crate::{app::App, error::Error};
+use crate::app::App;
 
 /// How long a call that stops a response waits for its end: several times as long as a worker takes to hear of it.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -35,12 +35,10 @@ pub(super) async fn accept(
     id: GenerationId,
     (request, memo): (GenerateRequest, Memo),
     on_disconnect: OnDisconnect,
-) -> Result<Response, ApiError> {
+) -> Result<(Response, Accepted), ApiError> {
     let memo = memo.to_bytes()?;
-    app.generations.submit(Submission { id, request, on_disconnect, memo }).await?;
-    // Not to find what was just accepted is the log's trouble.
-    let spec = app.generations.spec(id).await.map_err(|error| Error::Unavailable(error.into()))?;
-    Ok(Response::new(id, &spec)?)
+    let accepted = app.generations.submit(Submission { id, request, on_disconnect, memo }).await?;
+    Ok((Response::new(id, &accepted.spec)?, accepted))
 }
 
 /// The response of this name, before any of its stream was read.
@@ -114,7 +112,12 @@ pub(super) async fn catch_up(app: &App, response: &mut Response) -> Result<Seq, 
 
 /// Reads to the end. May be dropped: what was read by then is in the response.
 pub(super) async fn follow(app: &App, response: &mut Response, after: Seq) -> Result<(), ApiError> {
-    let mut follower = app.generations.follow(response.id, after).await?;
+    let follower = app.generations.follow(response.id, after).await?;
+    read(follower, response).await
+}
+
+/// The same, with a follower that was opened.
+async fn read(mut follower: Follower, response: &mut Response) -> Result<(), ApiError> {
     while !response.has_ended() {
         let entries = match follower.next().await {
             Ok(Some(entries)) => entries,
@@ -131,11 +134,16 @@ pub(super) async fn follow(app: &App, response: &mut Response, after: Seq) -> Re
 
 /// Waits for the end of a response that was just asked for. A failure is an answer of its own to whoever waited, and so is
 /// a server that goes away; the generation does not end with either.
-pub(super) async fn whole(app: &App, mut response: Response) -> Result<Response, ApiError> {
+pub(super) async fn whole(
+    app: &App,
+    mut response: Response,
+    accepted: &Accepted,
+) -> Result<Response, ApiError> {
+    let follower = app.generations.follow_accepted(accepted, Seq::START).await?;
     tokio::select! {
         biased;
         () = app.drain.cancelled() => return Err(draining()),
-        ended = follow(app, &mut response, Seq::START) => ended?,
+        ended = read(follower, &mut response) => ended?,
     }
     match response.state {
         State::Ended { end: End::Failed(error), .. } => Err(error),

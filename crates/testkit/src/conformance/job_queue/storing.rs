@@ -108,7 +108,7 @@ pub async fn jobs_are_still_there_after_a_reopen(fixture: Fixture) {
     let mut left = Vec::new();
     for _ in 0..3 {
         let lease = lease(&*fixture.queue).await;
-        left.push(lease.job().request.conversation.prompt().to_owned());
+        left.push(lease.job().request.as_ref().unwrap().conversation.prompt().to_owned());
         assert!(jobs.contains(lease.job()));
         lease.ack().await.unwrap();
     }

@@ -145,6 +145,14 @@ impl TokenLog for Deaf {
         self.log.remove(id).await
     }
 
+    async fn claim_job(&self, id: GenerationId) -> Result<tokenwire_core::token_log::JobClaim, LogError> {
+        self.log.claim_job(id).await
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.job_stored(id).await
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         self.log.ready().await
     }

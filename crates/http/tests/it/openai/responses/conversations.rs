@@ -20,7 +20,7 @@ fn stage() -> (Stage, Arc<Unattended>) {
 }
 
 fn last(queue: &Unattended) -> GenerateRequest {
-    queue.last.borrow().as_ref().unwrap().request.clone()
+    queue.last.borrow().as_ref().unwrap().request.clone().unwrap()
 }
 
 #[tokio::test]

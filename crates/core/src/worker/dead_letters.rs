@@ -1,0 +1,137 @@
+//! What becomes of jobs that the queue has given up on.
+//!
+//! A queue counts deliveries, and knows nothing of generations: an outage of the log, or a worker that is restarted again and
+//! again, uses them up. Its count is no verdict (I11). A dead letter whose stream is not sealed is stored again, and the
+//! worker who leases it decides by what the log says. Each is handled by itself, and none waits for the owner of its stream.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Worker, patiently, report_panic, report_unsettled};
+use crate::{
+    error::{BoxError, explain},
+    event::{Event, Failure, Seq},
+    id::GenerationId,
+    job::Job,
+    job_queue::Lease,
+    metrics,
+    request::GenerateRequest,
+    token_log::{LogError, Phase},
+};
+
+/// How many are handled at once: each is some round trips.
+const AT_ONCE: usize = 16;
+
+/// When a dead letter is looked at again that could not be stored again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Stores the jobs again that the queue has given up on, until `soft` fires.
+    pub(super) async fn revive_dead_letters(&self, soft: &CancellationToken) {
+        let mut revivals = JoinSet::new();
+        loop {
+            let lease = tokio::select! {
+                biased;
+                () = soft.cancelled() => break,
+                Some(ended) = revivals.join_next(), if !revivals.is_empty() => {
+                    report_panic(ended);
+                    continue;
+                }
+                lease = patiently("look for dead letters", || self.queue.dead_letter()), if revivals.len() < AT_ONCE => lease,
+            };
+            let worker = self.clone();
+            revivals.spawn(async move { worker.revive(lease).await });
+        }
+        // What is dropped comes back.
+        revivals.shutdown().await;
+    }
+
+    async fn revive(&self, lease: Lease) {
+        let id = lease.job().id;
+        metrics::dead_lettered();
+        let settled = match self.successor_of(lease.job()).await {
+            Ok(None) => lease.ack().await,
+            Ok(Some(job)) => match self.queue.enqueue(&job).await {
+                Ok(()) => {
+                    tracing::warn!(generation.id = %id, "the queue gave up on a job; stored it again");
+                    lease.ack().await
+                }
+                Err(error) => {
+                    tracing::warn!(generation.id = %id, error = %explain(&error), "could not store a dead letter again");
+                    lease.retry(AGAIN).await
+                }
+            },
+            Err(error) => {
+                tracing::warn!(generation.id = %id, error, "could not look at a dead letter's generation");
+                lease.retry(AGAIN).await
+            }
+        };
+        report_unsettled(id, settled);
+    }
+
+    /// The job to store in place of a dead one. `None` when its generation needs none, or was ended here.
+    async fn successor_of(&self, dead: &Job) -> Result<Option<Job>, BoxError> {
+        let page = match self.log.read(dead.id, Seq::START, NonZeroUsize::MIN).await {
+            Err(LogError::NotFound(_) | LogError::Damaged(_)) => return Ok(None),
+            page => page?,
+        };
+        if page.phase == Phase::Sealed || dead.expires_at.is_some_and(|of| of != page.start_by) {
+            return Ok(None);
+        }
+        let expires_at = Some(page.start_by);
+        match self.request_of(dead).await? {
+            Ok(request) => return Ok(Some(Job { id: dead.id, request: Some(request), expires_at })),
+            // A worker of that version will find it in the queue.
+            Err(Unreadable::Newer) => return Ok(Some(Job { id: dead.id, request: None, expires_at })),
+            Err(Unreadable::Missing) if page.phase.has_owner() => {
+                // It runs, from another job. Looked at again in case its owner dies.
+                return Err("its job cannot be read, and another worker runs it".into());
+            }
+            Err(Unreadable::Missing) => self.end_unreadable(dead.id).await?,
+        }
+        Ok(None)
+    }
+
+    /// Ends a generation of which nothing says what to ask.
+    pub(super) async fn end_unreadable(&self, id: GenerationId) -> Result<(), LogError> {
+        tracing::error!(
+            generation.id = %id,
+            "a job cannot be read, and its stream does not have its request; ending its generation as lost"
+        );
+        let sealed =
+            async { self.log.open_writer(id).await?.seal(&Event::Failed { failure: Failure::Lost }).await };
+        match sealed.await {
+            Ok(_) | Err(LogError::Sealed | LogError::NotFound(_) | LogError::Damaged(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What to ask the model: as the job says, or else as the stream does.
+    pub(super) async fn request_of(
+        &self,
+        job: &Job,
+    ) -> Result<Result<GenerateRequest, Unreadable>, LogError> {
+        if let Some(request) = &job.request {
+            return Ok(Ok(request.clone()));
+        }
+        let stored = self.log.spec(job.id).await?.request;
+        if stored.is_empty() {
+            return Ok(Err(Unreadable::Missing));
+        }
+        Ok(GenerateRequest::decode(&stored).map_err(|error| {
+            tracing::warn!(generation.id = %job.id, %error, "cannot read the request of a stream");
+            Unreadable::Newer
+        }))
+    }
+}
+
+/// Why it is not known what to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// A newer version has written it: its workers can read it.
+    Newer,
+    /// Neither the job nor the stream says it.
+    Missing,
+}

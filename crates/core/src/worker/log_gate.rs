@@ -1,0 +1,64 @@
+//! Whether the log can be reached: a worker leases no job while it cannot.
+//!
+//! A lease that cannot be worked on only takes the job from a worker who could, and every return of it counts at a broker.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use crate::{
+    error::explain,
+    event::Seq,
+    id::GenerationId,
+    retry::Backoff,
+    token_log::{LogError, TokenLog},
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct LogGate {
+    log: Arc<dyn TokenLog>,
+    away: Arc<AtomicBool>,
+}
+
+impl LogGate {
+    /// Nothing is known yet: the log is asked before the first lease.
+    pub(super) fn new(log: Arc<dyn TokenLog>) -> Self {
+        Self { log, away: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// The log did not do what a job needed.
+    pub(super) fn close(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the log answers. May be dropped and called again.
+    pub(super) async fn open(&self) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let mut told = false;
+        while self.away.load(Ordering::Relaxed) {
+            // A stream that does not exist is the cheapest question.
+            match self.log.read(GenerationId::fresh(), Seq::START, NonZeroUsize::MIN).await {
+                Err(error @ LogError::Unavailable(_)) => {
+                    if !told {
+                        tracing::warn!(error = %explain(&error), "the token log cannot be reached; taking no jobs until it can");
+                        told = true;
+                    }
+                    sleep(backoff.advance()).await;
+                }
+                Ok(_) | Err(_) => {
+                    self.away.store(false, Ordering::Relaxed);
+                    if told {
+                        tracing::info!("the token log can be reached again; taking jobs");
+                    }
+                }
+            }
+        }
+    }
+}

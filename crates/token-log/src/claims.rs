@@ -1,0 +1,37 @@
+//! Who stores the job of a stream, in logs that one process has.
+
+use tokenwire_core::token_log::{CLAIM_TIME, JobClaim, STORED_TIME};
+use tokio::time::Instant;
+
+/// The claim on storing the job of one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Claims {
+    /// Somebody stores the job, since then.
+    Claimed(Instant),
+    /// The job was stored then.
+    Stored(Instant),
+}
+
+impl Claims {
+    /// Whoever creates a stream stores its job.
+    pub(crate) fn of_creator() -> Self {
+        Self::Claimed(Instant::now())
+    }
+
+    /// See [`tokenwire_core::TokenLog::claim_job`].
+    pub(crate) fn claim(&mut self) -> JobClaim {
+        match self {
+            Self::Claimed(since) if since.elapsed() < CLAIM_TIME => JobClaim::Anothers,
+            Self::Stored(at) if at.elapsed() < STORED_TIME => JobClaim::Stored,
+            Self::Claimed(_) | Self::Stored(_) => {
+                *self = Self::Claimed(Instant::now());
+                JobClaim::Yours
+            }
+        }
+    }
+
+    /// See [`tokenwire_core::TokenLog::job_stored`].
+    pub(crate) fn stored(&mut self) {
+        *self = Self::Stored(Instant::now());
+    }
+}
