@@ -397,7 +397,9 @@ impl Worker {
             // Another worker may have it: while models are added or moved, not all of them do.
             tracing::warn!(model = %request.model, "this worker does not have the model; leaving the job to others");
             metrics::model_wait(&request.model, "missing");
-            return Ok(self.wait_for_model(before, 0, NO_MODEL_AGAIN, deadline));
+            let after = NO_MODEL_AGAIN.min(left);
+            let waiting_until = Some(now.after(after));
+            return Ok(Outcome::Release(Attempts { waiting_until, ..before }, after));
         };
         if let Some(due) = crash_backoff(before).checked_sub(now.since(before.began_at))
             && !due.is_zero()

@@ -55,7 +55,10 @@ impl House {
     }
 
     pub(crate) fn worker_with(&mut self, model: impl Model, config: Config) {
-        let models = Catalogue::default().with(name(), Arc::new(model));
+        self.worker_of(Catalogue::default().with(name(), Arc::new(model)), config);
+    }
+
+    pub(crate) fn worker_of(&mut self, models: Catalogue, config: Config) {
         let (log, queue) = (Arc::clone(&self.log), Arc::clone(&self.queue));
         let worker = Worker::new(log, queue, models, Arc::clone(&self.clock), config);
         let (soft, hard) = (self.soft.clone(), self.hard.clone());

@@ -153,6 +153,10 @@ impl TokenLog for Outage {
         self.log.job_stored(id).await
     }
 
+    fn may_have_lost(&self) -> bool {
+        true
+    }
+
     async fn ready(&self) -> Result<(), LogError> {
         self.check()
     }

@@ -1,16 +1,17 @@
 //! What a worker makes of jobs.
 
 use std::{
+    collections::HashSet,
     num::NonZeroUsize,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
-    Attempt, CancelCause, Event, Failure, FinishReason, GenerationId, Generations, Job, JobQueue, Lease,
-    QueueError, Seq, TextSoFar, Usage,
+    Attempt, CancelCause, Catalogue, Event, Failure, FinishReason, GenerationId, Generations, Job, JobQueue,
+    Lease, QueueError, Seq, TextSoFar, Usage,
     model::Continuation,
     token_log::{OnDisconnect, Phase, Prefix},
     worker::Config,
@@ -18,7 +19,7 @@ use tokenwire_core::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    house::{House, QUEUE_TIME, RUN_TIME, events, request, text},
+    house::{House, QUEUE_TIME, RUN_TIME, events, name, request, text},
     outage::Outage,
     script::{Script, Step, call},
 };
@@ -85,14 +86,14 @@ async fn a_model_that_cannot_continue_starts_over_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_model_that_breaks_every_time_exhausts_the_attempts() {
     let mut house = House::new();
-    let script = Script::new([vec![Step::Say("a"), Step::Break]]);
+    let script = Script::new([vec![Step::Say("a"), Step::Break], vec![Step::Break]]);
     house.worker_with(script.clone(), Config { attempts: 3, run_time: RUN_TIME, ..Config::default() });
     let id = house.ask().await;
     let entries = house.follow(id).await;
-    assert_eq!(text(events(&entries)), "aaa", "what was committed stays");
+    assert_eq!(text(events(&entries)), "a", "what was committed stays");
     let message = "the model failed: it broke".to_owned();
     assert_eq!(entries.last().unwrap().event, failed(Failure::Exhausted { attempts: 3, message }));
-    assert_eq!(script.asked(), 3);
+    assert_eq!(script.asked(), 4, "the first one got further than nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +127,7 @@ async fn a_rejected_request_fails_at_once_with_the_models_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_for_a_model_that_this_worker_does_not_have_is_rejected() {
+async fn a_job_for_a_model_that_this_worker_does_not_have_is_left_to_others() {
     let mut house = House::new();
     house.worker(Script::new([vec![Step::Finish]]));
     let id = house.ask().await;
@@ -134,7 +135,8 @@ async fn a_job_for_a_model_that_this_worker_does_not_have_is_rejected() {
     // What a replica with another catalogue may accept.
     let other = tokenwire_core::GenerationId::fresh();
     let mut foreign = request("Hello");
-    foreign.model = tokenwire_core::ModelName::new("elsewhere").unwrap();
+    let foreign_name = tokenwire_core::ModelName::new("elsewhere").unwrap();
+    foreign.model = foreign_name.clone();
     let submission = tokenwire_core::generations::Submission {
         id: other,
         request: foreign,
@@ -142,8 +144,15 @@ async fn a_job_for_a_model_that_this_worker_does_not_have_is_rejected() {
         memo: bytes::Bytes::new(),
     };
     house.generations.submit(submission).await.unwrap();
+    sleep(5 * SECOND).await;
+    // A worker of the next deployment has it.
+    house.kill_workers().await;
+    let models = [name(), foreign_name].into_iter().fold(Catalogue::default(), |models, name| {
+        models.with(name, Arc::new(Script::new([vec![Step::Say("mine"), Step::Finish]])))
+    });
+    house.worker_of(models, Config { run_time: RUN_TIME, ..Config::default() });
     let entries = house.follow(other).await;
-    assert!(matches!(&entries[0].event, Event::Failed { failure: Failure::Rejected { .. } }));
+    assert_eq!(text(events(&entries)), "mine");
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,6 +296,7 @@ async fn a_model_that_falls_silent_is_asked_again_and_in_the_end_given_up() {
     let script = Script::new([
         vec![Step::Say("a"), Step::Wait(2 * SECOND), Step::Say("b"), Step::Hang],
         vec![Step::Say("c"), Step::Hang],
+        vec![Step::Hang],
     ]);
     let config = Config { attempts: 2, stall_time: 5 * SECOND, run_time: RUN_TIME, ..Config::default() };
     house.worker_with(script.clone(), config);
@@ -372,26 +382,31 @@ async fn only_a_generation_that_is_silent_asks_whether_it_goes_on() {
     assert!((18..=20).contains(&log.asked()), "{} times", log.asked());
 }
 
-/// A queue that has given up on whatever it is given.
+/// A queue that gives up on each job the first time.
 #[derive(Debug, Default)]
-struct GivenUp(MemoryQueue);
+struct GivenUp {
+    dead: MemoryQueue,
+    jobs: MemoryQueue,
+    seen: Mutex<HashSet<GenerationId>>,
+}
 
 #[async_trait]
 impl JobQueue for GivenUp {
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
-        self.0.enqueue(job).await
+        let is_first = self.seen.lock().unwrap().insert(job.id);
+        if is_first { self.dead.enqueue(job).await } else { self.jobs.enqueue(job).await }
     }
 
     fn waiting(&self) -> usize {
-        self.0.waiting()
+        self.dead.waiting() + self.jobs.waiting()
     }
 
     async fn lease(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
+        self.jobs.lease().await
     }
 
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        self.0.lease().await
+        self.dead.lease().await
     }
 
     async fn ready(&self) -> Result<(), QueueError> {
@@ -400,16 +415,14 @@ impl JobQueue for GivenUp {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_the_queue_gave_up_on_fails_its_generation() {
+async fn a_job_that_the_queue_gave_up_on_is_stored_again() {
     let plain = House::new();
     let queue = Arc::new(GivenUp::default());
-    let mut house = House::with(Arc::clone(&plain.log), queue, Arc::clone(&plain.clock));
-    let script = Script::new([vec![Step::Finish]]);
-    house.worker(script.clone());
+    let mut house = House::with(Arc::clone(&plain.log), Arc::clone(&queue) as _, Arc::clone(&plain.clock));
+    house.worker(Script::new([vec![Step::Say("after all"), Step::Finish]]));
     let id = house.ask().await;
-    let entries = house.follow(id).await;
-    assert!(matches!(&entries[0].event, Event::Failed { failure: Failure::Exhausted { .. } }));
-    assert_eq!(script.asked(), 0);
+    assert_eq!(text(events(&house.follow(id).await)), "after all");
+    assert_eq!(queue.waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
