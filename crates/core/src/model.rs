@@ -92,11 +92,21 @@ pub enum Output {
 /// Why a model gave no answer, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// It has no room now. The job goes back and is tried again after this time.
+    /// It has no room now. The generation waits, for at least this time, and costs no attempt.
     #[error("the model is busy")]
     Busy {
         /// When to try again.
         retry_after: Duration,
+    },
+    /// It cannot be reached, or is not up: it was never asked. The generation waits, for at least this time, and costs no
+    /// attempt.
+    #[error("the model cannot be reached")]
+    Absent {
+        /// When to try again; zero where nothing is known.
+        retry_after: Duration,
+        /// Why.
+        #[source]
+        cause: BoxError,
     },
     /// It will never answer this request. The generation fails with this message.
     #[error("model rejected the request: {message}")]
@@ -104,7 +114,7 @@ pub enum ModelError {
         /// Why, for the caller.
         message: String,
     },
-    /// It broke. Another attempt may work.
+    /// It was asked and broke. Another attempt may work; attempts that get no further are counted.
     #[error("the model failed")]
     Unavailable(#[source] BoxError),
 }

@@ -332,6 +332,10 @@ impl Worker {
                 tracing::info!(%attempt, ?retry_after, "the model is busy; giving the job back");
                 Outcome::Again(retry_after)
             }
+            Ending::Failed(ModelError::Absent { retry_after, cause }) => {
+                tracing::warn!(%attempt, ?retry_after, error = %explain(&*cause), "the model cannot be reached; giving the job back");
+                Outcome::Again(retry_after)
+            }
             Ending::Failed(error @ ModelError::Unavailable(_)) => {
                 let after = backoff_of(attempt);
                 tracing::warn!(%attempt, ?after, error = %explain(&error), "the attempt failed; trying again");
