@@ -2,7 +2,8 @@
 //!
 //! A request is one streamed chat completion over HTTP/1.1, on a connection that is kept for the next one. Until the first
 //! byte of the answer it is tried again where that can help, at another replica where there is one; after it, a failure
-//! ends the attempt, and the worker decides. Dropping the answer closes its connection, which is how a service learns
+//! ends the attempt, and the worker decides. While every replica is busy or cannot be reached, requests learn at once how long
+//! to wait, and only one at a time is sent to see whether a replica is back (`endpoints`). Dropping the answer closes its connection, which is how a service learns
 //! that it can stop.
 //!
 //! # Going on with an answer that was cut
@@ -92,7 +93,7 @@ impl Model for Upstream {
     /// Asks when the stream is first polled. While the service has not begun, the stream says [`Output::Working`].
     async fn generate(
         &self,
-        _id: GenerationId,
+        id: GenerationId,
         request: &GenerateRequest,
         so_far: &Prefix,
     ) -> Result<OutputStream, ModelError> {
@@ -112,7 +113,7 @@ impl Model for Upstream {
         let reader = Reader { splice, idle_timeout: *idle_timeout, key: key.clone(), price: *price };
         let caller = Arc::clone(&self.caller);
         let asked = Asked::now(&request.model);
-        let opening = open(caller, body.into(), asked, reader).boxed();
+        let opening = open(caller, id, body.into(), asked, reader).boxed();
         Ok(stream::unfold(State::Opening(opening), next).boxed())
     }
 }
@@ -126,11 +127,12 @@ enum State {
 
 async fn open(
     caller: Arc<Caller>,
+    id: GenerationId,
     request: Bytes,
     mut asked: Asked,
     reader: Reader,
 ) -> Result<Reading, Fault> {
-    match caller.open(request, &asked).await {
+    match caller.open(id, request, &asked).await {
         Ok(opened) => {
             asked.first_byte();
             Ok(reader.read(opened, asked))

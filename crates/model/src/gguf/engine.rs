@@ -124,7 +124,7 @@ impl Engine {
                     tracing::error!(error = %explain(&*error), "the model cannot be built again");
                     self.receive();
                     for mut generation in self.line.drain(..) {
-                        generation.fail(&explain(&*error));
+                        generation.decline(&explain(&*error));
                     }
                     self.count();
                 }

@@ -30,6 +30,9 @@ const ROOM: usize = 2;
 /// How long a generation may be silent before its reader is told that it is at work.
 pub(super) const REASSURE: Duration = Duration::from_secs(1);
 
+/// When a model that could not be built again is worth asking again: the next request tries to build it.
+pub(super) const REBUILT: Duration = Duration::from_secs(5);
+
 /// What is to be generated, and for whom.
 #[derive(Debug)]
 pub(super) struct Task {
@@ -150,6 +153,11 @@ impl Generation {
     pub(super) fn fail(&mut self, why: &str) -> Progress {
         self.send(Err(ModelError::Unavailable(why.into())));
         Progress::Over
+    }
+
+    /// It waits in line and the model is not up, as its reader learns. It was never asked.
+    pub(super) fn decline(&mut self, why: &str) {
+        self.send(Err(ModelError::Absent { retry_after: REBUILT, cause: why.into() }));
     }
 
     /// Tells a reader that has heard nothing for a while that there is work going on.

@@ -122,5 +122,6 @@ impl Drop for Answer {
 }
 
 fn gone() -> ModelError {
-    ModelError::Unavailable("the model's thread has ended".into())
+    // It ends when the process does: nothing was asked of it.
+    ModelError::Absent { retry_after: BUSY, cause: "the model's thread has ended".into() }
 }

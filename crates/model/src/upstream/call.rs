@@ -2,8 +2,12 @@
 //!
 //! This is where a request is tried again, here or at another replica: nothing was said yet, so nothing can be said twice.
 //! After the first byte a failure is the worker's, which knows what was committed.
+//!
+//! A replica that is busy or absent is not waited for here: another one is asked at once, and when there is none, the request
+//! ends with the time to wait. The worker waits without holding anything. Only a failure that another try may mend
+//! is waited for here, and not for long.
 
-use std::time::Duration;
+use std::{collections::HashSet, error::Error, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
@@ -12,21 +16,25 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
     redirect,
 };
-use tokenwire_core::{BoxError, Clock, SystemClock};
+use tokenwire_core::{BoxError, Clock, GenerationId, SystemClock};
 use tokio::time::{sleep, timeout};
 
 use super::{
     Config,
     config::InvalidConfig,
     endpoints::{Endpoints, Hold},
-    errors::Fault,
+    errors::{Fault, Taken},
     metrics::Asked,
     retry::{Pace, retry_after},
     wire::Refusal,
 };
 
 /// The longest that a request waits here to be tried again. For longer, its job goes back to the queue and frees its slot.
-const MOST_PATIENCE: Duration = Duration::from_secs(10);
+const MOST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many generations are remembered that lost their connection. Only for as long as they come back: with more than this
+/// many, all are forgotten, and some get one more try without losing an attempt.
+const MOST_SUSPECTS: usize = 1024;
 
 /// How long connections are kept for the next request: less than the 5 s after which uvicorn (vLLM) closes them, so that no
 /// request meets one that is just being closed. (One may still: llama.cpp closes after each streamed answer.)
@@ -45,6 +53,7 @@ pub(super) struct Caller {
     client: Client,
     endpoints: Endpoints,
     headers: HeaderMap,
+    suspects: Mutex<HashSet<GenerationId>>,
     pub(super) config: Config,
 }
 
@@ -84,23 +93,38 @@ impl Caller {
             headers.insert(AUTHORIZATION, key.bearer());
         }
         let endpoints = Endpoints::new(&config.base_urls);
-        Ok(Self { client, endpoints, headers, config })
+        Ok(Self { client, endpoints, headers, suspects: Mutex::default(), config })
     }
 
     /// Asks until there is the first byte of an answer, or no point in asking again.
-    pub(super) async fn open(&self, request: Bytes, asked: &Asked) -> Result<Opened, Fault> {
+    pub(super) async fn open(
+        &self,
+        id: GenerationId,
+        request: Bytes,
+        asked: &Asked,
+    ) -> Result<Opened, Fault> {
         let mut pace = Pace::default();
-        let mut tries = 0;
+        let (mut tries, mut broke) = (0, 0);
         let mut hung_up = false;
+        // The replicas that turned out to be busy or absent, and what the last one of them said.
+        let (mut away, mut last) = (Vec::new(), None);
         loop {
-            let Some(hold) = self.endpoints.choose() else {
-                return Err(Fault::broken("there is no upstream"));
-            };
-            let fault = match self.ask(&hold, request.clone()).await {
-                Ok(body) => {
-                    hold.answered();
-                    return Ok(Opened { hold, body });
+            let mut hold = match self.endpoints.choose(asked.model(), &away) {
+                Ok(hold) => hold,
+                Err(wait) => {
+                    return Err(match (last, wait) {
+                        (Some(fault), wait) => Fault::after(fault, tries)
+                            .again_after(wait.map(|wait| wait.retry_after).unwrap_or_default()),
+                        (None, Some(wait)) => Fault::HeldBack(wait),
+                        (None, None) => Fault::broken("there is no upstream"),
+                    });
                 }
+            };
+            if last.is_some() {
+                asked.again();
+            }
+            let fault = match self.ask(&hold, request.clone()).await {
+                Ok(body) => return Ok(Opened { hold, body }),
                 Err(fault) => fault,
             };
             if matches!(fault, Fault::HungUp { .. }) && !std::mem::replace(&mut hung_up, true) {
@@ -109,36 +133,60 @@ impl Caller {
                 continue;
             }
             tries += 1;
+            let fault = fault.told_apart();
+            let is_suspect =
+                hold.was_well && last.is_none() && fault.may_be_the_requests() && self.suspect(id);
+            let fault = if is_suspect { fault.blamed_on_the_request() } else { fault };
             if fault.is_about_the_upstream() {
-                hold.failed(fault.retry_after());
+                hold.failed(&fault);
             } else {
                 hold.answered();
             }
             let upstream = &hold.endpoint.name;
-            // Another replica is asked at once, whatever this one says about itself.
-            let wait = if self.endpoints.any_well() {
-                Duration::ZERO
-            } else {
-                pace.advance().max(fault.retry_after().unwrap_or_default())
-            };
-            if !fault.is_passing() || tries > self.config.retries || wait > MOST_PATIENCE {
-                match &fault {
-                    Fault::Refused { .. } => {
-                        tracing::error!(upstream, %fault, "an upstream does not serve us");
-                    }
-                    Fault::Rejected { .. } => {
-                        tracing::info!(upstream, %fault, "an upstream rejected a request");
-                    }
-                    // The worker says so, and what it does about it.
-                    Fault::Busy { .. } | Fault::Broken { .. } | Fault::HungUp { .. } | Fault::Odd { .. } => {}
+            match fault {
+                Fault::Busy { .. } | Fault::Absent { .. } | Fault::HungUp { .. } | Fault::HeldBack(_) => {
+                    tracing::debug!(upstream, %fault, "a replica is busy or absent");
+                    away.push(hold.index);
+                    last = Some(fault);
                 }
-                return Err(fault.after(tries));
+                Fault::Broken { .. } => {
+                    broke += 1;
+                    // Another replica is asked at once, whatever this one says about itself.
+                    let wait = if self.endpoints.any_well() {
+                        Duration::ZERO
+                    } else {
+                        pace.advance().max(fault.retry_after().unwrap_or_default())
+                    };
+                    if is_suspect || broke > self.config.retries || wait > MOST_PATIENCE {
+                        return Err(fault.after(tries));
+                    }
+                    tracing::warn!(upstream, %fault, tries, ?wait, "an upstream gave no answer; asking again");
+                    asked.again();
+                    drop(hold);
+                    sleep(wait).await;
+                }
+                // The worker says so, and what it does about it.
+                Fault::Odd { .. } => return Err(fault),
+                Fault::Refused { .. } => {
+                    tracing::error!(upstream, %fault, "an upstream does not serve us");
+                    return Err(fault);
+                }
+                Fault::Rejected { .. } => {
+                    tracing::info!(upstream, %fault, "an upstream rejected a request");
+                    return Err(fault);
+                }
             }
-            tracing::warn!(upstream, %fault, tries, ?wait, "an upstream gave no answer; asking again");
-            asked.again();
-            drop(hold);
-            sleep(wait).await;
         }
+    }
+
+    /// Remembers that a well replica lost this generation's request. Whether that has happened before: then the request may
+    /// be what takes the upstream down, and its attempts have to be counted.
+    fn suspect(&self, id: GenerationId) -> bool {
+        let mut suspects = self.suspects.lock().expect("nothing panics while it holds the lock");
+        if suspects.len() >= MOST_SUSPECTS {
+            suspects.clear();
+        }
+        !suspects.insert(id)
     }
 
     /// Asks once.
@@ -195,11 +243,33 @@ impl Caller {
 impl Fault {
     /// The same, after so many tries.
     fn after(self, tries: u32) -> Self {
+        let after = |last| if tries > 1 { NoAnswer { tries, last }.into() } else { last };
         match self {
-            Self::Broken { cause, retry_after } if tries > 1 => {
-                Self::Broken { cause: NoAnswer { tries, last: cause }.into(), retry_after }
+            Self::Absent { cause, retry_after, taken } => {
+                Self::Absent { cause: after(cause), retry_after, taken }
             }
-            Self::HungUp { cause } if tries > 1 => Self::broken(NoAnswer { tries, last: cause }),
+            Self::Broken { cause, retry_after } => Self::Broken { cause: after(cause), retry_after },
+            other => other,
+        }
+    }
+
+    /// The same; a connection that was closed without a byte on a second try is no accident of a kept connection.
+    fn told_apart(self) -> Self {
+        match self {
+            Self::HungUp { cause } => Self::Absent { cause, retry_after: None, taken: Taken::Maybe },
+            other => other,
+        }
+    }
+
+    /// Whether a request that breaks its upstream looks like this.
+    fn may_be_the_requests(&self) -> bool {
+        matches!(self, Self::Absent { taken: Taken::Maybe, .. })
+    }
+
+    /// The same, as a failure of this request.
+    fn blamed_on_the_request(self) -> Self {
+        match self {
+            Self::Absent { cause, retry_after, taken: _ } => Self::Broken { cause, retry_after },
             other => other,
         }
     }
@@ -207,9 +277,18 @@ impl Fault {
 
 /// Why there was no response. Its address is for logs alone.
 fn unanswered(error: reqwest::Error) -> Fault {
-    let hung_up = !(error.is_connect() || error.is_timeout() || error.is_builder());
-    let cause = error.without_url();
-    if hung_up { Fault::HungUp { cause: cause.into() } } else { Fault::broken(cause) }
+    let is_garbled = std::iter::successors(error.source(), |error| (*error).source())
+        .filter_map(|error| error.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_parse);
+    let (is_connect, is_ours) = (error.is_connect(), error.is_timeout() || error.is_builder());
+    let cause = error.without_url().into();
+    if is_connect {
+        Fault::Absent { cause, retry_after: None, taken: Taken::No }
+    } else if is_garbled || is_ours {
+        Fault::broken(cause)
+    } else {
+        Fault::HungUp { cause }
+    }
 }
 
 /// What an error says, as far as it can be had.

@@ -25,7 +25,8 @@ pub struct Config {
     pub first_byte_timeout: Duration,
     /// How long it may be silent after that. Default 30 s.
     pub idle_timeout: Duration,
-    /// How often a request that failed before the first byte of its answer is tried again. Default 2.
+    /// How often a request that the upstream took, and that failed before the first byte of its answer, is tried again. One
+    /// that the upstream did not take, because it is busy or absent, is not counted: it waits. Default 2.
     pub retries: u32,
     /// What it costs, to be counted.
     pub price: Option<Price>,

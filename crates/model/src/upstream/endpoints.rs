@@ -1,22 +1,40 @@
-//! The replicas of one upstream: which of them is asked.
+//! The replicas of one upstream: which of them is asked, and whether any is. This is the upstream's circuit breaker.
 //!
-//! The one with the fewest of our requests among those that are well. One that fails is set aside, each time for longer, and
-//! then asked again by a single request: when that one is answered, it is as good as the others. When all are set aside,
-//! the one whose time ends first is asked anyway: the upstream is never refused on hearsay alone.
+//! The replica with the fewest of our requests is asked, among those that are well. One that fails is set aside, each time for
+//! longer. When its time is over, a single request tries it. If that one is answered, the replica is as good as the others.
+//!
+//! What set it aside decides what happens meanwhile:
+//! - **It is busy, or cannot be reached** ([`Away`]): it is not asked. When that is so for all replicas, nothing is asked, and
+//!   requests learn at once how long to wait. The breaker is open until one of them is answered.
+//! - **It took a request and broke**: the others are preferred. When there is no other, it is asked all the same: the request
+//!   may be the reason, and must not keep other requests away.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
+use rand::RngExt;
+use tokenwire_core::ModelName;
 use tokio::time::Instant;
 use url::Url;
+
+use super::{errors::Fault, metrics};
 
 /// How long a replica is set aside after its first failure; twice as long after each further one.
 const ASIDE: Duration = Duration::from_secs(1);
 
 /// The longest: what has come back is in use again within this time.
 const MOST_ASIDE: Duration = Duration::from_secs(30);
+
+/// The longest for a replica that is busy while it answers requests of ours: it has room again as soon as one of them ends.
+const MOST_FULL: Duration = Duration::from_secs(5);
+
+/// The longest that a replica is set aside because it says so: it may be wrong.
+const MOST_TOLD: Duration = Duration::from_secs(300);
+
+/// How long requests wait while another one tries a replica: as long as that has taken so far, within these bounds.
+const TRIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// All replicas.
 #[derive(Debug)]
@@ -35,27 +53,154 @@ pub(super) struct Endpoint {
     pub(super) name: String,
 }
 
+/// Why a replica is not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Away {
+    /// It has no room.
+    Busy,
+    /// It cannot be reached or is not up, for this reason.
+    Absent(String),
+}
+
+/// No replica may be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Wait {
+    /// Until the first of them may be, and somewhat longer by chance: what waits for it does not come back all at once.
+    pub(super) retry_after: Duration,
+    /// Why that one may not be asked yet.
+    pub(super) away: Away,
+}
+
 #[derive(Debug, Default)]
 struct States {
     each: Vec<State>,
     choices: u64,
+    /// Since when the breaker is open.
+    open_since: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct State {
     in_flight: usize,
-    /// How often in a row.
+    /// How many of those are being answered.
+    answering: usize,
+    /// How often in a row, in the same way.
     failures: u32,
-    aside_until: Option<Instant>,
-    /// A request is finding out whether it is well again.
-    on_trial: bool,
+    aside: Option<Aside>,
+    /// Since when a request is finding out whether it is well again.
+    trial: Option<Instant>,
     /// The number of the choice that chose it last: equals take turns.
     chosen: u64,
 }
 
+#[derive(Clone, Debug)]
+struct Aside {
+    since: Instant,
+    until: Instant,
+    /// Why it is not asked before that; `None` for one that took a request and broke.
+    away: Option<Away>,
+}
+
 impl State {
+    /// Whether it is as good as any, or its turn to be tried.
     fn is_well(&self, now: Instant) -> bool {
-        self.aside_until.is_none_or(|until| until <= now && !self.on_trial)
+        self.aside.as_ref().is_none_or(|aside| aside.until <= now && self.trial.is_none())
+    }
+
+    fn is_away(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.away.is_some())
+    }
+
+    fn may_be_asked(&self, now: Instant) -> bool {
+        self.is_well(now) || !self.is_away()
+    }
+
+    /// How long it is not to be asked, and why, if it is away.
+    fn wait(&self, now: Instant) -> Option<(Duration, &Away)> {
+        let aside = self.aside.as_ref()?;
+        let left = aside.until.saturating_duration_since(now);
+        let (least, most) = TRIAL;
+        let trial = self.trial.map(|began| now.saturating_duration_since(began).clamp(least, most));
+        Some((left.max(trial.unwrap_or_default()), aside.away.as_ref()?))
+    }
+
+    /// A request that was begun at `asked_at` failed.
+    fn set_aside(&mut self, now: Instant, asked_at: Instant, away: Option<Away>, told: Option<Duration>) {
+        let told = told.unwrap_or_default().min(MOST_TOLD);
+        if let Some(aside) = &mut self.aside
+            && (now < aside.until || asked_at <= aside.since)
+            && (aside.away.is_some() || away.is_none())
+        {
+            // What fails together is one failure, and says nothing new but for how long.
+            aside.until = aside.until.max(now + told);
+            return;
+        }
+        if self.aside.as_ref().is_some_and(|aside| aside.away.is_some() != away.is_some()) {
+            self.failures = 0;
+        }
+        let is_full = away == Some(Away::Busy) && self.answering > 0;
+        let most = if is_full { MOST_FULL } else { MOST_ASIDE };
+        let aside = ASIDE.saturating_mul(1 << self.failures.min(16)).min(most).max(told);
+        self.failures = self.failures.saturating_add(1);
+        self.aside = Some(Aside { since: now, until: now + aside, away });
+    }
+}
+
+impl States {
+    /// How long until a replica may be asked: zero when one may be now.
+    fn wait(&self, now: Instant) -> Option<Wait> {
+        if self.each.iter().any(|state| state.may_be_asked(now)) {
+            return None;
+        }
+        let waits = self.each.iter().filter_map(|state| state.wait(now));
+        let (left, away) = waits.min_by_key(|(left, _)| *left)?;
+        let most = (left / 4).clamp(Duration::from_millis(100), Duration::from_secs(2));
+        let retry_after = left + most.mul_f64(rand::rng().random_range(0.0..=1.0));
+        Some(Wait { retry_after, away: away.clone() })
+    }
+
+    /// Opens or closes the breaker, if that follows from how the replicas are.
+    fn look(&mut self, now: Instant) -> Option<Change> {
+        match self.open_since {
+            None => {
+                let wait = self.wait(now)?;
+                self.open_since = Some(now);
+                Some(Change::Opened(wait))
+            }
+            Some(_) if self.each.iter().all(State::is_away) => None,
+            Some(since) => {
+                self.open_since = None;
+                Some(Change::Closed(now.saturating_duration_since(since)))
+            }
+        }
+    }
+}
+
+/// What became of the breaker.
+#[derive(Debug)]
+enum Change {
+    Opened(Wait),
+    /// After this time.
+    Closed(Duration),
+}
+
+impl Change {
+    /// Once for each, however many requests wait.
+    fn report(self, model: &ModelName, upstream: &str) {
+        match self {
+            Self::Opened(Wait { retry_after, away }) => {
+                metrics::away(model, true);
+                let why = match &away {
+                    Away::Busy => "it is busy",
+                    Away::Absent(cause) => cause.as_str(),
+                };
+                tracing::warn!(%model, upstream, why, ?retry_after, "the model is busy or away; its prompts wait");
+            }
+            Self::Closed(after) => {
+                metrics::away(model, false);
+                tracing::info!(%model, upstream, ?after, "the model answers again");
+            }
+        }
     }
 }
 
@@ -63,26 +208,41 @@ impl Endpoints {
     /// Replicas at these base URLs.
     pub(super) fn new(base_urls: &[Url]) -> Self {
         let all: Vec<_> = base_urls.iter().map(|url| Arc::new(Endpoint::at(url))).collect();
-        let states = States { each: vec![State::default(); all.len()], choices: 0 };
+        let states = States { each: vec![State::default(); all.len()], ..States::default() };
         Self { all, states: Arc::new(Mutex::new(states)) }
     }
 
-    /// The best replica, held until the request is over. `None` when there is none at all.
-    pub(super) fn choose(&self) -> Option<Hold> {
+    /// The best replica for a request to this model, held until the request is over. Those in `except` were asked already.
+    ///
+    /// # Errors
+    /// When there is none: how long until one of all may be asked. Nothing, where one of `except` may be now.
+    pub(super) fn choose(&self, model: &ModelName, except: &[usize]) -> Result<Hold, Option<Wait>> {
         let now = Instant::now();
         let mut states = lock(&self.states);
         states.choices += 1;
         let choice = states.choices;
         let order = |state: &State| {
-            let aside_until = (!state.is_well(now)).then_some(state.aside_until);
+            let aside_until = state.aside.as_ref().filter(|_| !state.is_well(now)).map(|aside| aside.until);
             (aside_until, state.in_flight, state.chosen)
         };
-        let (index, state) = states.each.iter_mut().enumerate().min_by_key(|(_, state)| order(state))?;
+        let chosen = states
+            .each
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, state)| state.may_be_asked(now) && !except.contains(index))
+            .min_by_key(|(_, state)| order(state))
+            .and_then(|(index, state)| Some((index, state, self.all.get(index)?)));
+        let Some((index, state, endpoint)) = chosen else { return Err(states.wait(now)) };
         state.in_flight += 1;
         state.chosen = choice;
-        let on_trial = state.aside_until.is_some() && !std::mem::replace(&mut state.on_trial, true);
-        let endpoint = Arc::clone(self.all.get(index)?);
-        Some(Hold { states: Arc::clone(&self.states), index, endpoint, on_trial })
+        let was_well = state.aside.is_none();
+        let on_trial = !was_well && state.trial.is_none();
+        if on_trial {
+            state.trial = Some(now);
+        }
+        let (endpoint, model) = (Arc::clone(endpoint), model.clone());
+        let states = Arc::clone(&self.states);
+        Ok(Hold { states, index, endpoint, model, asked_at: now, was_well, on_trial, answered: false })
     }
 
     /// Whether there is one that is well.
@@ -108,47 +268,69 @@ impl Endpoint {
 #[derive(Debug)]
 pub(super) struct Hold {
     states: Arc<Mutex<States>>,
-    index: usize,
+    pub(super) index: usize,
     pub(super) endpoint: Arc<Endpoint>,
+    model: ModelName,
+    asked_at: Instant,
+    /// Nothing was known against the replica when it was chosen.
+    pub(super) was_well: bool,
     on_trial: bool,
+    answered: bool,
 }
 
 impl Hold {
-    /// The replica answers: it is well.
-    pub(super) fn answered(&self) {
-        self.with(|state| {
-            *state = State { failures: 0, aside_until: None, on_trial: false, ..state.clone() }
-        });
-    }
-
-    /// The replica failed: it is set aside, for at least so long where it says how long.
-    pub(super) fn failed(&self, retry_after: Option<Duration>) {
-        let now = Instant::now();
-        self.with(|state| {
-            // What fails together is one failure.
-            if state.aside_until.is_none_or(|until| until <= now) {
-                let doublings = state.failures.min(16);
-                state.failures = state.failures.saturating_add(1);
-                let aside = ASIDE.saturating_mul(1 << doublings).max(retry_after.unwrap_or_default());
-                state.aside_until = Some(now + aside.min(MOST_ASIDE));
+    /// The replica answers: it is well. Only the first answer counts.
+    pub(super) fn answered(&mut self) {
+        if std::mem::replace(&mut self.answered, true) {
+            return;
+        }
+        let asked_at = self.asked_at;
+        self.change(|state, _| {
+            state.answering += 1;
+            // One that has become busy since then answers what it has, and has no room for more.
+            let is_busy = |aside: &Aside| aside.away == Some(Away::Busy) && asked_at <= aside.since;
+            if !state.aside.as_ref().is_some_and(is_busy) {
+                (state.failures, state.aside, state.trial) = (0, None, None);
             }
         });
     }
 
-    fn with(&self, change: impl FnOnce(&mut State)) {
-        if let Some(state) = lock(&self.states).each.get_mut(self.index) {
-            change(state);
+    /// The replica failed: it is set aside, for at least so long where it says how long.
+    pub(super) fn failed(&self, fault: &Fault) {
+        self.change(|state, now| state.set_aside(now, self.asked_at, fault.away(), fault.retry_after()));
+    }
+
+    /// How long until a replica may be asked: zero when one may be now.
+    pub(super) fn wait(&self) -> Duration {
+        let wait = lock(&self.states).wait(Instant::now());
+        wait.map(|wait| wait.retry_after).unwrap_or_default()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, Instant)) {
+        let now = Instant::now();
+        let changed = {
+            let mut states = lock(&self.states);
+            if let Some(state) = states.each.get_mut(self.index) {
+                change(state, now);
+            }
+            states.look(now)
+        };
+        if let Some(changed) = changed {
+            changed.report(&self.model, &self.endpoint.name);
         }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let on_trial = self.on_trial;
-        self.with(|state| {
+        if let Some(state) = lock(&self.states).each.get_mut(self.index) {
             state.in_flight = state.in_flight.saturating_sub(1);
-            state.on_trial &= !on_trial;
-        });
+            state.answering = state.answering.saturating_sub(usize::from(self.answered));
+            // A later trial is not ours to end.
+            if self.on_trial && state.trial == Some(self.asked_at) {
+                state.trial = None;
+            }
+        }
     }
 }
 
@@ -157,114 +339,4 @@ fn lock(states: &Mutex<States>) -> MutexGuard<'_, States> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::advance;
-
-    use super::*;
-
-    fn endpoints(count: usize) -> Endpoints {
-        let urls: Vec<_> = (0..count).map(|n| format!("http://{n}.test/v1").parse().unwrap()).collect();
-        Endpoints::new(&urls)
-    }
-
-    fn index(hold: &Hold) -> usize {
-        hold.index
-    }
-
-    #[test]
-    fn a_base_url_is_taken_as_people_write_it() {
-        for (base, url, name) in [
-            ("http://h:1/v1", "http://h:1/v1/chat/completions", "http://h:1/v1"),
-            ("http://h:1/v1/", "http://h:1/v1/chat/completions", "http://h:1/v1/"),
-            ("https://h", "https://h/chat/completions", "https://h/"),
-            ("https://h/d?api-version=1", "https://h/d/chat/completions?api-version=1", "https://h/d"),
-        ] {
-            let endpoint = Endpoint::at(&base.parse().unwrap());
-            assert_eq!((endpoint.url.as_str(), endpoint.name.as_str()), (url, name));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_go_where_the_fewest_are() {
-        let endpoints = endpoints(3);
-        let mut holds: Vec<_> = (0..6).map(|_| endpoints.choose().unwrap()).collect();
-        let mut chosen: Vec<_> = holds.iter().map(index).collect();
-        chosen.sort_unstable();
-        assert_eq!(chosen, [0, 0, 1, 1, 2, 2]);
-        let freed = index(&holds.remove(3));
-        assert_eq!(index(&endpoints.choose().unwrap()), freed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn replicas_that_are_idle_take_turns() {
-        let endpoints = endpoints(2);
-        let chosen: Vec<_> = (0..4).map(|_| index(&endpoints.choose().unwrap())).collect();
-        assert_eq!(chosen, [0, 1, 0, 1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_fails_is_set_aside_for_longer_each_time_and_tried_by_one_request() {
-        let endpoints = endpoints(2);
-        let first = endpoints.choose().unwrap();
-        assert_eq!(index(&first), 0);
-        first.failed(None);
-        drop(first);
-        for aside in [1, 2, 4, 8, 16, 30, 30] {
-            advance(Duration::from_millis(aside * 1000 - 1)).await;
-            assert!((0..4).all(|_| index(&endpoints.choose().unwrap()) == 1), "set aside for {aside} s");
-            advance(Duration::from_millis(1)).await;
-            let trial = endpoints.choose().unwrap();
-            assert_eq!(index(&trial), 0, "is tried again");
-            assert!((0..4).all(|_| index(&endpoints.choose().unwrap()) == 1), "by one request");
-            trial.failed(None);
-        }
-        advance(MOST_ASIDE).await;
-        let trial = endpoints.choose().unwrap();
-        trial.answered();
-        drop(trial);
-        let both: Vec<_> = (0..2).map(|_| endpoints.choose().unwrap()).collect();
-        assert_ne!(index(&both[0]), index(&both[1]), "is as good as the other");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_trial_that_is_given_up_is_nobodys_verdict() {
-        let endpoints = endpoints(2);
-        endpoints.choose().unwrap().failed(None);
-        let _busy = endpoints.choose().unwrap();
-        advance(ASIDE).await;
-        let chosen: Vec<_> = (0..3).map(|_| index(&endpoints.choose().unwrap())).collect();
-        assert_eq!(chosen, [0, 0, 0], "the next one tries");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_fails_together_is_one_failure() {
-        let endpoints = endpoints(1);
-        let holds: Vec<_> = (0..10).map(|_| endpoints.choose().unwrap()).collect();
-        for hold in &holds {
-            hold.failed(None);
-        }
-        assert!(!endpoints.any_well());
-        drop(holds);
-        advance(ASIDE).await;
-        assert!(endpoints.any_well());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_replica_may_say_how_long() {
-        let endpoints = endpoints(1);
-        endpoints.choose().unwrap().failed(Some(Duration::from_secs(10)));
-        advance(Duration::from_secs(9)).await;
-        assert!(!endpoints.any_well());
-        advance(Duration::from_secs(1)).await;
-        assert!(endpoints.any_well());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn when_all_are_set_aside_the_first_to_come_back_is_asked_anyway() {
-        let endpoints = endpoints(2);
-        endpoints.choose().unwrap().failed(Some(Duration::from_secs(20)));
-        endpoints.choose().unwrap().failed(None);
-        assert!(!endpoints.any_well());
-        assert_eq!(index(&endpoints.choose().unwrap()), 1);
-    }
-}
+mod tests;

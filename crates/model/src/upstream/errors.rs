@@ -1,20 +1,22 @@
 //! Why an upstream gave no answer, or not all of it, and what follows from that.
 //!
+//! There are three kinds. The upstream did not take the request, because it is busy or cannot be reached: the generation waits
+//! and loses no attempt. It took the request and broke: the worker counts an attempt. It will never answer: the generation
+//! ends.
+//!
 //! What an upstream says about a request is for the caller, without the key. What it says about us (key, quota, URL) is for
-//! whoever runs Tokenwire: the caller is told that it is not about the request, and the log has the rest.
+//! the operator: the caller gets a message that the request is not at fault, and the log has the rest.
 
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use tokenwire_core::{BoxError, model::ModelError};
+use tokenwire_core::{BoxError, explain, model::ModelError};
 
-use super::{config::Key, wire::Complaint};
-
-/// When to come back to an upstream that is busy and does not say for how long.
-const BUSY_AGAIN: Duration = Duration::from_secs(5);
-
-/// The longest that a job waits because an upstream says so: it may be wrong, and other replicas may be free sooner.
-const MOST_BUSY: Duration = Duration::from_secs(300);
+use super::{
+    config::Key,
+    endpoints::{Away, Wait},
+    wire::Complaint,
+};
 
 /// The most of an upstream's own words that is passed on, in characters.
 const MAX_WORDS: usize = 500;
@@ -24,9 +26,13 @@ const MAX_WORDS: usize = 500;
 pub(super) enum Fault {
     /// There is no room now.
     Busy { status: StatusCode, retry_after: Option<Duration> },
-    /// It cannot be reached, or it failed.
+    /// It cannot be reached, or it is not up.
+    Absent { cause: BoxError, retry_after: Option<Duration>, taken: Taken },
+    /// It was not asked: all of its replicas are busy or absent, and their time is not over.
+    HeldBack(Wait),
+    /// It took the request and failed.
     Broken { cause: BoxError, retry_after: Option<Duration> },
-    /// It closed the connection without a word.
+    /// It closed the connection without a byte.
     HungUp { cause: BoxError },
     /// It is there and does not do what it should: asking again at once would give the same.
     Odd { cause: String },
@@ -34,6 +40,15 @@ pub(super) enum Fault {
     Refused { status: StatusCode },
     /// It will never answer this request.
     Rejected { status: StatusCode, message: String },
+}
+
+/// Whether something took the request before the upstream turned out to be absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// No connection was made.
+    No,
+    /// A connection was made and the request was sent. A request that is itself the reason looks the same.
+    Maybe,
 }
 
 impl Fault {
@@ -50,25 +65,35 @@ impl Fault {
         key: Option<&Key>,
     ) -> Self {
         let words = complaint.and_then(Complaint::message).map(|words| presentable(words, key));
+        let said = || {
+            let words = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+            format!("the upstream answered {status}{words}").into()
+        };
         match status.as_u16() {
             // 529 is some services' own word for a 503.
             429 | 503 | 529 => Self::Busy { status, retry_after },
+            // From 502 on: a gateway has nothing behind it. 521 to 523 are Cloudflare's words for that.
+            408 | 409 | 425 | 502 | 504 | 521..=523 => {
+                Self::Absent { cause: said(), retry_after, taken: Taken::Maybe }
+            }
+            500.. => Self::Broken { cause: said(), retry_after },
             400 | 404 | 413 | 422 => {
                 let message = words.unwrap_or_else(|| format!("the upstream answered {status}"));
                 Self::Rejected { status, message }
-            }
-            408 | 409 | 425 | 500.. => {
-                let said = words.map(|words| format!(": {words}")).unwrap_or_default();
-                Self::Broken { cause: format!("the upstream answered {status}{said}").into(), retry_after }
             }
             401..500 => Self::Refused { status },
             _ => Self::Odd { cause: format!("the upstream answered {status} where an answer was expected") },
         }
     }
 
-    /// Whether the same request may be answered in a moment, here or by another replica.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Broken { .. } | Self::HungUp { .. })
+    /// Why the upstream may not be asked for a while, where this fault is about that. `None` for all other faults.
+    pub(super) fn away(&self) -> Option<Away> {
+        match self {
+            Self::Busy { .. } => Some(Away::Busy),
+            Self::Absent { cause, .. } | Self::HungUp { cause } => Some(Away::Absent(explain(&**cause))),
+            Self::HeldBack(wait) => Some(wait.away.clone()),
+            Self::Broken { .. } | Self::Odd { .. } | Self::Refused { .. } | Self::Rejected { .. } => None,
+        }
     }
 
     /// Whether other requests would meet the same.
@@ -79,8 +104,22 @@ impl Fault {
     /// How long the upstream wants to be left alone.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy { retry_after, .. } | Self::Broken { retry_after, .. } => *retry_after,
+            Self::Busy { retry_after, .. }
+            | Self::Absent { retry_after, .. }
+            | Self::Broken { retry_after, .. } => *retry_after,
+            Self::HeldBack(wait) => Some(wait.retry_after),
             Self::HungUp { .. } | Self::Odd { .. } | Self::Refused { .. } | Self::Rejected { .. } => None,
+        }
+    }
+
+    /// The same, with the time after which a replica may be asked again.
+    #[must_use]
+    pub(super) fn again_after(self, wait: Duration) -> Self {
+        let retry_after = Some(wait);
+        match self {
+            Self::Busy { status, .. } => Self::Busy { status, retry_after },
+            Self::Absent { cause, taken, .. } => Self::Absent { cause, retry_after, taken },
+            other => other,
         }
     }
 
@@ -88,7 +127,9 @@ impl Fault {
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "busy",
-            Self::Broken { .. } | Self::HungUp { .. } | Self::Odd { .. } => "failed",
+            Self::Absent { .. } | Self::HungUp { .. } => "absent",
+            Self::HeldBack(_) => "held_back",
+            Self::Broken { .. } | Self::Odd { .. } => "failed",
             Self::Refused { .. } => "refused",
             Self::Rejected { .. } => "rejected",
         }
@@ -97,10 +138,8 @@ impl Fault {
     /// The same, for an answer that had begun.
     pub(super) fn outcome_after_the_first_byte(&self) -> &'static str {
         match self {
-            Self::Broken { .. } | Self::HungUp { .. } => "broken_off",
-            Self::Busy { .. } | Self::Odd { .. } | Self::Refused { .. } | Self::Rejected { .. } => {
-                self.outcome()
-            }
+            Self::Broken { .. } => "broken_off",
+            _ => self.outcome(),
         }
     }
 }
@@ -108,15 +147,19 @@ impl Fault {
 /// What the worker decides by.
 impl From<Fault> for ModelError {
     fn from(fault: Fault) -> Self {
+        let retry_after = fault.retry_after().unwrap_or_default();
         match fault {
-            Fault::Busy { status: _, retry_after } => {
-                Self::Busy { retry_after: retry_after.unwrap_or(BUSY_AGAIN).min(MOST_BUSY) }
+            Fault::Busy { .. } | Fault::HeldBack(Wait { away: Away::Busy, .. }) => Self::Busy { retry_after },
+            Fault::Absent { cause, .. } | Fault::HungUp { cause } => Self::Absent { retry_after, cause },
+            Fault::HeldBack(Wait { away: Away::Absent(cause), .. }) => {
+                Self::Absent { retry_after, cause: cause.into() }
             }
-            Fault::Broken { cause, retry_after: _ } | Fault::HungUp { cause } => Self::Unavailable(cause),
+            Fault::Broken { cause, .. } => Self::Unavailable(cause),
             Fault::Odd { cause } => Self::Unavailable(cause.into()),
             Fault::Refused { status } => Self::Rejected {
                 message: format!(
-                    "the model's upstream does not serve this server (it answered {status}): tell whoever runs it"
+                    "the upstream of this model does not accept requests from this server (it answered {status}). \
+                     Your request is not the reason: tell the operator of this server"
                 ),
             },
             Fault::Rejected { status: _, message } => Self::Rejected { message },
@@ -131,10 +174,13 @@ impl std::fmt::Display for Fault {
             Self::Busy { status, retry_after: Some(wait) } => {
                 write!(f, "it answered {status}, come back in {wait:?}")
             }
-            Self::Broken { cause, retry_after: _ } | Self::HungUp { cause } => {
-                f.write_str(&tokenwire_core::explain(&**cause))
+            Self::Absent { cause, .. } | Self::Broken { cause, .. } | Self::HungUp { cause } => {
+                f.write_str(&explain(&**cause))
             }
-            Self::Odd { cause } => f.write_str(cause),
+            Self::HeldBack(Wait { away: Away::Busy, .. }) => f.write_str("it is busy"),
+            Self::HeldBack(Wait { away: Away::Absent(cause), .. }) | Self::Odd { cause } => {
+                f.write_str(cause)
+            }
             Self::Refused { status } => {
                 write!(f, "it answered {status}: its key, its quota or its URL is wrong")
             }
@@ -167,7 +213,7 @@ mod tests {
     fn what_is_about_the_request_reaches_the_caller_without_the_key() {
         for status in [400, 404, 413, 422] {
             let fault = fault(status, Some("context is\n9412 tokens, limit 8192 (sk-secret)"));
-            assert!(!fault.is_passing() && !fault.to_string().contains("9412"), "{status}");
+            assert!(fault.away().is_none() && !fault.to_string().contains("9412"), "{status}");
             let ModelError::Rejected { message } = fault.into() else { panic!("{status}") };
             assert_eq!(message, "context is 9412 tokens, limit 8192 ((key))");
         }
@@ -187,24 +233,32 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_again() {
-        for status in [408, 409, 425, 429, 500, 502, 503, 504, 529] {
-            assert!(fault(status, None).is_passing(), "{status}");
-        }
+    fn only_a_request_that_was_taken_and_broke_costs_an_attempt() {
         for status in [429, 503, 529] {
-            let error = ModelError::from(fault(status, None));
-            assert!(matches!(error, ModelError::Busy { retry_after: BUSY_AGAIN }), "{status}");
+            assert!(matches!(fault(status, None).into(), ModelError::Busy { .. }), "{status}");
         }
-        for status in [200, 204, 302, 408, 409, 425, 500, 502, 504] {
+        for status in [408, 409, 425, 502, 504, 521, 522, 523] {
+            let ModelError::Absent { cause, .. } = fault(status, Some("no\nroute")).into() else {
+                panic!("{status}")
+            };
+            assert!(cause.to_string().ends_with(": no route"), "{cause}");
+        }
+        for status in [200, 204, 302, 500, 501, 520, 524, 599] {
             assert!(matches!(fault(status, None).into(), ModelError::Unavailable(_)), "{status}");
         }
     }
 
     #[test]
-    fn an_upstream_cannot_send_a_job_away_for_good() {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        let fault = Fault::Busy { status, retry_after: Some(Duration::from_secs(1_000_000)) };
-        assert!(matches!(fault.into(), ModelError::Busy { retry_after: MOST_BUSY }));
+    fn the_time_to_wait_is_passed_on() {
+        let wait = Duration::from_secs(7);
+        for status in [429, 502] {
+            let (ModelError::Busy { retry_after } | ModelError::Absent { retry_after, .. }) =
+                ModelError::from(fault(status, None).again_after(wait))
+            else {
+                panic!("{status}")
+            };
+            assert_eq!(retry_after, wait, "{status}");
+        }
     }
 
     #[test]

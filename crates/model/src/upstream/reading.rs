@@ -77,10 +77,12 @@ impl Reading {
                 }
                 Some(End::Cut(fault)) => {
                     if fault.is_about_the_upstream() {
-                        self.hold.failed(fault.retry_after());
+                        self.hold.failed(&fault);
+                    } else {
+                        self.hold.answered();
                     }
                     self.asked.failed(fault.outcome_after_the_first_byte());
-                    return Err(fault);
+                    return Err(fault.again_after(self.hold.wait()));
                 }
                 None => {}
             }
@@ -117,6 +119,8 @@ impl Reading {
             if let Err(fault) = self.answer.take(event, self.key.as_ref()) {
                 return Some(self.cut(fault));
             }
+            // Only now: some services send comments first, and then that they are busy.
+            self.hold.answered();
             if self.answer.is_done() {
                 let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
                 let _ = timeout(END_PATIENCE, rest).await;
@@ -147,11 +151,12 @@ mod tests {
             sleep(apart).await;
             Ok(piece.into())
         });
-        let hold = Endpoints::new(&["http://h/v1".parse().unwrap()]).choose().unwrap();
+        let model = ModelName::new("m").unwrap();
+        let hold = Endpoints::new(&["http://h/v1".parse().unwrap()]).choose(&model, &[]).unwrap();
         let opened = Opened { hold, body: pieces.chain(stream::pending()).boxed() };
         let idle_timeout = Duration::from_secs(30);
         let reader = Reader { splice: Splice::default(), idle_timeout, key: None, price: None };
-        reader.read(opened, Asked::now(&ModelName::new("m").unwrap()))
+        reader.read(opened, Asked::now(&model))
     }
 
     const TEXT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";

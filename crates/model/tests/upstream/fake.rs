@@ -333,6 +333,16 @@ impl Answer {
         matches!(self.end, Err(ModelError::Unavailable(_)))
     }
 
+    /// How long to wait where the model was never asked: it is busy or absent.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        match self.end {
+            Err(ModelError::Busy { retry_after } | ModelError::Absent { retry_after, .. }) => {
+                Some(retry_after)
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_whole(&self) -> bool {
         self.end.is_ok()
     }
@@ -340,6 +350,15 @@ impl Answer {
 
 pub(crate) async fn answer(upstream: &Upstream) -> Answer {
     read(ask(upstream).await).await
+}
+
+/// Runs something with real sockets while a paused clock stands still: tokio moves it only where a runtime has nothing to do.
+pub(crate) async fn frozen<T>(work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = async { loop { tokio::task::yield_now().await } } => never,
+    }
 }
 
 pub(crate) async fn read(mut outputs: OutputStream) -> Answer {

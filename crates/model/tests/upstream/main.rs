@@ -6,6 +6,7 @@
 )]
 
 mod answers;
+mod breaker;
 mod continuation;
 mod failures;
 mod fake;

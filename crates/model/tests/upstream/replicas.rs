@@ -1,8 +1,8 @@
 //! Several base URLs.
 
 use futures::StreamExt;
-use model::upstream::Config;
-use tokenwire_core::model::Output;
+use tokenwire_core::model::{ModelError, Output};
+use tokio::time::advance;
 
 use super::fake::*;
 
@@ -56,23 +56,22 @@ async fn a_replica_that_breaks_off_is_not_asked_for_the_next_answer() {
     assert_eq!(breaking.seen().len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn when_all_are_down_it_is_said_and_when_one_is_back_it_is_used() {
     let ports = [closed_port().await, closed_port().await];
-    let config = Config { retries: 3, ..config(&ports) };
-    let upstream = upstream(config);
-    let down = answer(&upstream).await;
-    assert!(down.is_unavailable(), "{down:?}");
-    let told = down.failure();
-    assert!(told.contains("no answer after 4 tries") && told.contains("refused"), "{told}");
+    let upstream = upstream(config(&ports));
+    let down = frozen(answer(&upstream)).await;
+    let wait = down.wait().unwrap();
+    let Err(ModelError::Absent { cause, .. }) = down.end else { panic!("{down:?}") };
+    let told = tokenwire_core::explain(&*cause);
+    assert!(told.contains("no answer after 2 tries") && told.contains("refused"), "{told}");
     assert!(!told.contains("http://"), "where it is is for the log: {told}");
     let back = Fake::at(ports[0], Reply::answer(["a"])).await;
-    let mut tries = 0;
-    while !answer(&upstream).await.is_whole() {
-        tries += 1;
-        assert!(tries < 10);
+    advance(wait).await;
+    for _ in 0..3 {
+        assert!(frozen(answer(&upstream)).await.is_whole());
     }
-    assert_eq!(back.seen().len(), 1);
+    assert_eq!(back.seen().len(), 3);
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ async fn an_answer_that_is_not_asked_for_yet_asks_nothing() {
 
 #[tokio::test]
 async fn dropping_while_it_waits_to_ask_again_asks_no_more() {
-    let busy = Reply::status("429 Too Many Requests", "retry-after: 9\r\n", "");
-    let fake = Fake::replying([busy]).await;
+    let broken = Reply::status("500 Internal Server Error", "retry-after: 4\r\n", "");
+    let fake = Fake::replying([broken]).await;
     let mut outputs = ask(&upstream(Config { retries: 9, ..fake.config() })).await;
     tokio::select! {
         () = async { while outputs.next().await.is_some() {} } => panic!("it waits"),

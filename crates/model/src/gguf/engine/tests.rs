@@ -341,7 +341,7 @@ fn a_model_that_cannot_be_built_again_says_so_until_it_can() {
     bench.go(Go::Fail);
     assert!(running.rest(&bench).is_err());
     for _ in 0..3 {
-        assert_eq!(waiting.rest(&bench), Err("the model failed: there is no memory".to_owned()));
+        assert_eq!(waiting.rest(&bench), Err("the model cannot be reached: there is no memory".to_owned()));
         waiting = bench.ask(1, 5);
     }
     assert!(waiting.rest(&bench).is_err());
