@@ -67,6 +67,8 @@ pub struct Follower {
     waiting_told: Option<Timestamp>,
     keeper: Option<Arc<Keeper>>,
     vigil: Vigil,
+    /// How the stream stood when it was opened, until it is told to the keeper.
+    found: Option<Phase>,
 }
 
 /// Whether there are wake-ups.
@@ -166,7 +168,9 @@ impl Follower {
             log.attend(id).await?;
         }
         let source = Source { log, clock, id, start_by };
-        Ok(Self::at(source, after, tail.map_or_else(Ears::deaf, Ears::Open), state))
+        let mut follower = Self::at(source, after, tail.map_or_else(Ears::deaf, Ears::Open), state);
+        follower.found = Some(phase);
+        Ok(follower)
     }
 
     /// Begins to read a stream that is known to be there, without asking the log for anything yet: for one that was accepted a
@@ -187,12 +191,16 @@ impl Follower {
         let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (waiting_told, keeper, vigil) = (None, None, Vigil::default());
-        Self { source, cursor, tail, state, recheck, waiting_told, keeper, vigil }
+        Self { source, cursor, tail, state, recheck, waiting_told, keeper, vigil, found: None }
     }
 
     /// With somebody who stores the job of the generation again, should the queue have lost it.
     #[must_use]
     pub(crate) fn kept_by(mut self, keeper: Arc<Keeper>) -> Self {
+        if let Some(phase) = self.found.take() {
+            // Nothing is concluded from one look.
+            let _ = keeper.is_job_lost(&mut self.vigil, phase);
+        }
         self.keeper = Some(keeper);
         self
     }
@@ -317,6 +325,9 @@ impl Follower {
             self.state = if last.event.is_terminal() { State::Ended } else { then };
         }
         self.waiting_told = None;
+        if let Some(keeper) = &self.keeper {
+            keeper.has_begun(&mut self.vigil);
+        }
         News::Entries(entries)
     }
 }

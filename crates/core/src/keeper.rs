@@ -94,9 +94,7 @@ impl Keeper {
                 None
             }
             Phase::Running { waiting_until, .. } => {
-                if let Some(created_at) = vigil.queued_at.take() {
-                    self.newest_begun.fetch_max(created_at.as_millis(), Ordering::Relaxed);
-                }
+                self.has_begun(vigil);
                 waiting_until
             }
         };
@@ -117,6 +115,13 @@ impl Keeper {
             vigil.alone_since = None;
         }
         is_lost
+    }
+
+    /// An attempt has begun: jobs that were stored well before this one's were taken too, or are lost.
+    pub(crate) fn has_begun(&self, vigil: &mut Vigil) {
+        if let Some(created_at) = vigil.queued_at.take() {
+            self.newest_begun.fetch_max(created_at.as_millis(), Ordering::Relaxed);
+        }
     }
 
     /// Stores the job of a generation again, unless that was done a short while ago.

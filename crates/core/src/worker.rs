@@ -531,10 +531,6 @@ impl Worker {
                 metrics::model_wait(model, "absent");
                 self.wait_for_model(before, kept, retry_after, deadline)
             }
-            Ending::Failed(ModelError::Absent { retry_after, cause }) => {
-                tracing::warn!(%attempt, ?retry_after, error = %explain(&*cause), "the model cannot be reached; giving the job back");
-                Outcome::Again(retry_after)
-            }
             Ending::Failed(error @ ModelError::Unavailable(_)) => {
                 let without_progress = if kept > before.best { 0 } else { asking.without_progress };
                 if without_progress >= self.config.attempts {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that is surprised should stop there")]
 
 mod admission;
+mod enduring;
 mod following;
 mod house;
 mod outage;

@@ -30,6 +30,10 @@ struct State {
     slow_by: AtomicU64,
     /// How often a writer has asked without appending.
     asked: AtomicU64,
+    /// It gives no wake-ups.
+    deaf: AtomicBool,
+    /// What the streams hold cannot be read.
+    damaged: AtomicBool,
 }
 
 impl Outage {
@@ -39,6 +43,8 @@ impl Outage {
             left: AtomicU64::new(u64::MAX),
             slow_by: AtomicU64::new(0),
             asked: AtomicU64::new(0),
+            deaf: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
         };
         Self { log, state: Arc::new(state) }
     }
@@ -63,6 +69,16 @@ impl Outage {
 
     pub(crate) fn up(&self) {
         self.state.down.store(false, Ordering::SeqCst);
+    }
+
+    /// From now on it gives no wake-ups.
+    pub(crate) fn deafen(&self) {
+        self.state.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on no stream can be read.
+    pub(crate) fn damage(&self) {
+        self.state.damaged.store(true, Ordering::SeqCst);
     }
 
     /// From now on readers wait this long for each answer.
@@ -108,6 +124,9 @@ impl TokenLog for Outage {
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
         self.answer().await?;
+        if self.state.damaged.load(Ordering::SeqCst) {
+            return Err(LogError::damaged("the test damaged it"));
+        }
         let mut page = self.log.read(id, after, limit).await?;
         let left = Seq::new(self.state.left.load(Ordering::SeqCst));
         if left == Seq::START {
@@ -125,6 +144,9 @@ impl TokenLog for Outage {
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         self.check()?;
+        if self.state.deaf.load(Ordering::SeqCst) {
+            return Err(LogError::unavailable("the test took its wake-ups away"));
+        }
         self.log.tail(id).await
     }
 

@@ -15,7 +15,7 @@ use tokenwire_core::{
     model::{Continuation, ModelError, Output, OutputStream},
     token_log::Prefix,
 };
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -25,6 +25,7 @@ pub(crate) enum Step {
     Work,
     Wait(Duration),
     Busy(Duration),
+    Absent,
     Reject,
     Break,
     Panic,
@@ -53,6 +54,50 @@ impl Script {
 
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// A model that dies with its process when it is asked for one generation, and answers all others.
+#[derive(Clone, Debug)]
+pub(crate) struct Deadly {
+    poison: GenerationId,
+    deaths: Arc<AtomicUsize>,
+    died: Arc<Notify>,
+}
+
+impl Deadly {
+    pub(crate) fn new(poison: GenerationId, deaths: Arc<AtomicUsize>) -> Self {
+        Self { poison, deaths, died: Arc::default() }
+    }
+
+    /// Waits until it has died: the test then kills the process.
+    pub(crate) async fn died(&self) {
+        self.died.notified().await;
+    }
+}
+
+#[async_trait]
+impl Model for Deadly {
+    fn continuation(&self, _so_far: &Prefix) -> Continuation {
+        Continuation::Exact
+    }
+
+    async fn generate(
+        &self,
+        id: GenerationId,
+        _request: &GenerateRequest,
+        _so_far: &Prefix,
+    ) -> Result<OutputStream, ModelError> {
+        if id == self.poison {
+            self.deaths.fetch_add(1, Ordering::SeqCst);
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+        // Slower than the poison.
+        sleep(Duration::from_secs(1)).await;
+        let text = Output::Text { text: "fine".to_owned(), tokens: Vec::new() };
+        let finished = Output::Finished { reason: FinishReason::Stop, usage: Usage::default() };
+        Ok(stream::iter([Ok(text), Ok(finished)]).boxed())
     }
 }
 
@@ -99,6 +144,10 @@ impl Model for Script {
                         None
                     }
                     Step::Busy(retry_after) => Some(Err(ModelError::Busy { retry_after })),
+                    Step::Absent => Some(Err(ModelError::Absent {
+                        retry_after: Duration::ZERO,
+                        cause: "connection refused".into(),
+                    })),
                     Step::Reject => Some(Err(ModelError::Rejected { message: "too long".into() })),
                     Step::Break => Some(Err(ModelError::Unavailable("it broke".into()))),
                     Step::Panic => panic!("the model panicked, as the test told it"),
