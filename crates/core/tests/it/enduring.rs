@@ -283,7 +283,7 @@ async fn a_job_that_was_lost_among_others_is_stored_again_once_they_overtake_it(
     let script = Script::new([vec![Step::Wait(SECOND), Step::Say("x"), Step::Finish]]);
     house.worker_with(script, Config { slots: 1, ..config() });
     let mut others = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..20 {
         others.push(house.ask().await);
     }
     let (lost, _) = futures::join!(house.follow(lost), house.follow(others[0]));
