@@ -352,6 +352,30 @@ async fn leasing_goes_on_after_the_queue_was_purged() {
 }
 
 #[tokio::test]
+async fn several_dead_letters_are_out_at_once() {
+    let url = services::RabbitMq::shared().await.url();
+    let queue = RabbitMq::new(Config { delivery_limit: 1, ..config(&url, "graveyard") });
+    let jobs: Vec<_> = (0..3).map(|n| job(&format!("prompt {n}"))).collect();
+    for job in &jobs {
+        queue.enqueue(job).await.unwrap();
+    }
+    let dying = async {
+        loop {
+            drop(queue.lease().await);
+        }
+    };
+    let dead = async {
+        let leases = [dead_letter(&queue).await, dead_letter(&queue).await, dead_letter(&queue).await];
+        let ids: HashSet<_> = leases.iter().map(|lease| lease.job().id).collect();
+        assert_eq!(ids, jobs.iter().map(|job| job.id).collect());
+    };
+    tokio::select! {
+        () = dying => {}
+        () = dead => {}
+    }
+}
+
+#[tokio::test]
 async fn a_closed_queue_gives_its_jobs_back_at_once() {
     let (first, second) = (shared("handover").await, shared("handover").await);
     let job = job("hello");

@@ -57,12 +57,16 @@ const UNCLAIMED: Duration = Duration::from_secs(1);
 /// this is short beside most waits for a model. Longer than a connection takes to be made again.
 const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
+/// How many dead letters may be unsettled at once. Each may wait some minutes for its stream's owner, so one at a time
+/// would be too slow; they are few and small.
+const DEAD_LETTERS: u16 = 16;
+
 /// What a subscription is for.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     /// New jobs, so many unsettled ones at once. Jobs to be retried are stored again by the publisher.
     Jobs { prefetch: u16, publisher: Publisher },
-    /// Jobs that the broker gave up on, one at a time. Those to be retried wait in this process: a delay queue would bring them back as
+    /// Jobs that the broker gave up on. Those to be retried wait in this process: a delay queue would bring them back as
     /// new jobs.
     DeadLetters,
 }
@@ -85,7 +89,7 @@ impl Subscription {
         let (places, empty) = mpsc::channel(WAITING);
         let (queue, prefetch) = match source {
             Source::Jobs { prefetch, .. } => (broker.topology.jobs.clone(), prefetch),
-            Source::DeadLetters => (broker.topology.dead.clone(), 1),
+            Source::DeadLetters => (broker.topology.dead.clone(), DEAD_LETTERS),
         };
         let session = Dealing { source, queue, prefetch, default_model, empty, waiting: VecDeque::new() };
         let (link, work) = Link::new(broker, session, stop);
