@@ -1,7 +1,7 @@
 //! Which delay queues a retried job passes through, and the message that goes there.
 //!
 //! A delay queue hands on the message at its head when that message has waited long enough. A message with a shorter wait
-//! behind it would have to wait as long. So each queue has one wait for all its messages: a step. Nobody consumes from it.
+//! behind it would have to wait as long. So each queue has one wait for all its messages: a step. Nothing consumes from it.
 //!
 //! - No wait: the job goes to the jobs queue directly, behind the others.
 //! - The shortest step that is long enough is taken, unless it is longer than one and a half times the wait.
@@ -11,8 +11,8 @@
 //! - A message that is delivered a second time has waited enough, whatever its header says: its receiver died, or was of
 //!   an older version and leased it.
 //!
-//! So a job comes back no sooner than asked, and at most half as late again or 250 ms late. While nobody leases, nobody
-//! sends on either: a wait of several steps then lasts longer.
+//! So a job comes back no sooner than asked, and at most half as late again or 250 ms late. While no process
+//! leases jobs, none is sent on either: a wait of several steps then lasts longer.
 
 use std::time::Duration;
 
