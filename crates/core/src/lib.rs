@@ -15,8 +15,9 @@
 //! - **I2** Readers see only what the log has made durable to its configured level. Append first, deliver after.
 //! - **I3** The newest writer owns the stream. An older one is refused at append, atomically, by the log itself.
 //! - **I4** The log counts attempts. A queue's own count of deliveries is no verdict.
-//! - **I5** A job is acknowledged after its stream is sealed, or after the queue has confirmed its successor. Between the
-//!   two, redelivery finds a sealed stream and acknowledges.
+//! - **I5** A job is acknowledged after its stream is sealed, or after the queue has confirmed its successor (the same job,
+//!   for its retry). A crash before the acknowledgement delivers the job again: its worker finds a sealed stream and
+//!   acknowledges, or the job exists twice, which costs a second lease (I3).
 //! - **I6** The stream exists before the job. A crash between the two leaves an empty stream that expires with a terminal
 //!   event, never a job without a stream, never a reader that waits for ever.
 //! - **I7** The log is the truth. A wake-up is a hint; it may carry the entries that it announces, and a follower uses

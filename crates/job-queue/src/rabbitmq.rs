@@ -6,9 +6,13 @@
 //!
 //! There is no counter of attempts here (I4): the broker's delivery limit is a second net, and what it catches arrives at
 //! [`JobQueue::dead_letter`].
+//!
+//! A job to be retried waits in a delay queue of the broker, and neither fills the prefetch nor counts as a delivery; see
+//! `delay` for how long. A worker that dies, or drops a lease, gives its jobs back at once.
 
 mod config;
 mod consume;
+mod delay;
 mod depth;
 mod fault;
 mod link;
@@ -59,10 +63,10 @@ impl RabbitMq {
             tasks.spawn(work);
             subscription
         };
-        let jobs = subscribe(Source::Jobs { prefetch: prefetch.get() });
-        let dead_letters = subscribe(Source::DeadLetters);
-        let (publisher, work) = Publisher::new(broker, confirm_timeout, stop.clone());
+        let (publisher, work) = Publisher::new(Arc::clone(&broker), confirm_timeout, stop.clone());
         tasks.spawn(work);
+        let jobs = subscribe(Source::Jobs { prefetch: prefetch.get(), publisher: publisher.clone() });
+        let dead_letters = subscribe(Source::DeadLetters);
         tasks.close();
         Self { publisher, jobs, dead_letters, patience: confirm_timeout, tasks, stop: stop.drop_guard() }
     }

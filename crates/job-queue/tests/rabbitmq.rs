@@ -19,6 +19,9 @@ use tokio::{
     time::timeout,
 };
 
+#[path = "rabbitmq/retries.rs"]
+mod retries;
+
 /// More than anything here takes on a busy machine; where it runs out, something hangs.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -43,6 +46,11 @@ async fn shared(queue: &str) -> RabbitMq {
 async fn to_hurt() -> MutexGuard<'static, services::RabbitMq> {
     static BROKER: OnceCell<Mutex<services::RabbitMq>> = OnceCell::const_new();
     BROKER.get_or_init(async || Mutex::new(services::RabbitMq::start().await)).await.lock().await
+}
+
+/// A broker writes down the name of a new replicated queue half a second late, and forgets it when it is killed before.
+async fn write_down_new_queues(broker: &services::RabbitMq) {
+    broker.control(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await;
 }
 
 /// What an operator would do by hand.
@@ -101,8 +109,7 @@ async fn a_killed_broker_loses_no_confirmed_job_and_workers_go_on() {
     let before = job("leased before the crash");
     queue.enqueue(&before).await.unwrap();
     let held = lease(&queue).await;
-    // A broker writes down the name of a new replicated queue half a second late, and forgets it when it is killed before.
-    broker.control(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await;
+    write_down_new_queues(&broker).await;
 
     let until_it_fails = async {
         let mut confirmed = HashSet::new();
@@ -123,6 +130,8 @@ async fn a_killed_broker_loses_no_confirmed_job_and_workers_go_on() {
     };
     let (mut confirmed, ()) = tokio::join!(until_it_fails, crash);
     assert!(confirmed.len() > 50, "killed in the middle, after {}", confirmed.len());
+    // Each connection notices by itself.
+    eventually("it is not ready", || async { queue.ready().await.is_err() }).await;
     assert!(reason(&queue.ready().await.unwrap_err()).contains("127.0.0.1"));
     assert!(held.ack().await.is_err(), "a lease does not outlive its connection");
 
@@ -301,11 +310,78 @@ async fn a_lease_that_nobody_waits_for_any_more_goes_to_somebody_else() {
 }
 
 #[tokio::test]
-async fn a_retry_waits_and_a_closed_queue_gives_its_jobs_back_at_once() {
-    let (first, second) = (shared("retry").await, shared("retry").await);
+async fn leasing_goes_on_after_the_queues_were_deleted_under_it() {
+    let broker = services::RabbitMq::shared().await;
+    let queue = shared("gone").await;
+    queue.ready().await.unwrap();
+    let mut waiting = Box::pin(queue.lease());
+    let mut dead = Box::pin(queue.dead_letter());
+    let delete = async {
+        for name in ["gone", "gone.dead"] {
+            broker.delete(name).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        lease = &mut waiting => panic!("there is no job: {lease:?}"),
+        lease = &mut dead => panic!("there is no dead letter: {lease:?}"),
+        () = delete => {}
+    }
+    let job = job("to the new queue");
+    eventually("the job is stored", || async { queue.enqueue(&job).await.is_ok() }).await;
+    let lease = timeout(SOON, waiting).await.expect("the job arrives").unwrap();
+    assert_eq!(*lease.job(), job);
+}
+
+#[tokio::test]
+async fn leasing_goes_on_after_the_queue_was_purged() {
+    let broker = services::RabbitMq::shared().await;
+    let queue = shared("purged").await;
+    for n in 0..3 {
+        queue.enqueue(&job(&format!("purged {n}"))).await.unwrap();
+    }
+    broker.purge("purged").await;
+    let held = job("leased while the queue is purged");
+    queue.enqueue(&held).await.unwrap();
+    let lease_before = lease(&queue).await;
+    assert_eq!(*lease_before.job(), held);
+    broker.purge("purged").await;
+    let after = job("after");
+    queue.enqueue(&after).await.unwrap();
+    assert_eq!(*lease(&queue).await.job(), after);
+    lease_before.ack().await.expect("a purge takes only what waits");
+}
+
+#[tokio::test]
+async fn several_dead_letters_are_out_at_once() {
+    let url = services::RabbitMq::shared().await.url();
+    let queue = RabbitMq::new(Config { delivery_limit: 1, ..config(&url, "graveyard") });
+    let jobs: Vec<_> = (0..3).map(|n| job(&format!("prompt {n}"))).collect();
+    for job in &jobs {
+        queue.enqueue(job).await.unwrap();
+    }
+    let dying = async {
+        loop {
+            drop(queue.lease().await);
+        }
+    };
+    let dead = async {
+        let leases = [dead_letter(&queue).await, dead_letter(&queue).await, dead_letter(&queue).await];
+        let ids: HashSet<_> = leases.iter().map(|lease| lease.job().id).collect();
+        assert_eq!(ids, jobs.iter().map(|job| job.id).collect());
+    };
+    tokio::select! {
+        () = dying => {}
+        () = dead => {}
+    }
+}
+
+#[tokio::test]
+async fn a_closed_queue_gives_its_jobs_back_at_once() {
+    let (first, second) = (shared("handover").await, shared("handover").await);
     let job = job("hello");
     first.enqueue(&job).await.unwrap();
-    lease(&first).await.retry(Duration::from_secs(3600)).await.unwrap();
+    let _held = lease(&first).await;
     first.close().await;
     assert_eq!(*lease(&second).await.job(), job);
     assert!(first.enqueue(&job).await.is_err());
@@ -339,7 +415,7 @@ async fn a_connection_that_the_broker_closes_is_made_again_and_leased_jobs_come_
     let job = job("hello");
     queue.enqueue(&job).await.unwrap();
     let held = lease(&queue).await;
-    broker.control(&["close_all_connections", "maintenance"]).await;
+    broker.close_connections().await;
     assert_eq!(*lease(&queue).await.job(), job);
     let error = reason(&held.ack().await.unwrap_err());
     assert!(error.contains("was lost"), "{error}");

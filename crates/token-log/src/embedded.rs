@@ -188,7 +188,7 @@ impl TokenLog for Embedded {
             if !spec.request.is_empty() {
                 // Right behind it, as a rule in the same flush. Without it the stream is as those of older versions.
                 let change = Change::Request(&spec.request);
-                self.shared.commit(&stream, change, |stream, at| stream.requested(at)).await?;
+                self.shared.commit(&stream, change, Stream::requested).await?;
             }
             return received(created).await.map(|_| Created::New);
         }

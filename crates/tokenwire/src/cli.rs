@@ -318,7 +318,7 @@ pub(crate) struct Cluster {
     /// The password at RabbitMQ. [default: guest]
     #[arg(long, env = "RABBITMQ_PASS", value_name = "PASSWORD", hide_env_values = true)]
     pub(crate) rabbitmq_pass: Option<String>,
-    /// The name of the job queue, and the beginning of the names of its dead-letter queues.
+    /// The name of the job queue, and the beginning of the names of its delay and dead-letter queues.
     #[arg(long, env = "TOKENWIRE_QUEUE", value_name = "NAME", default_value = "llm_queue")]
     pub(crate) queue: String,
     /// How all keys and channels in Redis begin.

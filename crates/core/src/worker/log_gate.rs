@@ -44,20 +44,19 @@ impl LogGate {
         let mut told = false;
         while self.away.load(Ordering::Relaxed) {
             // A stream that does not exist is the cheapest question.
-            match self.log.read(GenerationId::fresh(), Seq::START, NonZeroUsize::MIN).await {
-                Err(error @ LogError::Unavailable(_)) => {
-                    if !told {
-                        tracing::warn!(error = %explain(&error), "the token log cannot be reached; taking no jobs until it can");
-                        told = true;
-                    }
-                    sleep(backoff.advance()).await;
+            let answer = self.log.read(GenerationId::fresh(), Seq::START, NonZeroUsize::MIN).await;
+            if let Err(error @ LogError::Unavailable(_)) = answer {
+                if !told {
+                    let error = explain(&error);
+                    tracing::warn!(error, "the token log cannot be reached; taking no jobs until it can");
+                    told = true;
                 }
-                Ok(_) | Err(_) => {
-                    self.away.store(false, Ordering::Relaxed);
-                    if told {
-                        tracing::info!("the token log can be reached again; taking jobs");
-                    }
-                }
+                sleep(backoff.advance()).await;
+                continue;
+            }
+            self.away.store(false, Ordering::Relaxed);
+            if told {
+                tracing::info!("the token log can be reached again; taking jobs");
             }
         }
     }

@@ -10,11 +10,11 @@ use tokenwire_core::ModelName;
 pub struct Config {
     /// Where the broker is, and who we are to it.
     pub address: Address,
-    /// The queue of jobs, `llm_queue` by default. Dead letters wait in `<queue>.dead`, and what is no job at all in
-    /// `<queue>.undecodable`.
+    /// The queue of jobs, `llm_queue` by default. Dead letters wait in `<queue>.dead`, what is no job at all in
+    /// `<queue>.undecodable`, and jobs to be retried in `<queue>.retry.1s` and others like it.
     pub queue: QueueName,
-    /// How many unsettled jobs the broker entrusts to this process at once: the worker's slots. A job that waits for its
-    /// retry counts. 8 by default.
+    /// How many unsettled jobs the broker sends to this process at once: the worker's slots. A job that waits for its
+    /// retry does not count. 8 by default.
     pub prefetch: NonZeroU16,
     /// How long storing a job may take, the wait for the broker's confirmation included. 5 s by default.
     pub confirm_timeout: Duration,

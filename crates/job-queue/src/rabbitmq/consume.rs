@@ -5,6 +5,13 @@
 //! a worker or because nobody waited for it any more, needs no code of its own: its fate is that its sender is gone, and
 //! the job goes back.
 //!
+//! A job to be retried holds no delivery while it waits: the prefetch bounds deliveries, and a few retries of one busy
+//! model would stop all others. Its message is stored again, in a delay queue (`delay`), and only when the broker has
+//! confirmed that, the delivery is acknowledged (I5). To the broker the copy is a new message, so a retry does not count
+//! towards the delivery limit. A crash in between leaves both, which costs a second lease and nothing else. While the
+//! broker stores nothing (an alarm, a lost connection of the publisher), the delivery is held here instead, for
+//! [`HELD_AT_MOST`], and then given back.
+//!
 //! The broker sends jobs ahead, up to the prefetch, and only while somebody wants some. A process that stops leasing (a
 //! worker that drains, with free slots) gives back what it was sent, so that the job does not wait behind it.
 
@@ -13,7 +20,7 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration}
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use lapin::{
-    Acker, Channel, Consumer,
+    Acker, BasicProperties, Channel, Consumer,
     message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
@@ -29,10 +36,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    delay,
     fault::Fault,
     link::{Broker, Link, Session, State},
+    publish::Publisher,
 };
-use crate::{message, metrics};
+use crate::{
+    message::{self, DecodeError},
+    metrics,
+};
 
 /// How many callers may leave a place for a job while the broker is away; the next one waits to leave its own.
 const WAITING: usize = 64;
@@ -41,12 +53,21 @@ const WAITING: usize = 64;
 /// person notices.
 const UNCLAIMED: Duration = Duration::from_secs(1);
 
+/// How long a job may be held here when the broker does not store it for its retry. It fills the prefetch meanwhile, so
+/// this is short beside most waits for a model. Longer than a connection takes to be made again.
+const HELD_AT_MOST: Duration = Duration::from_secs(10);
+
+/// How many dead letters may be unsettled at once. Each may wait some minutes for its stream's owner, so one at a time
+/// would be too slow; they are few and small.
+const DEAD_LETTERS: u16 = 16;
+
 /// What a subscription is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// New jobs, so many unsettled ones at once.
-    Jobs { prefetch: u16 },
-    /// Jobs that the broker gave up on, one at a time.
+    /// New jobs, so many unsettled ones at once. Jobs to be retried are stored again by the publisher.
+    Jobs { prefetch: u16, publisher: Publisher },
+    /// Jobs that the broker gave up on. Those to be retried wait in this process: a delay queue would bring them back as
+    /// new jobs.
     DeadLetters,
 }
 
@@ -67,8 +88,8 @@ impl Subscription {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (places, empty) = mpsc::channel(WAITING);
         let (queue, prefetch) = match source {
-            Source::Jobs { prefetch } => (broker.topology.jobs.clone(), prefetch),
-            Source::DeadLetters => (broker.topology.dead.clone(), 1),
+            Source::Jobs { prefetch, .. } => (broker.topology.jobs.clone(), prefetch),
+            Source::DeadLetters => (broker.topology.dead.clone(), DEAD_LETTERS),
         };
         let session = Dealing { source, queue, prefetch, default_model, empty, waiting: VecDeque::new() };
         let (link, work) = Link::new(broker, session, stop);
@@ -187,28 +208,48 @@ impl Dealing {
     }
 
     fn take(&self, delivery: Delivery, sent: &mut Sent) {
-        match message::decode(&delivery.data, Some(&self.default_model)) {
-            Ok(job) => {
-                let (lease, settled) = hold(job, delivery.acker);
-                sent.unclaimed.push_back(lease);
-                sent.unsettled.push(settled.boxed());
-            }
-            Err(error) => {
-                metrics::undecodable();
-                if let Some(job) = error.job() {
-                    tracing::error!(
-                        generation.id = %job.id, queue = %self.queue, %error,
-                        "cannot read a job; its stream may have the request"
-                    );
-                    let (lease, settled) = hold(job, delivery.acker);
-                    sent.unclaimed.push_back(lease);
-                    sent.unsettled.push(settled.boxed());
-                    return;
-                }
-                tracing::error!(queue = %self.queue, %error, "a message is no job; putting it aside");
-                sent.unsettled.push(put_aside(delivery.acker).boxed());
+        if let Source::Jobs { publisher, .. } = &self.source {
+            let rest = delay::rest(&delivery);
+            if !rest.is_zero() {
+                // It comes from a delay queue, and has to wait longer than that one lets it.
+                let (publisher, message) = (publisher.clone(), Message::of(delivery));
+                let (told, _) = oneshot::channel();
+                sent.unsettled.push(async move { message.store_again(&publisher, rest, told).await }.boxed());
+                return;
             }
         }
+        match message::decode(&delivery.data, Some(&self.default_model)) {
+            Ok(job) => self.offer(job, delivery, sent),
+            Err(error) => {
+                metrics::undecodable();
+                match error.job() {
+                    Some(job) => {
+                        tracing::error!(
+                            generation.id = %job.id, queue = %self.queue, %error,
+                            "cannot read a job; its stream may have the request"
+                        );
+                        self.offer(job, delivery, sent);
+                    }
+                    None => self.put_aside(&error, &delivery, sent),
+                }
+            }
+        }
+    }
+
+    /// Makes a lease of a message.
+    fn offer(&self, job: Job, delivery: Delivery, sent: &mut Sent) {
+        let (settlement, decided) = oneshot::channel();
+        sent.unclaimed.push_back(Lease::new(job, Box::new(Held { settlement })));
+        let (source, message) = (self.source.clone(), Message::of(delivery));
+        sent.unsettled.push(message.settle(decided, source).boxed());
+    }
+
+    /// Sends a message that is no job, and names no generation, on to where the queue's dead letters go.
+    fn put_aside(&self, error: &DecodeError, delivery: &Delivery, sent: &mut Sent) {
+        tracing::error!(queue = %self.queue, %error, "a message is no job; putting it aside");
+        let acker = delivery.acker.clone();
+        let reject = async move { acker.reject(BasicRejectOptions { requeue: false }).await.map(drop) };
+        sent.unsettled.push(reject.boxed());
     }
 
     /// Gives back what nobody wants. Going on with the same consumer would only bring it back.
@@ -240,44 +281,89 @@ async fn sleep_until_unclaimed(since: Option<Instant>) {
     }
 }
 
-/// How a lease ends. Without a word, its job goes back at once.
+/// How a lease ends. Without one of these, its job goes back at once.
 #[derive(Debug)]
-enum Fate {
+enum Settlement {
     Done { told: oneshot::Sender<()> },
-    Again { after: Duration },
+    Again { after: Duration, told: oneshot::Sender<Result<(), Fault>> },
 }
 
-/// A lease on a message, and what tells the broker of its fate. When the connection is gone, so is the future; the
-/// lease then learns that it cannot be settled, and the broker has given the job to somebody else.
-fn hold(job: Job, acker: Acker) -> (Lease, impl Future<Output = Result<(), lapin::Error>> + Send) {
-    let (fate, decided) = oneshot::channel();
-    let settled = async move {
-        match decided.await {
-            Ok(Fate::Done { told }) => {
+/// A message that is not settled yet.
+#[derive(Debug)]
+struct Message {
+    data: Vec<u8>,
+    properties: BasicProperties,
+    acker: Acker,
+}
+
+impl Message {
+    fn of(delivery: Delivery) -> Self {
+        let Delivery { data, properties, acker, .. } = delivery;
+        Self { data, properties, acker }
+    }
+
+    /// Waits for the end of the lease, and tells the broker. When the connection is gone, so is the future; the lease then
+    /// learns that it cannot be settled, and the broker has given the job to another consumer.
+    async fn settle(
+        self,
+        decided: oneshot::Receiver<Settlement>,
+        source: Source,
+    ) -> Result<(), lapin::Error> {
+        match (decided.await, source) {
+            (Ok(Settlement::Done { told }), _) => {
                 // Refused when the channel was closed meanwhile.
-                if acker.ack(BasicAckOptions::default()).await? {
+                if self.acker.ack(BasicAckOptions::default()).await? {
                     let _ = told.send(());
                 }
-                return Ok(());
+                Ok(())
             }
-            // Held back here, not by the broker, which has no delays: should we die meanwhile, it comes back early.
-            Ok(Fate::Again { after }) => sleep(after).await,
-            Err(_) => {}
+            (Ok(Settlement::Again { after, told }), Source::Jobs { publisher, .. }) => {
+                self.store_again(&publisher, after, told).await
+            }
+            (Ok(Settlement::Again { after, told }), Source::DeadLetters) => {
+                let _ = told.send(Ok(()));
+                sleep(after).await;
+                give_back(&self.acker).await
+            }
+            (Err(_), _) => give_back(&self.acker).await,
         }
-        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        acker.nack(requeue).await.map(drop)
-    };
-    (Lease::new(job, Box::new(Held { fate })), settled)
+    }
+
+    /// Stores the message again, to arrive after this time, and acknowledges this one. Tells whether that worked.
+    async fn store_again(
+        self,
+        publisher: &Publisher,
+        after: Duration,
+        told: oneshot::Sender<Result<(), Fault>>,
+    ) -> Result<(), lapin::Error> {
+        let Self { data, properties, acker } = self;
+        match publisher.publish_again(data, &properties, after).await {
+            Ok(()) => {
+                if acker.ack(BasicAckOptions::default()).await? {
+                    let _ = told.send(Ok(()));
+                }
+                Ok(())
+            }
+            Err(fault) => {
+                let held = after.min(HELD_AT_MOST);
+                tracing::warn!(%fault, "RabbitMQ did not store a job for its retry; returning it to the queue in {held:?}");
+                let _ = told.send(Err(fault));
+                // The copy may be stored all the same. It is not stored a second time: each attempt may leave another one.
+                sleep(held).await;
+                give_back(&acker).await
+            }
+        }
+    }
 }
 
-/// Sends a message on to where the queue's dead letters go.
-async fn put_aside(acker: Acker) -> Result<(), lapin::Error> {
-    acker.reject(BasicRejectOptions { requeue: false }).await.map(drop)
+async fn give_back(acker: &Acker) -> Result<(), lapin::Error> {
+    let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+    acker.nack(requeue).await.map(drop)
 }
 
 #[derive(Debug)]
 struct Held {
-    fate: oneshot::Sender<Fate>,
+    settlement: oneshot::Sender<Settlement>,
 }
 
 #[async_trait]
@@ -286,12 +372,16 @@ impl Hold for Held {
     /// broker reads it, the job comes back and finds its stream sealed (I5).
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         let (told, done) = oneshot::channel();
-        self.fate.send(Fate::Done { told }).map_err(|_| lost())?;
+        self.settlement.send(Settlement::Done { told }).map_err(|_| lost())?;
         done.await.map_err(|_| lost())
     }
 
+    /// The broker has confirmed the job for its retry when this returns `Ok`: it survives the end of this process and of
+    /// the broker. Takes [`Config::confirm_timeout`](super::Config::confirm_timeout) at most.
     async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
-        self.fate.send(Fate::Again { after }).map_err(|_| lost())
+        let (told, done) = oneshot::channel();
+        self.settlement.send(Settlement::Again { after, told }).map_err(|_| lost())?;
+        done.await.map_err(|_| lost())?.map_err(QueueError::unavailable)
     }
 }
 

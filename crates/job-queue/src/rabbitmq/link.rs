@@ -132,6 +132,11 @@ impl Link {
         }
     }
 
+    /// The queues of the broker.
+    pub(super) fn topology(&self) -> &Topology {
+        &self.broker.topology
+    }
+
     /// For messages: where the broker is.
     pub(super) fn address(&self) -> &Address {
         &self.broker.address

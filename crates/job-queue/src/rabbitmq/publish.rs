@@ -1,4 +1,8 @@
-//! The way in: jobs to the broker, each confirmed before anybody hears that it is stored (I9).
+//! The way in: jobs to the broker, each confirmed before its caller learns that it is stored (I9). A retried job comes this
+//! way again: its message is sent to a delay queue, confirmed like a new one.
+//!
+//! Nothing is published on a connection that consumes: while the broker has an alarm it reads nothing from a connection
+//! that publishes, and so would not see acknowledgements either.
 //!
 //! One task publishes for the whole process, on one channel. A channel for each request would run into the broker's limit
 //! of channels; and a channel shared by several threads would mix up confirmations, because lapin numbers a message and
@@ -20,6 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    delay::{self, PERSISTENT},
     depth::Depth,
     fault::Fault,
     link::{Broker, Link, Session, State},
@@ -33,9 +38,6 @@ const IN_FLIGHT: usize = 1024;
 /// Waits before a message that the broker refused is offered again: a queue elects a leader in some hundred milliseconds.
 const REFUSED: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
-/// AMQP's mark for a message that survives a restart of the broker.
-const PERSISTENT: u8 = 2;
-
 /// Stores jobs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Publisher {
@@ -45,11 +47,12 @@ pub(super) struct Publisher {
     depth: Arc<Depth>,
 }
 
-/// One job to be stored, and who wants to know. Dropping it says that the connection was lost.
+/// One message to be stored, and who wants to know. Dropping it says that the connection was lost.
 #[derive(Debug)]
 struct Order {
-    id: GenerationId,
+    to: ShortString,
     message: Vec<u8>,
+    properties: BasicProperties,
     answer: oneshot::Sender<Result<(), Fault>>,
 }
 
@@ -62,8 +65,8 @@ impl Publisher {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (orders, queue) = mpsc::channel(IN_FLIGHT);
         let depth = Arc::<Depth>::default();
-        let to = broker.topology.jobs.clone();
-        let session = Publishing { orders: queue, to, timeout, depth: Arc::clone(&depth) };
+        let jobs = broker.topology.jobs.clone();
+        let session = Publishing { orders: queue, jobs, timeout, depth: Arc::clone(&depth) };
         let (link, work) = Link::new(broker, session, stop);
         (Self { orders, link, timeout, depth }, work)
     }
@@ -78,15 +81,38 @@ impl Publisher {
 
     /// Stores a job. Once the job is handed over, dropping the future changes nothing about what becomes of it.
     pub(super) async fn publish(&self, job: &Job) -> Result<(), QueueError> {
+        let to = self.link.topology().jobs.clone();
+        self.store(to, message::encode(job), properties(job.id)).await.map_err(QueueError::unavailable)
+    }
+
+    /// Stores a job again, the very bytes of its message, so that it comes back no sooner than `after` from now.
+    pub(super) async fn publish_again(
+        &self,
+        message: Vec<u8>,
+        properties: &BasicProperties,
+        after: Duration,
+    ) -> Result<(), Fault> {
+        let (step, rest) = delay::plan(after);
+        let topology = self.link.topology();
+        let to = step.map_or(&topology.jobs, |step| topology.retry(step)).clone();
+        self.store(to, message, delay::properties(properties, rest)).await
+    }
+
+    async fn store(
+        &self,
+        to: ShortString,
+        message: Vec<u8>,
+        properties: BasicProperties,
+    ) -> Result<(), Fault> {
         let stored = async {
             self.link.usable().await?;
             let (answer, stored) = oneshot::channel();
-            let order = Order { id: job.id, message: message::encode(job), answer };
+            let order = Order { to, message, properties, answer };
             self.orders.send(order).await.map_err(|_| self.link.loss())?;
             stored.await.unwrap_or_else(|_| Err(self.link.loss()))
         };
         let late = |_| Err(late(self.link.address(), self.timeout));
-        timeout(self.timeout, stored).await.unwrap_or_else(late).map_err(QueueError::unavailable)
+        timeout(self.timeout, stored).await.unwrap_or_else(late)
     }
 }
 
@@ -97,7 +123,7 @@ fn late(broker: impl std::fmt::Display, timeout: Duration) -> Fault {
 /// The publishing end of the link.
 struct Publishing {
     orders: mpsc::Receiver<Order>,
-    to: ShortString,
+    jobs: ShortString,
     timeout: Duration,
     depth: Arc<Depth>,
 }
@@ -120,7 +146,7 @@ impl Session for Publishing {
 
     async fn run(&mut self, channel: &Channel, mut state: watch::Receiver<State>) -> Fault {
         let mut in_flight = FuturesUnordered::new();
-        let mut looking = pin!(self.depth.keep_looking(channel, &self.to));
+        let mut looking = pin!(self.depth.keep_looking(channel, &self.jobs));
         loop {
             // Receiving and changes may be dropped and taken up again; confirmations stay in `in_flight`.
             tokio::select! {
@@ -132,7 +158,7 @@ impl Session for Publishing {
                 }
                 Some(order) = self.orders.recv(), if in_flight.len() < IN_FLIGHT => {
                     if !matches!(*state.borrow(), State::Blocked(_)) {
-                        in_flight.push(publish(channel, &self.to, order, self.timeout, &self.depth));
+                        in_flight.push(publish(channel, &self.jobs, order, self.timeout, &self.depth));
                     }
                 }
                 Some(outcome) = in_flight.next() => {
@@ -146,15 +172,15 @@ impl Session for Publishing {
     }
 }
 
-/// Stores one job and answers. An error is one of the connection, which then has to be given up.
+/// Stores one message and answers. An error is one of the connection, which then has to be given up.
 async fn publish(
     channel: &Channel,
-    queue: &ShortString,
+    jobs: &ShortString,
     order: Order,
     patience: Duration,
     depth: &Depth,
 ) -> Result<(), Fault> {
-    let Order { id, message, answer } = order;
+    let Order { to: queue, message, properties, answer } = order;
     let mut backoff = REFUSED;
     let mut refused = false;
     let confirmed = async {
@@ -163,7 +189,7 @@ async fn publish(
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
             let exchange = ShortString::default();
             let sent =
-                channel.basic_publish(exchange, queue.clone(), options, &message, properties(id)).await?;
+                channel.basic_publish(exchange, queue.clone(), options, &message, properties.clone()).await?;
             match sent.await? {
                 // Not stored: a new or moved queue has no leader yet.
                 Confirmation::Nack(_) => {
@@ -178,7 +204,10 @@ async fn publish(
     // Whoever waited for the answer may be gone; the job is stored or not all the same.
     match outcome {
         Ok(Ok(Confirmation::Ack(None))) => {
-            depth.stored();
+            // What waits for its retry is counted when the broker hands it on.
+            if queue == *jobs {
+                depth.stored();
+            }
             let _ = answer.send(Ok(()));
             Ok(())
         }

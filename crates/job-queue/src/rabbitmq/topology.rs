@@ -2,11 +2,19 @@
 //!
 //! ```text
 //!  enqueue ──> <queue> ── delivery limit, or no job at all ──> <queue>.dead ── no job at all ──> <queue>.undecodable
+//!               │   ▲
+//!         retry │   │ its time is over
+//!               ▼   │
+//!         <queue>.retry.1s, .2s, …
 //! ```
 //!
 //! The broker moves messages by itself, at least once: neither a crash of ours nor one of its own loses a message on the
-//! way. Declaring is idempotent, so every connection does it first; a queue that somebody deleted is healed by
-//! connecting again.
+//! way. (Where the broker's feature flag `stream_queue` is off, as on a cluster that was upgraded from before 3.9, it moves
+//! them at most once, and says so in its log.) Declaring is idempotent, so every connection does it first; a queue that was
+//! deleted is declared again by connecting again.
+//!
+//! The arguments of a queue never change: the broker refuses to declare an existing queue with others, and an older
+//! version may run beside this one.
 
 use lapin::{
     Channel, ErrorKind,
@@ -17,6 +25,7 @@ use lapin::{
 
 use super::{
     config::{Config, QueueName},
+    delay::{STEPS, Step},
     fault::{Fault, words},
 };
 
@@ -34,6 +43,7 @@ pub(super) struct Topology {
     pub(super) jobs: ShortString,
     pub(super) dead: ShortString,
     undecodable: ShortString,
+    retries: [ShortString; STEPS.len()],
     delivery_limit: u32,
 }
 
@@ -45,18 +55,28 @@ impl Topology {
             jobs: name(""),
             dead: name(".dead"),
             undecodable: name(".undecodable"),
+            retries: STEPS.map(|step| name(step.suffix)),
             delivery_limit: config.delivery_limit,
         }
     }
 
+    /// The delay queue of this step.
+    pub(super) fn retry(&self, step: Step) -> &ShortString {
+        let mut queues = STEPS.iter().zip(&self.retries);
+        queues.find_map(|(other, queue)| (*other == step).then_some(queue)).unwrap_or(&self.jobs)
+    }
+
     /// Makes sure that the queues exist as we need them.
     pub(super) async fn declare(&self, channel: &Channel) -> Result<(), Fault> {
-        let jobs = quorum(self.delivery_limit.into(), &self.dead);
-        let dead = quorum(DEAD_LETTER_DELIVERIES, &self.undecodable);
+        let jobs = counting(self.delivery_limit.into(), &self.dead);
+        let dead = counting(DEAD_LETTER_DELIVERIES, &self.undecodable);
         let mut undecodable = FieldTable::default();
         undecodable.insert("x-max-length".into(), AMQPValue::LongInt(UNDECODABLE_KEPT));
-        // Targets first: a dead letter never finds its queue missing.
-        for (queue, arguments) in [(&self.undecodable, undecodable), (&self.dead, dead), (&self.jobs, jobs)] {
+        // Targets first: a message never finds the queue missing that it is handed on to.
+        let queues = [(&self.undecodable, undecodable), (&self.dead, dead), (&self.jobs, jobs)];
+        let retries =
+            STEPS.iter().zip(&self.retries).map(|(step, queue)| (queue, delaying(*step, &self.jobs)));
+        for (queue, arguments) in queues.into_iter().chain(retries) {
             let declared =
                 channel.queue_declare(queue.clone(), QueueDeclareOptions::durable(), arguments).await;
             declared.map_err(|error| refused(queue, &error))?;
@@ -65,13 +85,27 @@ impl Topology {
     }
 }
 
+/// A queue that hands on what was delivered too often.
+fn counting(delivery_limit: i64, hand_on_to: &ShortString) -> FieldTable {
+    let mut arguments = quorum(hand_on_to);
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(delivery_limit));
+    arguments
+}
+
+/// A queue that hands on everything after a while.
+fn delaying(step: Step, hand_on_to: &ShortString) -> FieldTable {
+    let mut arguments = quorum(hand_on_to);
+    let millis = i64::try_from(step.wait.as_millis()).expect("minutes at most");
+    arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
+    arguments
+}
+
 /// A replicated queue that hands on what it gives up. Handing on at least once needs `reject-publish`, which without a
 /// limit of length never rejects anything.
-fn quorum(delivery_limit: i64, hand_on_to: &ShortString) -> FieldTable {
+fn quorum(hand_on_to: &ShortString) -> FieldTable {
     let mut arguments = FieldTable::default();
     let text = |text: &str| AMQPValue::LongString(text.into());
     arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(delivery_limit));
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(hand_on_to.as_str()));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));

@@ -35,7 +35,8 @@ macro_rules! job_queue_conformance {
             workers_do_every_job_once_when_nothing_fails
             a_queue_that_gives_up_on_nothing_has_no_dead_letters
             a_retried_job_comes_back_no_sooner_than_asked
-            a_job_that_waits_for_its_retry_holds_up_no_other
+            jobs_that_wait_for_their_retry_hold_up_no_other
+            a_job_may_be_retried_any_number_of_times
             a_retried_job_reaches_the_worker_who_is_left
         }}
     };

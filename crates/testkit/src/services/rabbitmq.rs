@@ -94,6 +94,21 @@ impl RabbitMq {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Makes the broker close all connections of its clients, as an operator would before maintenance.
+    pub async fn close_connections(&self) {
+        self.control(&["close_all_connections", "maintenance"]).await;
+    }
+
+    /// Removes all messages that wait in this queue.
+    pub async fn purge(&self, queue: &str) {
+        self.control(&["purge_queue", queue]).await;
+    }
+
+    /// Deletes this queue, with its messages.
+    pub async fn delete(&self, queue: &str) {
+        self.control(&["delete_queue", queue]).await;
+    }
+
     /// Ends it at once (SIGKILL), and waits until it is gone.
     pub async fn kill(&self) {
         self.server.kill().await;

@@ -79,7 +79,7 @@ impl Replay {
                 let _ = stream.recorded(attempt, attempts, ownership, at);
             }
             Change::Unknown => {
-                tracing::debug!(generation.id = %stream.id, "skipping what a newer version wrote")
+                tracing::debug!(generation.id = %stream.id, "skipping what a newer version wrote");
             }
             Change::Removed => {
                 self.by_number.remove(&number);

@@ -5,7 +5,7 @@ use std::task::Poll;
 use futures::poll;
 use tokio::time::{Instant, timeout};
 
-use super::{Duration, Fixture, PATIENCE, assert_nothing_to_lease, lease};
+use super::{Duration, Fixture, GLIMPSE, PATIENCE, assert_nothing_to_lease, lease};
 
 /// And is then like any other.
 pub async fn a_retried_job_comes_back_no_sooner_than_asked(fixture: Fixture) {
@@ -24,16 +24,32 @@ pub async fn a_retried_job_comes_back_no_sooner_than_asked(fixture: Fixture) {
     assert_nothing_to_lease(&*fixture.queue).await;
 }
 
-/// The original's fault: one slow job at the head of the queue, and nobody else is served.
-pub async fn a_job_that_waits_for_its_retry_holds_up_no_other(fixture: Fixture) {
-    fixture.store(&["busy"]).await;
-    lease(&*fixture.queue).await.retry(Duration::from_secs(3600)).await.unwrap();
+/// However many they are: those of one busy model must not stop the others.
+pub async fn jobs_that_wait_for_their_retry_hold_up_no_other(fixture: Fixture) {
+    // More than a queue may lease at once.
+    for _ in 0..20 {
+        fixture.store(&["busy"]).await;
+        lease(&*fixture.queue).await.retry(Duration::from_secs(3600)).await.unwrap();
+    }
     let jobs = fixture.store(&["a", "b", "c"]).await;
     for job in jobs {
         let lease = lease(&*fixture.queue).await;
         assert_eq!(*lease.job(), job);
         lease.ack().await.unwrap();
     }
+}
+
+/// A queue that gives up on jobs counts only leases that were dropped.
+pub async fn a_job_may_be_retried_any_number_of_times(fixture: Fixture) {
+    let jobs = fixture.store(&["busy"]).await;
+    for _ in 0..25 {
+        let held = lease(&*fixture.queue).await;
+        assert_eq!(*held.job(), jobs[0]);
+        held.retry(Duration::ZERO).await.unwrap();
+    }
+    lease(&*fixture.queue).await.ack().await.unwrap();
+    let dead = timeout(GLIMPSE, fixture.queue.dead_letter()).await;
+    assert!(dead.is_err(), "a retry is no failure: {dead:?}");
 }
 
 /// Of several who wait, one may go away; whoever stays gets the job when it is due.
