@@ -146,6 +146,7 @@ services=(
     chromium:chromium
     curl:curl
     jq:jq
+    faketime:faketime
     uuidgen:uuid-runtime
 )
 

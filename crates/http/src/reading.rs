@@ -6,7 +6,10 @@
 use std::{error::Error, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokenwire_core::{Entry, Follower, GenerationId, Seq, follow::FollowError};
+use tokenwire_core::{
+    Entry, Follower, GenerationId, Seq, Timestamp,
+    follow::{FollowError, News},
+};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,15 @@ pub(crate) trait Encoder<S = Frames>: Send + 'static {
 
     /// What an entry becomes: any number of frames.
     fn encode(&mut self, entry: &Entry, sink: &mut S);
+
+    /// What a reader is told when the generation waits for its model, which is asked again at this time. No entry stems from
+    /// it, so it must not have an id, and a reader that comes later may not be told.
+    fn waiting(&mut self, _until: Timestamp, sink: &mut S)
+    where
+        S: Sink,
+    {
+        sink.heartbeat();
+    }
 
     /// What a reader is told when the log has lost the stream, terminal entry and all: an end that is no entry.
     fn lost(&mut self, sink: &mut S);
@@ -117,16 +129,20 @@ impl<E> Reading<E> {
                 return Ok(false);
             }
             // Whatever is dropped here, no entry is: the follower keeps what it is waiting for, and since when.
-            let entries = tokio::select! {
+            let news = tokio::select! {
                 biased;
                 Some(interruption) = self.interruptions.next() => {
                     self.interrupted(interruption, sink)?;
                     continue;
                 }
-                entries = self.follower.next() => entries,
+                news = self.follower.news() => news,
             };
-            let entries = match entries.inspect_err(|error| self.report(error)) {
-                Ok(Some(entries)) => entries,
+            let entries = match news.inspect_err(|error| self.report(error)) {
+                Ok(Some(News::Entries(entries))) => entries,
+                Ok(Some(News::Waiting { until })) => {
+                    self.encoder.waiting(until, sink);
+                    continue;
+                }
                 Ok(None) => return Ok(false),
                 Err(FollowError::Lost(_)) => {
                     // Resuming would find nothing: a cut would send the reader round and round. No entries follow.

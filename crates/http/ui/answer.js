@@ -49,6 +49,8 @@ export class Answer {
   attempt = null;
   region = null;
   rewound = false;
+  /** The model was busy or could not be reached when it was asked last. */
+  modelIsAway = false;
   /** What the model said, what it thought before, and the tools that it asks for: { name, arguments } each. */
   text = '';
   reasoning = '';
@@ -129,6 +131,9 @@ export class Answer {
       case 'queued':
         this.phase = 'queued';
         break;
+      case 'waiting_for_model':
+        this.modelIsAway = true;
+        break;
       case 'rewind':
         this.text = '';
         this.reasoning = '';
@@ -181,6 +186,7 @@ export class Answer {
 
   #piece(now) {
     this.phase = 'streaming';
+    this.modelIsAway = false;
     this.pieces += 1;
     if (this.catchingUp) return;
     // The first piece of a backlog was there before this reader: it says nothing of how long it took.
@@ -204,6 +210,7 @@ export class Answer {
     if (!this.#opening || this.unsent) this.endedAt ??= now;
     this.phase = phase;
     this.waiting = null;
+    this.modelIsAway = false;
     this.stopping = false;
     this.catchingUp = false;
     this.message = event.message ?? null;
@@ -275,6 +282,7 @@ export class Answer {
     }
     if (this.stopping) return 'Stopping…';
     if (this.message) return `It could not be stopped. ${sentence(this.message)}`;
+    if (this.modelIsAway) return 'The model is busy or cannot be reached. It is asked again.';
     if (this.phase === 'queued') return 'Waiting for a free worker.';
     if (this.rewound) return 'The model had to start over.';
     return null;

@@ -26,7 +26,7 @@ const LONGEST_RETRY_AFTER = 300_000;
 const QUIET = 80;
 const LONGEST_BACKLOG = 1_000;
 
-const HAPPENINGS = new Set(['queued', 'started', 'rewind', 'reasoning', 'tool_call']);
+const HAPPENINGS = new Set(['queued', 'started', 'rewind', 'waiting_for_model', 'reasoning', 'tool_call']);
 const OUTCOMES = new Set(['done', 'error', 'timeout', 'expired', 'cancelled']);
 
 const CLOCK = {
@@ -47,6 +47,7 @@ const CLOCK = {
  * then what happened, as the server says it, and what became of `stop`:
  *
  *     queued | started { attempt, region? } | rewind { attempt?, region? }
+ *     waiting_for_model { until }                       the model is busy or cannot be reached; asked again at `until` (ms)
  *     text { text } | reasoning { text } | tool_call { index, id?, name?, arguments }
  *     stopping | unstoppable { message }
  *

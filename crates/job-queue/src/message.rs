@@ -144,9 +144,6 @@ fn job(
     if version == ID_ALONE {
         return Ok(Job { id, request: None, expires_at });
     }
-    if expires_at.is_none() {
-        return Err(Fault::Field("expires_at"));
-    }
     let content = text(fields, "query").ok_or(Fault::Field("query"))?;
     let (mut messages, last, sampling, extras) = if version == CONVERSATION {
         let last = match optional::<String>(fields, "answers_call")? {
@@ -166,6 +163,9 @@ fn job(
         default_model.cloned()
     };
     let model = model.ok_or(Fault::Field("model"))?;
+    if expires_at.is_none() {
+        return Err(Fault::Field("expires_at"));
+    }
     let request = Some(GenerateRequest { model, conversation, sampling, extras });
     Ok(Job { id, request, expires_at })
 }

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use model::{Scripted, Simulated, Upstream};
 use token_log::{memory::MemoryLog, redis::Redis};
 use tokenwire_core::{
-    Catalogue, Clock, Generations, JobQueue, Model, SystemClock, TokenLog, Worker, catalogue::ModelNames,
+    Catalogue, Clock, Generations, JobQueue, Model, SteadyClock, TokenLog, Worker, catalogue::ModelNames,
 };
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -42,7 +42,7 @@ impl Ports {
     ) -> anyhow::Result<Self> {
         match store {
             Store::Memory => {
-                let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+                let clock: Arc<dyn Clock> = Arc::new(SteadyClock::default());
                 let log = Arc::new(MemoryLog::new(Arc::clone(&clock), generations.retention));
                 Ok(Self { log, queue: Arc::new(MemoryQueue::default()), clock, _lock: None })
             }
@@ -53,7 +53,7 @@ impl Ports {
 
     /// Connects to Redis and RabbitMQ, whenever they can be reached.
     pub(crate) fn cluster(cluster: settings::Cluster) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::default());
         let log =
             Arc::new(Redis::new(&cluster.redis, Arc::clone(&clock)).context("REDIS_URL (--redis-url)")?);
         let queue = Arc::new(RabbitMq::new(cluster.rabbitmq));
@@ -67,7 +67,7 @@ async fn embedded(
     generations: &settings::Generations,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<Ports> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::default());
     let lock = DirLock::take(&dir)?;
     let log_config =
         token_log::embedded::Config { sync, retention: generations.retention, ..Default::default() };
@@ -146,16 +146,21 @@ async fn in_process(
     Ok(Arc::new(loaded.with_context(|| format!("the model {name}"))?))
 }
 
-/// Listens, and serves the page and the API.
-pub(crate) async fn run_http(
+/// Takes the address of the page and the API. The first thing that a process does: one that cannot have its address must
+/// not have begun anything. Clients that connect already wait until [`run_http`] answers them.
+pub(crate) fn bind(http: &settings::Http) -> anyhow::Result<TcpListener> {
+    listen(http.listen, http.front.max_connections).with_context(|| format!("listening on {}", http.listen))
+}
+
+/// Serves the page and the API.
+pub(crate) fn run_http(
+    listener: TcpListener,
     http: settings::Http,
     generations: &settings::Generations,
     models: ModelNames,
     ports: &Ports,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<()> {
-    let listener = listen(http.listen, http.front.max_connections)
-        .with_context(|| format!("listening on {}", http.listen))?;
     let address = listener.local_addr().context("asking for the address that is listened on")?;
     let front = Generations::new(
         Arc::clone(&ports.log),
@@ -167,6 +172,11 @@ pub(crate) async fn run_http(
     .with_waiting_at_most(http.max_waiting);
     tracing::info!(%address, "listening on http://{address}");
     let (soft, hard) = (lifecycle.soft.clone(), lifecycle.hard.clone());
+    let (watching, until) = (front.clone(), soft.clone());
+    lifecycle.spawn("the watch over accepted generations", async move {
+        watching.keep_watch(until).await;
+        Ok(())
+    });
     lifecycle.spawn("the HTTP server", async move {
         tokenwire_http::serve(listener, front, http.front, soft, hard).await;
         Ok(())

@@ -11,14 +11,15 @@
 //! | the end | `event: done`, data `{"finish_reason", "usage": {"input_tokens", "output_tokens"}}` |
 //! | a failure | `event: expired`, `timeout`, `cancelled` or `error`, data `{"type", "message"}`, for `cancelled` also `"cause"` |
 //!
-//! Every frame that stems from an entry has its `id:`, so a reader may be cut after any of them. One end stems from none:
-//! `event: error` without an id, when the log itself has lost the stream.
+//! Every frame that stems from an entry has its `id:`, so a reader may be cut after any of them. Two more stem from none:
+//! `event: waiting_for_model`, data `{"until"}`, when the model is busy or cannot be reached and is asked again at that time;
+//! and `event: error` without an id, when the log itself has lost the stream.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use tokenwire_core::{
-    Attempt, CancelCause, Entry, Event, Failure, FinishReason, GenerationId, Seq, TextSoFar, Usage,
+    Attempt, CancelCause, Entry, Event, Failure, FinishReason, GenerationId, Seq, TextSoFar, Timestamp, Usage,
 };
 use utoipa::ToSchema;
 
@@ -64,6 +65,14 @@ struct Started<'a> {
     region: Option<&'a str>,
 }
 
+/// The model is busy or cannot be reached.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AskWaiting)]
+struct Waiting {
+    /// When it is asked again, in milliseconds since 1970.
+    until: u64,
+}
+
 /// A piece of what the model thinks.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AskReasoning)]
@@ -104,6 +113,10 @@ pub(super) fn events() -> Vec<EventKind> {
         EventKind::named::<Queued>("queued", "Only when reading from the start, and without an id."),
         EventKind::named::<Started<'_>>("started", "A worker began, or went on from the text so far."),
         EventKind::named::<Started<'_>>("rewind", "A worker starts over: clear what you show."),
+        EventKind::named::<Waiting>(
+            "waiting_for_model",
+            "The model is busy or cannot be reached, and is asked again. Without an id; a reader that comes later may not get it.",
+        ),
         EventKind::named::<Reasoning<'_>>(
             "reasoning",
             "A piece of what the model thinks before it answers, where it tells: not part of the answer.",
@@ -153,6 +166,10 @@ impl Encoder for AskEncoder {
                 frames.named(name, id, &ended);
             }
         }
+    }
+
+    fn waiting(&mut self, until: Timestamp, frames: &mut Frames) {
+        frames.named("waiting_for_model", None, &Waiting { until: until.as_millis() });
     }
 
     fn lost(&mut self, frames: &mut Frames) {

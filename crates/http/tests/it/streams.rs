@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use tokenwire_core::TextSoFar;
+use tokenwire_core::{
+    TextSoFar, Timestamp,
+    token_log::{Attempts, Ownership},
+};
 use tokenwire_http::Config;
 use tokio::time::Instant;
 
@@ -25,6 +28,25 @@ async fn silence_is_filled_with_comments() {
     }
     stage.write(id, &[started(1, TextSoFar::Kept)]).await;
     assert!(piece(&mut body).await.unwrap().unwrap().starts_with("id: 1\nevent: started\n"));
+}
+
+/// A busy model, or one that cannot be reached: readers learn why nothing comes.
+#[tokio::test(start_paused = true)]
+async fn a_reader_is_told_that_the_model_is_waited_for() {
+    let stage = Stage::new();
+    let id = stage.written(&[started(1, TextSoFar::Kept)]).await;
+    let mut body = stage.get(&format!("/ask/{id}"), &[]).await.into_body();
+    while !piece(&mut body).await.unwrap().unwrap().contains("event: started") {}
+    let mut writer = stage.log.open_writer(id).await.unwrap();
+    let until = Timestamp::from_millis(1_763_800_000_123);
+    let attempts = Attempts { waiting_until: Some(until), ..Attempts::default() };
+    writer.record_attempts(attempts, Ownership::Released).await.unwrap();
+    let told = "event: waiting_for_model\ndata:{\"until\":1763800000123}\n\n";
+    assert_eq!(piece(&mut body).await.unwrap().unwrap(), told);
+    assert_eq!(piece(&mut body).await.unwrap().unwrap(), ":\n\n", "once");
+    let late =
+        piece(&mut stage.get(&format!("/ask/{id}"), &[("last-event-id", "1")]).await.into_body()).await;
+    assert!(late.unwrap().unwrap().starts_with("retry: "), "it is no entry");
 }
 
 #[tokio::test]

@@ -35,6 +35,13 @@ test('the states follow what happens', () => {
   for (const [events, label] of cases) assert.equal(told(events).label, label);
 });
 
+test('a model that is waited for is named until something comes', () => {
+  const waits = [...STARTED, [200, { type: 'waiting_for_model', until: 9_000 }]];
+  assert.match(told(waits).notice(300), /model is busy or cannot be reached/);
+  assert.equal(told([...waits, [500, TEXT]]).notice(600), null);
+  assert.equal(told([...waits, [500, { type: 'ended', outcome: 'done' }]]).notice(600), null);
+});
+
 test('figures are those of what was seen live', () => {
   const answer = told([...STARTED, [500, TEXT], [600, TEXT], [700, TEXT]]);
   assert.deepEqual(answer.figures(700), { first: '500 ms', pieces: '3', rate: '10 /s', elapsed: '700 ms' });

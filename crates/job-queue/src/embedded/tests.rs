@@ -68,10 +68,6 @@ async fn lease(queue: &Embedded) -> Lease {
     timeout(Duration::from_secs(10), queue.lease()).await.expect("there is a job").unwrap()
 }
 
-async fn dead_letter(queue: &Embedded) -> Lease {
-    timeout(Duration::from_secs(10), queue.dead_letter()).await.expect("there is a dead letter").unwrap()
-}
-
 /// Takes everything that waits now, as a worker that never settles.
 async fn waiting(queue: &Embedded) -> Vec<Job> {
     let mark = job(usize::MAX);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    compose::{Ports, names, run_http, run_metrics},
+    compose::{Ports, bind, names, run_http, run_metrics},
     descriptors,
     lifecycle::Lifecycle,
     settings::Api,
@@ -12,9 +12,17 @@ use crate::{
 pub(crate) async fn run(mut settings: Api) -> anyhow::Result<ExitCode> {
     descriptors::raise();
     let mut lifecycle = Lifecycle::new()?;
+    descriptors::fit(&mut settings.http.front, 0);
+    let listener = bind(&settings.http)?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let ports = Ports::cluster(settings.cluster)?;
-    descriptors::fit(&mut settings.http.front, 0);
-    run_http(settings.http, &settings.generations, names(&settings.models), &ports, &mut lifecycle).await?;
+    run_http(
+        listener,
+        settings.http,
+        &settings.generations,
+        names(&settings.models),
+        &ports,
+        &mut lifecycle,
+    )?;
     Ok(lifecycle.run(settings.generations.drain).await)
 }

@@ -13,7 +13,8 @@ pub(crate) async fn run(settings: Work) -> anyhow::Result<ExitCode> {
     descriptors::raise();
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
+    let models = load(settings.models).await?;
     let ports = Ports::cluster(settings.cluster)?;
-    run_worker(settings.worker, load(settings.models).await?, &ports, &mut lifecycle);
+    run_worker(settings.worker, models, &ports, &mut lifecycle);
     Ok(lifecycle.run(settings.generations.drain).await)
 }

@@ -102,6 +102,21 @@ impl App {
         Self::start(all, env, port).await
     }
 
+    /// With all of these arguments, and this environment.
+    pub(crate) async fn under(args: &[&str], env: &[(&str, String)], port: u16) -> Self {
+        let args = args.iter().map(ToString::to_string).collect();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Self::start(args, env, Some(port)).await
+    }
+
+    /// Starts it where it was, and waits until it has given up. Returns the exit status.
+    pub(crate) fn fails_to_start(&self) -> i32 {
+        assert!(self.running.is_none(), "kill it first");
+        let mut command = tokenwire(&self.env, &self.args);
+        command.current_dir(&self.dir);
+        Guarded::spawn(&command, &self.dir).wait()
+    }
+
     async fn start(args: Vec<String>, env: Vec<(String, String)>, port: Option<u16>) -> Self {
         let owned = tempfile::tempdir().unwrap();
         let dir = owned.path().to_owned();

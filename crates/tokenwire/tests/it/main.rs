@@ -9,6 +9,7 @@ mod chat;
 mod cli;
 mod cluster;
 mod embedded;
+mod enduring;
 mod reader;
 #[cfg(feature = "gguf")]
 mod real;

@@ -113,7 +113,7 @@ impl Reader {
         }
         let mut events = response.bytes_stream().eventsource();
         while let Some(Ok(event)) = events.next().await {
-            if event.event == "queued" {
+            if event.event == "queued" || event.event == "waiting_for_model" {
                 continue;
             }
             let seq: u64 = event.id.parse().expect("every frame of an entry has its id");

@@ -195,8 +195,8 @@ async fn a_client_says_what_becomes_of_a_response_that_nobody_reads() {
 async fn stopping_waits_for_the_end_and_can_be_repeated() {
     let stage = Stage::new();
     let id = stage.responded(&json!({}), &[started(1, TextSoFar::Kept), delta("half")]).await;
-    let (stopped, ()) = tokio::join!(stage.response(Method::POST, id, "/cancel"), async {
-        let mut writer = stage.log.open_writer(id).await.unwrap();
+    let mut writer = stage.log.open_writer(id).await.unwrap();
+    let (stopped, ()) = tokio::join!(stage.response(Method::POST, id, "/cancel"), async move {
         let cause = writer.cancellation().cancelled().await;
         assert_eq!(cause, CancelCause::Requested);
         writer.seal(&Event::Failed { failure: Failure::Cancelled { cause } }).await.unwrap();
@@ -208,10 +208,10 @@ async fn stopping_waits_for_the_end_and_can_be_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_worker_has_begun_is_shown_as_it_is_when_stopped() {
+async fn what_no_worker_has_begun_ends_when_it_is_stopped() {
     let stage = Stage::new();
     let id = stage.responded(&json!({}), &[]).await;
-    assert_eq!(object(stage.response(Method::POST, id, "/cancel").await).await["status"], "queued");
+    assert_eq!(object(stage.response(Method::POST, id, "/cancel").await).await["status"], "cancelled");
 }
 
 #[tokio::test]
