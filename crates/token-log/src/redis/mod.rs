@@ -8,8 +8,8 @@
 //! `everysec` may lose the last second, and a server without files loses everything. A writer that lives notices at its next
 //! append or check and writes the stream again (`restore.rs`), so that there is never a gap (I1).
 //!
-//! Not here: a bound on the length of a stream (the model's own limit is one), and redirections of a Redis Cluster: the keys
-//! are laid out for it, the client speaks to one server or to a proxy in front of many.
+//! Not here: a bound on the length of a stream (the model's own limit is one), Redis Cluster and Sentinel: the client
+//! speaks to one server, whichever has the address now, and refuses theirs ([`Redis::check_mode`]).
 
 mod announcement;
 mod appends;
@@ -26,7 +26,7 @@ mod writer;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use ::redis::{Client, IntoConnectionInfo, ProtocolVersion, RedisError};
+use ::redis::{IntoConnectionInfo, ProtocolVersion, RedisError};
 use async_trait::async_trait;
 use tokenwire_core::{
     Clock, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
@@ -36,8 +36,9 @@ use tokio::task::JoinSet;
 
 use self::{
     appends::Appends,
-    connection::{Connector, Link},
+    connection::{Connector, Link, Server},
     keys::Keys,
+    outage::Outage,
     scripts::Scripts,
     subscriptions::Subscriptions,
     writer::Writer,
@@ -89,6 +90,11 @@ impl fmt::Debug for Config {
 #[error("the url of redis is not valid")]
 pub struct InvalidUrl(#[source] RedisError);
 
+/// The address leads to a server that Tokenwire cannot work with.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UnsupportedServer(Outage);
+
 /// A token log on a Redis server. Dropping it, and the writers it opened, ends its tasks and connections.
 #[derive(Debug)]
 pub struct Redis {
@@ -124,14 +130,14 @@ impl Redis {
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         // Appends are small and wait for their answers: holding them back for more to send would cost each some 40 ms.
         let tcp = info.tcp_settings().clone().set_nodelay(true);
-        let client =
-            Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(InvalidUrl)?;
+        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
+        let server = Arc::new(Server::new(info, *response_timeout, prefix).map_err(InvalidUrl)?);
 
         let mut tasks = JoinSet::new();
-        let (link, keep_up) = Connector::new(client.clone(), *response_timeout, Arc::new(drop)).start();
+        let (link, keep_up) = Connector::new(Arc::clone(&server), Arc::new(drop)).start();
         tasks.spawn(keep_up);
         let appends = Appends::start(link.clone(), &mut tasks);
-        let subscriptions = Subscriptions::start(client, *response_timeout, &mut tasks);
+        let subscriptions = Subscriptions::start(server, *response_timeout, &mut tasks);
         let shared = Shared {
             prefix: prefix.clone(),
             retention: *retention,
@@ -143,6 +149,16 @@ impl Redis {
             _tasks: tasks,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether Tokenwire can work with the server at all, which a Redis Cluster and a Sentinel are not for. Waits for the
+    /// first attempt to connect, at most [`Config::response_timeout`]. A server that cannot be reached is no error: what
+    /// it is shows later, and then [`TokenLog::ready`] and the log say it.
+    ///
+    /// # Errors
+    /// [`UnsupportedServer`], with the reason for people.
+    pub async fn check_mode(&self) -> Result<(), UnsupportedServer> {
+        self.shared.link.check_kind().await.map_err(UnsupportedServer)
     }
 
     /// All that is stored of a stream, for people. Changes nothing: its audience does not count it either.

@@ -1,6 +1,6 @@
 //! Why Redis did not do what it was asked, and what that means for the caller.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use ::redis::RedisError;
 use tokenwire_core::{GenerationId, LogError};
@@ -16,6 +16,16 @@ pub(super) enum Outage {
     },
     #[error("redis at {address} has version {version}, tokenwire needs 7.0 or newer")]
     TooOld { address: String, version: String },
+    #[error("redis at {address} is {kind}; give Tokenwire the address of one Redis server that takes writes")]
+    Unsupported { address: String, kind: Kind },
+    #[error(
+        "redis at {address} takes no writes; trying again until it does, or another server has its address"
+    )]
+    TakesNoWrites {
+        address: String,
+        #[source]
+        source: RedisError,
+    },
     #[error("redis at {address} did not answer within {within:?}")]
     Silent { address: String, within: Duration },
     #[error("redis at {address} did not do what it was asked")]
@@ -32,11 +42,36 @@ pub(super) enum Outage {
     SubscriptionLost,
 }
 
+/// What Tokenwire cannot work with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Cluster,
+    Sentinel,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cluster => "a node of a Redis Cluster, which Tokenwire does not support",
+            Self::Sentinel => "a Redis Sentinel, which Tokenwire does not support",
+        })
+    }
+}
+
+/// The server refuses because it is not the one to write to now, or not yet: a replica, one that loads its data, a part of
+/// a cluster. Another one may have its address by now.
+pub(super) fn is_elsewhere(source: &RedisError) -> bool {
+    const CODES: [&str; 5] = ["READONLY", "MASTERDOWN", "LOADING", "MOVED", "CLUSTERDOWN"];
+    // In a transaction the code is that of one of the commands.
+    let errors = source.clone().into_server_errors();
+    errors.is_some_and(|errors| errors.iter().any(|(_, error)| CODES.contains(&error.code())))
+}
+
 impl Outage {
     /// The code with which the server, or a script of ours, refused.
     pub(super) fn code(&self) -> Option<&str> {
         match self {
-            Self::Command { source, .. } => source.code(),
+            Self::Command { source, .. } | Self::TakesNoWrites { source, .. } => source.code(),
             _ => None,
         }
     }

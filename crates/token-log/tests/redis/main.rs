@@ -10,6 +10,7 @@ mod support;
 
 mod appends;
 mod conformance;
+mod failovers;
 mod fences;
 mod keys;
 mod looking;

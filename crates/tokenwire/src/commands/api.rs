@@ -13,7 +13,7 @@ pub(crate) async fn run(mut settings: Api) -> anyhow::Result<ExitCode> {
     descriptors::raise();
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
-    let ports = Ports::cluster(settings.cluster)?;
+    let ports = Ports::cluster(settings.cluster).await?;
     descriptors::fit(&mut settings.http.front, 0);
     run_http(settings.http, &settings.generations, names(&settings.models), &ports, &mut lifecycle).await?;
     Ok(lifecycle.run(settings.generations.drain).await)

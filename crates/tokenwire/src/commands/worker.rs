@@ -13,7 +13,7 @@ pub(crate) async fn run(settings: Work) -> anyhow::Result<ExitCode> {
     descriptors::raise();
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
-    let ports = Ports::cluster(settings.cluster)?;
+    let ports = Ports::cluster(settings.cluster).await?;
     run_worker(settings.worker, load(settings.models).await?, &ports, &mut lifecycle);
     Ok(lifecycle.run(settings.generations.drain).await)
 }
