@@ -68,6 +68,7 @@ pub(super) struct Connector {
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     address: String,
+    user: Arc<str>,
     timeout: Duration,
     state: watch::Receiver<State>,
 }
@@ -159,7 +160,9 @@ impl Connector {
     /// The connection, and the future that keeps it up for as long as it is polled.
     pub(super) fn start(self) -> (Link, impl Future<Output = ()> + Send) {
         let (announce, state) = watch::channel(State::Connecting);
-        let link = Link { address: self.server.address.clone(), timeout: self.server.timeout, state };
+        let Server { address, timeout, client, .. } = &*self.server;
+        let user = client.get_connection_info().redis_settings().username().unwrap_or("default").into();
+        let link = Link { address: address.clone(), user, timeout: *timeout, state };
         (link, self.keep_up(announce))
     }
 
@@ -266,12 +269,6 @@ impl Link {
         }
     }
 
-    pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Outage> {
-        let mut up = self.up().await?;
-        let answer = command.query_async(&mut up.connection).await;
-        up.check(answer)
-    }
-
     pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Outage> {
         let mut up = self.up().await?;
         let answer = pipeline.query_async(&mut up.connection).await;
@@ -306,6 +303,21 @@ impl Link {
         let mut up = self.up().await?;
         let loaded = script.load_async(&mut up.connection).await;
         up.check(loaded).map(drop)
+    }
+
+    /// How long an answer is waited for.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whom the server knows this process as.
+    pub(super) fn user(&self) -> String {
+        self.user.to_string()
+    }
+
+    /// That what was published did not come back in time.
+    pub(super) fn no_wake_up(&self) -> Outage {
+        Outage::NoWakeUp { address: self.address.clone(), within: self.timeout }
     }
 
     /// That there was no answer in time.

@@ -18,7 +18,9 @@ mod inspect;
 mod keys;
 mod outage;
 mod page;
+mod readiness;
 mod restore;
+mod rights;
 mod scripts;
 mod spec;
 mod subscriptions;
@@ -39,6 +41,7 @@ use self::{
     connection::{Connector, Link, Server},
     keys::Keys,
     outage::Outage,
+    readiness::Readiness,
     scripts::Scripts,
     subscriptions::Subscriptions,
     writer::Writer,
@@ -113,6 +116,7 @@ struct Shared {
     /// On a connection of their own: the server bounds what it buffers for a subscriber, and a long page is no reason to be
     /// cut off.
     subscriptions: Subscriptions,
+    readiness: Readiness,
     /// Keeps both connections.
     _tasks: JoinSet<()>,
 }
@@ -146,6 +150,7 @@ impl Redis {
             link,
             appends,
             subscriptions,
+            readiness: Readiness::default(),
             _tasks: tasks,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -174,19 +179,21 @@ impl Shared {
     fn keys(&self, id: GenerationId) -> Keys {
         Keys::new(&self.prefix, id)
     }
-}
 
-#[async_trait]
-impl TokenLog for Redis {
-    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        let shared = &self.shared;
-        let keys = shared.keys(id);
+    /// [`TokenLog::create`], of a stream that is kept for this time after its `end_by`.
+    async fn create(
+        &self,
+        id: GenerationId,
+        spec: &StreamSpec,
+        retention: Duration,
+    ) -> Result<Created, LogError> {
+        let keys = self.keys(id);
         let grace = match spec.on_disconnect {
             OnDisconnect::Detached => None,
             OnDisconnect::CancelAfter(grace) => Some(grace),
         };
-        let keep = spec.end_by.since(spec.created_at).saturating_add(shared.retention);
-        let mut script = shared.scripts.create.prepare_invoke();
+        let keep = spec.end_by.since(spec.created_at).saturating_add(retention);
+        let mut script = self.scripts.create.prepare_invoke();
         script
             .key(&keys.meta)
             .key(&keys.entries)
@@ -199,7 +206,7 @@ impl TokenLog for Redis {
             .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
             .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())))
             .arg(&*spec.memo);
-        let found: Option<Vec<u8>> = shared.link.script(&script).await.map_err(|outage| outage.about(id))?;
+        let found: Option<Vec<u8>> = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
         match found.map(<[u8; 32]>::try_from) {
             None => Ok(Created::New),
             Some(Ok(fingerprint)) => Ok(Created::Existing(Fingerprint::from_bytes(fingerprint))),
@@ -207,8 +214,35 @@ impl TokenLog for Redis {
         }
     }
 
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.cancel.key(&keys.meta);
+        self.link.script(script.arg(&keys.stop)).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.attend.prepare_invoke();
+        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE));
+        self.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.remove.prepare_invoke();
+        script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed).arg(&keys.appended);
+        self.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+}
+
+#[async_trait]
+impl TokenLog for Redis {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        self.shared.create(id, spec, self.shared.retention).await
+    }
+
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        Ok(Box::new(Writer::open(Arc::clone(&self.shared), id).await?))
+        Ok(Box::new(Writer::open(Arc::clone(&self.shared), id, self.shared.retention).await?))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
@@ -226,23 +260,15 @@ impl TokenLog for Redis {
     }
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
-        let keys = self.shared.keys(id);
-        let mut script = self.shared.scripts.cancel.key(&keys.meta);
-        self.shared.link.script(script.arg(&keys.stop)).await.map_err(|outage| outage.about(id))
+        self.shared.cancel(id).await
     }
 
     async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        let keys = self.shared.keys(id);
-        let mut script = self.shared.scripts.attend.prepare_invoke();
-        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE));
-        self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
+        self.shared.attend(id).await
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        let keys = self.shared.keys(id);
-        let mut script = self.shared.scripts.remove.prepare_invoke();
-        script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed).arg(&keys.appended);
-        self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
+        self.shared.remove(id).await
     }
 
     async fn claim_job(&self, _id: GenerationId) -> Result<JobClaim, LogError> {
@@ -254,10 +280,7 @@ impl TokenLog for Redis {
     }
 
     async fn ready(&self) -> Result<(), LogError> {
-        // A write says what a ping does not: a replica, a full memory, a disk that cannot be written to.
-        let mut write = ::redis::cmd("SET");
-        write.arg(format!("{}:ready", self.shared.prefix)).arg(1).arg("PX").arg(60_000);
-        self.shared.link.command(&write).await.map_err(LogError::unavailable)
+        self.shared.readiness.ask(&self.shared).await
     }
 }
 

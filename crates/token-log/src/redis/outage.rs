@@ -34,6 +34,8 @@ pub(super) enum Outage {
         #[source]
         source: RedisError,
     },
+    #[error("redis at {address} did not pass on within {within:?} what was published")]
+    NoWakeUp { address: String, within: Duration },
     #[error("redis has lost a stream again as soon as it was put back")]
     LostAgain(#[source] Box<Self>),
     #[error("the token log was closed")]

@@ -12,7 +12,7 @@
 //!
 //! Not here: a stream whose writer is gone as well. Nobody knows it any more, and its readers are told so.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use ::redis::Pipeline;
 use tokenwire_core::{Attempt, CancelCause, Seq, Timestamp, token_log::ATTENDANCE};
@@ -60,6 +60,8 @@ pub(super) struct Owner<'a> {
     pub(super) attempt: Attempt,
     /// What it was told before the loss.
     pub(super) told_to_stop: Option<CancelCause>,
+    /// How long it keeps the stream after its end.
+    pub(super) retention: Duration,
 }
 
 impl Memory {
@@ -102,7 +104,7 @@ impl Memory {
             .arg(end_by)
             .arg(grace)
             .arg(if cancelled { "1" } else { "" })
-            .arg(millis(left.saturating_add(shared.retention)))
+            .arg(millis(left.saturating_add(owner.retention)))
             .arg(millis(ATTENDANCE))
             .arg(&keys.appended)
             .arg(&**memo);

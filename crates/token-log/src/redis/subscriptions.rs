@@ -69,6 +69,11 @@ impl Subscriptions {
         Self { link, requests, timeout }
     }
 
+    /// That there is a connection.
+    pub(super) async fn up(&self) -> Result<(), Outage> {
+        self.link.up().await.map(drop)
+    }
+
     /// Listens to a channel. When this returns, nothing that is published from now on is missed without a [`Hint::Look`].
     pub(super) async fn listen(&self, channel: String) -> Result<Listener, Outage> {
         // While the server is away, its reason is a better answer than a time-out.

@@ -37,6 +37,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     id: GenerationId,
     keys: Keys,
+    retention: Duration,
     attempt: Attempt,
     /// What the server knows this writer by.
     token: String,
@@ -76,7 +77,12 @@ enum Also {
 type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String, Vec<u8>);
 
 impl Writer {
-    pub(super) async fn open(shared: Arc<Shared>, id: GenerationId) -> Result<Self, LogError> {
+    /// Opens a stream that is kept for this time after its end.
+    pub(super) async fn open(
+        shared: Arc<Shared>,
+        id: GenerationId,
+        retention: Duration,
+    ) -> Result<Self, LogError> {
         let keys = shared.keys(id);
         let script = &shared.scripts.open_writer;
         let asked = Instant::now();
@@ -97,6 +103,7 @@ impl Writer {
             shared,
             id,
             keys,
+            retention,
             attempt: Attempt::new(attempt),
             token,
             so_far,
@@ -251,12 +258,21 @@ impl Writer {
     }
 
     async fn restore(&self) -> Result<(), Outage> {
-        let owner =
-            Owner { token: &self.token, attempt: self.attempt, told_to_stop: self.cancellation.cause() };
-        let unsettled = self.unsettled.as_ref().map(|unsettled| &unsettled.stored);
-        self.memory.restore(&self.shared, &self.keys, owner, unsettled).await?;
+        self.put_back().await?;
         tracing::info!(generation.id = %self.id, attempt = %self.attempt, "the stream is in redis again");
         Ok(())
+    }
+
+    /// Writes all of the stream again.
+    pub(super) async fn put_back(&self) -> Result<(), Outage> {
+        let owner = Owner {
+            token: &self.token,
+            attempt: self.attempt,
+            told_to_stop: self.cancellation.cause(),
+            retention: self.retention,
+        };
+        let unsettled = self.unsettled.as_ref().map(|unsettled| &unsettled.stored);
+        self.memory.restore(&self.shared, &self.keys, owner, unsettled).await
     }
 
     fn error(&self, outage: Outage) -> LogError {
@@ -323,7 +339,7 @@ impl LogWriter for Writer {
         }
         loop {
             let batch = self.batch(std::slice::from_ref(last)).stored;
-            match self.write(Some(&batch), Also::Seal(self.shared.retention)).await {
+            match self.write(Some(&batch), Also::Seal(self.retention)).await {
                 Ok(tail) => {
                     self.sealed = true;
                     return Ok(tail);

@@ -16,6 +16,7 @@ mod keys;
 mod looking;
 mod losses;
 mod outages;
+mod readiness;
 mod successors;
 mod upgrades;
 mod wake_ups;
