@@ -88,6 +88,9 @@ pub(super) struct Up {
     pub(super) connection: MultiplexedConnection,
     server: Arc<Server>,
     lost: CancellationToken,
+    since: Instant,
+    /// Whether the server was away before it, as far as this process knows.
+    is_regained: bool,
 }
 
 impl Server {
@@ -168,14 +171,16 @@ impl Connector {
 
     async fn keep_up(self, state: watch::Sender<State>) {
         let address = &self.server.address;
+        let mut is_regained = false;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             // Before the attempt: a move in the middle of it may be away from the server that it reaches.
             let moves = self.server.moves.subscribe();
-            match self.connect().await {
+            match self.connect(is_regained).await {
                 Ok(up) => {
                     tracing::info!(redis.address = %address, "connected to redis");
-                    let since = Instant::now();
+                    is_regained = true;
+                    let since = up.since;
                     state.send_replace(State::Up(up.clone()));
                     up.outlast(moves).await;
                     tracing::warn!(redis.address = %address, "lost the connection to redis");
@@ -191,6 +196,7 @@ impl Connector {
                         let cause: &(dyn std::error::Error + 'static) = &outage;
                         tracing::warn!(cause, "redis is away; trying again until it is back");
                     }
+                    is_regained = true;
                     state.send_replace(State::Down(outage));
                 }
             }
@@ -198,7 +204,7 @@ impl Connector {
         }
     }
 
-    async fn connect(&self) -> Result<Up, Outage> {
+    async fn connect(&self, is_regained: bool) -> Result<Up, Outage> {
         let Server { client, address, timeout, .. } = &*self.server;
         let attempt = async {
             let lost = CancellationToken::new();
@@ -221,7 +227,8 @@ impl Connector {
                 Err(source) => return Err(self.server.why_not(source).await),
             };
             self.server.check_kind(&mut connection).await?;
-            let mut up = Up { connection, server: Arc::clone(&self.server), lost };
+            let server = Arc::clone(&self.server);
+            let mut up = Up { connection, server, lost, since: Instant::now(), is_regained };
             up.prove().await?;
             Ok(up)
         };
@@ -303,6 +310,14 @@ impl Link {
         let mut up = self.up().await?;
         let loaded = script.load_async(&mut up.connection).await;
         up.check(loaded).map(drop)
+    }
+
+    /// Whether the server is away, or has come back less than this time ago.
+    pub(super) fn was_away_within(&self, time: Duration) -> bool {
+        match &*self.state.borrow() {
+            State::Up(up) => up.is_regained && up.since.elapsed() < time,
+            State::Connecting | State::Down(_) => true,
+        }
     }
 
     /// How long an answer is waited for.

@@ -20,7 +20,9 @@ if memo ~= '' then
 end
 redis.call('PEXPIRE', meta, keep)
 if grace ~= '' then
-  redis.call('HSET', meta, 'grace', grace)
+  local time = redis.call('TIME')
+  redis.call('HSET', meta, 'grace', grace,
+    'attended_until', time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(attendance))
   redis.call('SET', audience, 1, 'PX', attendance)
 end
 return false

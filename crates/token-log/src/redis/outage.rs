@@ -78,9 +78,9 @@ impl Outage {
         }
     }
 
-    /// Whether the server has forgotten what it had answered.
+    /// Whether the server has forgotten what it had answered, or holds something else in its place.
     pub(super) fn is_loss(&self) -> bool {
-        matches!(self.code(), Some("NOTFOUND" | "LOST"))
+        matches!(self.code(), Some("NOTFOUND" | "LOST" | "WRONGTYPE"))
     }
 
     /// What a caller of the port hears.

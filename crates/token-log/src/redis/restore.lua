@@ -13,7 +13,11 @@ local until_then = redis.call('GET', removed)
 if until_then and tonumber(created_at) <= tonumber(until_then) then
   return redis.error_reply('NOTFOUND the stream was removed')
 end
-local state = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'attempt', 'writer', 'sealed')
+-- A key of another type holds nothing of the stream.
+local state = {}
+if redis.call('TYPE', meta).ok == 'hash' then
+  state = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'attempt', 'writer', 'sealed')
+end
 local of, since, newest, owner, sealed = unpack(state)
 if of then
   if of ~= fingerprint or since ~= created_at then
@@ -27,7 +31,10 @@ if of then
   end
   -- Rolled back: what is left has to be the beginning of what the writer remembers. If somebody went on from it, the stream
   -- is theirs, whatever the number of their attempt: readers have seen it.
-  local last = redis.call('XREVRANGE', entries, '+', '-', 'COUNT', 1)[1]
+  local last = nil
+  if redis.call('TYPE', entries).ok == 'stream' then
+    last = redis.call('XREVRANGE', entries, '+', '-', 'COUNT', 1)[1]
+  end
   if last then
     local same = redis.call('XRANGE', staged, last[1], last[1])[1]
     if not same or same[2][2] ~= last[2][2] then
@@ -39,6 +46,9 @@ if redis.call('XLEN', staged) ~= tonumber(batches) then
   return redis.error_reply('UNSTAGED not all of the stream has arrived')
 end
 
+if redis.call('TYPE', meta).ok ~= 'hash' then
+  redis.call('UNLINK', meta)
+end
 redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', created_at, 'start_by', start_by,
   'end_by', end_by, 'attempt', attempt, 'writer', writer, 'tail', tail)
 if memo ~= '' then
@@ -54,13 +64,15 @@ end
 if cancelled ~= '' then
   redis.call('HSET', meta, 'cancelled', 1)
 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', meta, 'heard', now)
 if grace ~= '' then
   -- Readers have as long to come back as when the stream was created.
-  redis.call('HSET', meta, 'grace', grace)
-  redis.call('SET', audience, 1, 'PX', tonumber(every) + tonumber(grace))
+  local there = tonumber(every) + tonumber(grace)
+  redis.call('HSET', meta, 'grace', grace, 'attended_until', now + there)
+  redis.call('SET', audience, 1, 'PX', there)
 end
-local time = redis.call('TIME')
-redis.call('HSET', meta, 'heard', time[1] * 1000 + math.floor(time[2] / 1000))
 -- Nothing is announced that readers could miss: it tells them to look.
 redis.call('PUBLISH', channel, '')
 return redis.status_reply('OK')

@@ -29,7 +29,7 @@ const ASK_EVERY: Duration = OWNERSHIP.checked_div(4).expect("four is not zero");
 const NOSCRIPT: &str = "NOSCRIPT";
 
 /// How many arguments an append has at most, and room for those that are no names and no text.
-const ARGUMENTS: usize = 14;
+const ARGUMENTS: usize = 15;
 const NUMBERS: usize = 160;
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ struct Unsettled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Also {
     Nothing,
-    /// Says that the owner lives, and asks whether anybody reads.
+    /// Says that the owner lives, and asks whether anybody reads and whether everything is still there.
     Ask,
     /// Seals the stream, and keeps it for this time from now.
     Seal(Duration),
@@ -86,9 +86,12 @@ impl Writer {
         let keys = shared.keys(id);
         let script = &shared.scripts.open_writer;
         let asked = Instant::now();
+        shared.link.up().await.map_err(|outage| outage.about(id))?;
+        // Readers come back as this process did: they may not have had the time to say that they are there.
+        let was_away = if shared.link.was_away_within(ATTENDANCE) { "1" } else { "" };
         let opened: Opened = shared
             .link
-            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)))
+            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)).arg(was_away))
             .await
             .map_err(|outage| outage.about(id))?;
         let (attempt, token, tail, stop, fingerprint, created_at, start_by, end_by, grace, memo) = opened;
@@ -251,8 +254,8 @@ impl Writer {
             .arg(self.memory.fixed.start_by);
         match also {
             Also::Nothing => command.arg(""),
-            Also::Ask => command.arg(millis(ATTENDANCE)),
-            Also::Seal(keep) => command.arg("").arg(millis(keep)),
+            Also::Ask => command.arg(millis(ATTENDANCE)).arg(self.memory.batches.len()),
+            Also::Seal(keep) => command.arg("").arg("").arg(millis(keep)),
         };
         command
     }

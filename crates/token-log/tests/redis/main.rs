@@ -9,6 +9,7 @@
 mod support;
 
 mod appends;
+mod audiences;
 mod conformance;
 mod failovers;
 mod fences;
