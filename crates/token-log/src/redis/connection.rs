@@ -364,7 +364,9 @@ impl Up {
                 tick.tick().await;
                 let answer = self.server.probe.exec_async(&mut connection).await;
                 // Most refusals are no reason to leave: there may be no memory left, or no right to write.
-                let _ = self.check(answer);
+                if self.check(answer).is_err_and(|outage| outage.may_be_cut_off()) {
+                    self.give_up();
+                }
             }
         };
         // All of these may be dropped: a probe whose answer nobody reads has done nothing.

@@ -83,6 +83,13 @@ impl Outage {
         matches!(self.code(), Some("NOTFOUND" | "LOST" | "WRONGTYPE"))
     }
 
+    /// Whether the server takes no writes because it has lost its replicas. It may be a primary that was cut off, whose place
+    /// another one has taken; or the only one, with something to read. So a connection to it is not kept for long, and counts
+    /// as up.
+    pub(super) fn may_be_cut_off(&self) -> bool {
+        self.code() == Some("NOREPLICAS")
+    }
+
     /// What a caller of the port hears.
     pub(super) fn about(self, id: GenerationId) -> LogError {
         match self.code() {

@@ -127,6 +127,29 @@ async fn what_the_replica_had_not_got_is_written_again() {
     assert_eq!(texts(&log, id).await, ["one", "two", "three", "four"]);
 }
 
+/// It was set up to refuse writes while no replica has them.
+#[tokio::test]
+async fn a_primary_that_was_cut_off_from_its_replicas_is_left() {
+    let (one, two, address) = pair().await;
+    let config = behind(&address);
+    let log = open(&config);
+    let id = created(&log).await;
+    let mut writer = log.open_writer(id).await.unwrap();
+    append(&mut *writer, &[delta("one")]).await;
+    two.promote().await;
+    ask::<()>(&mut admin(&one.url()).await, "CONFIG SET min-replicas-to-write 1").await;
+    // Until another one has the address there is something to read.
+    assert!(matches!(writer.append(&[delta("two")]).await, Err(LogError::Unavailable(_))));
+    assert_eq!(read(&log, id, Seq::START).await.unwrap().tail, Seq::new(1));
+    address.retarget(two.port());
+    append(&mut *writer, &[delta("two")]).await;
+    assert_eq!(texts(&log, id).await, ["one", "two"]);
+    assert_eq!(
+        ask::<u32>(&mut admin(&two.url()).await, &format!("EXISTS {}:{{{id}}}:meta", config.prefix)).await,
+        1
+    );
+}
+
 #[tokio::test]
 async fn a_replica_at_the_start_is_waited_for_until_it_takes_writes() {
     let (one, two, _address) = pair().await;
