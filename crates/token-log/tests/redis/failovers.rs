@@ -150,6 +150,24 @@ async fn a_primary_that_was_cut_off_from_its_replicas_is_left() {
     );
 }
 
+/// Its refusal comes within a transaction, and under another code.
+#[tokio::test]
+async fn a_replica_that_has_lost_its_primary_and_gives_nothing_is_left() {
+    let server = Server::start(AppendOnly::No).await;
+    let log = open(&config(server.url()));
+    let id = created(&log).await;
+    let mut admin = admin(&server.url()).await;
+    ask::<()>(&mut admin, "CONFIG SET replica-serve-stale-data no").await;
+    ask::<()>(&mut admin, "REPLICAOF 127.0.0.1 1").await;
+    let reason = async || explain(&read(&log, id, Seq::START).await.unwrap_err());
+    let first = reason().await;
+    assert!(!first.contains("takes no writes"), "{first}");
+    let second = reason().await;
+    assert!(second.contains("takes no writes"), "{second}");
+    ask::<()>(&mut admin, "REPLICAOF NO ONE").await;
+    insist(async || read(&log, id, Seq::START).await.ok()).await;
+}
+
 #[tokio::test]
 async fn a_replica_at_the_start_is_waited_for_until_it_takes_writes() {
     let (one, two, _address) = pair().await;
