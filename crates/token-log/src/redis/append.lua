@@ -26,6 +26,9 @@ if owner ~= writer then
 end
 
 tail = tonumber(tail)
+if not tail then
+  return redis.error_reply('LOST the stream has no end any more: the server lost data')
+end
 local from, to = tonumber(first), tonumber(last)
 if sealed then
   if keep and to == tail then
@@ -51,6 +54,8 @@ if from <= to and from > tail then
   redis.call('HSET', meta, 'tail', last)
   if keep then
     redis.call('HSET', meta, 'sealed', 1)
+    -- Its job is not made again.
+    redis.call('HDEL', meta, 'request', 'attended_until')
     redis.call('PEXPIRE', meta, keep)
     redis.call('PEXPIRE', entries, keep)
     redis.call('UNLINK', audience)

@@ -13,7 +13,7 @@
 //! The client's own manager is not used: it keeps a first connection that failed for another reason than I/O (a wrong
 //! password that is corrected later), and it does not leave a connection that has gone silent.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, InfoDict, Pipeline, PushInfo,
@@ -45,7 +45,6 @@ const KEEP_PROBE_MS: u64 = 60_000;
 type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// The server, as all connections of a process know it.
-#[derive(Debug)]
 pub(super) struct Server {
     client: Client,
     /// The same without a database of its own: a cluster and a sentinel refuse to choose one.
@@ -91,6 +90,13 @@ pub(super) struct Up {
     since: Instant,
     /// Whether the server was away before it, as far as this process knows.
     is_regained: bool,
+}
+
+/// Without the clients, which know a password.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -318,6 +324,12 @@ impl Link {
             State::Up(up) => up.is_regained && up.since.elapsed() < time,
             State::Connecting | State::Down(_) => true,
         }
+    }
+
+    /// Whether there is no connection, or has been one for less than this time.
+    pub(super) fn is_younger_than(&self, time: Duration) -> bool {
+        let state = self.state.borrow();
+        !matches!(&*state, State::Up(up) if state.is_up() && up.since.elapsed() >= time)
     }
 
     /// How long an answer is waited for.

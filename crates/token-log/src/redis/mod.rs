@@ -13,6 +13,7 @@
 
 mod announcement;
 mod appends;
+mod attempts;
 mod connection;
 mod inspect;
 mod keys;
@@ -32,7 +33,9 @@ use ::redis::{IntoConnectionInfo, ProtocolVersion, RedisError};
 use async_trait::async_trait;
 use tokenwire_core::{
     Clock, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{ATTENDANCE, Created, JobClaim, OnDisconnect, Page, StreamSpec, Tail},
+    token_log::{
+        ATTENDANCE, CLAIM_TIME, Created, JobClaim, OnDisconnect, Page, STORED_TIME, StreamSpec, Tail,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -47,6 +50,10 @@ use self::{
     writer::Writer,
 };
 use crate::Inspection;
+
+/// How long after a connection was made its server may lack what was acknowledged before: in this time the writers that
+/// live have noticed, and written their streams again.
+const MAY_HAVE_LOST: Duration = Duration::from_secs(30);
 
 /// Where Redis is, and how it is used.
 #[derive(Clone, PartialEq, Eq)]
@@ -205,7 +212,8 @@ impl Shared {
             .arg(millis(keep))
             .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
             .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())))
-            .arg(&*spec.memo);
+            .arg(&*spec.memo)
+            .arg(&*spec.request);
         let found: Option<Vec<u8>> = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
         match found.map(<[u8; 32]>::try_from) {
             None => Ok(Created::New),
@@ -224,6 +232,24 @@ impl Shared {
         let keys = self.keys(id);
         let mut script = self.scripts.attend.prepare_invoke();
         script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE));
+        self.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.claim_job.key(&keys.meta);
+        script.arg(millis(CLAIM_TIME)).arg(millis(STORED_TIME));
+        let claim: String = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
+        Ok(match &*claim {
+            "yours" => JobClaim::Yours,
+            "stored" => JobClaim::Stored,
+            _ => JobClaim::Anothers,
+        })
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let script = self.scripts.job_stored.key(&keys.meta);
         self.link.script(&script).await.map_err(|outage| outage.about(id))
     }
 
@@ -271,12 +297,16 @@ impl TokenLog for Redis {
         self.shared.remove(id).await
     }
 
-    async fn claim_job(&self, _id: GenerationId) -> Result<JobClaim, LogError> {
-        Ok(JobClaim::Yours)
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        self.shared.claim_job(id).await
     }
 
-    async fn job_stored(&self, _id: GenerationId) -> Result<(), LogError> {
-        Ok(())
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.shared.job_stored(id).await
+    }
+
+    fn may_have_lost(&self) -> bool {
+        self.shared.link.is_younger_than(MAY_HAVE_LOST)
     }
 
     async fn ready(&self) -> Result<(), LogError> {

@@ -3,15 +3,16 @@
 -- KEYS: meta, audience
 -- ARGV: how often a reader attends (ms), whether the server was away until just now ('1', or '')
 -- Answers: attempt, token of the writer, tail, reason to stop ('' for none), and what is fixed about the stream, for a
---          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace and memo ('' for
---          none)
+--          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace, memo, request and
+--          attempts ('' for none)
 local meta, audience = KEYS[1], KEYS[2]
 local every, was_away = tonumber(ARGV[1]), ARGV[2] ~= ''
 
 local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace', 'heard', 'attended_until')
 local version, sealed, tail, cancelled, grace, heard, attended_until = unpack(state)
-local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by', 'memo')
-local fingerprint, created_at, start_by, end_by, memo = unpack(fixed)
+local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by', 'memo', 'request',
+  'attempts')
+local fingerprint, created_at, start_by, end_by, memo, request, attempts = unpack(fixed)
 if not version then
   return redis.error_reply('NOTFOUND no such stream')
 end
@@ -49,4 +50,5 @@ elseif grace and redis.call('EXISTS', audience) == 0 then
     stop = 'abandoned'
   end
 end
-return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '', memo or '' }
+return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '', memo or '',
+  request or '', attempts or '' }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use ::redis::RedisError;
+use ::redis::{ErrorKind, RedisError};
 use tokenwire_core::{GenerationId, LogError};
 
 /// Why Redis did not do what it was asked. Cheap to clone: one failed connection fails many commands.
@@ -44,6 +44,9 @@ pub(super) enum Outage {
     SubscriptionLost,
 }
 
+/// What the server says when the key of a command is of another type.
+const WRONGTYPE: &str = "WRONGTYPE";
+
 /// What Tokenwire cannot work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -80,7 +83,24 @@ impl Outage {
 
     /// Whether the server has forgotten what it had answered, or holds something else in its place.
     pub(super) fn is_loss(&self) -> bool {
-        matches!(self.code(), Some("NOTFOUND" | "LOST" | "WRONGTYPE"))
+        matches!(self.code(), Some("NOTFOUND" | "LOST" | WRONGTYPE))
+    }
+
+    /// Of what was tried right after a loss was mended.
+    pub(super) fn again(self) -> Self {
+        if self.is_loss() { Self::LostAgain(Box::new(self)) } else { self }
+    }
+
+    /// Whether what is stored is not what it ought to be: a key is of another type, or a value is none of ours.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Command { source, .. } => {
+                let errors = source.clone().into_server_errors();
+                source.kind() == ErrorKind::Parse
+                    || errors.is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == WRONGTYPE))
+            }
+            _ => false,
+        }
     }
 
     /// Whether the server takes no writes because it has lost its replicas. It may be a primary that was cut off, whose place
@@ -96,6 +116,7 @@ impl Outage {
             Some("NOTFOUND") => LogError::NotFound(id),
             Some("SEALED") => LogError::Sealed,
             Some("FENCED") => LogError::Fenced,
+            _ if self.is_damage() => LogError::damaged(self),
             _ => LogError::unavailable(self),
         }
     }

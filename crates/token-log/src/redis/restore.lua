@@ -4,10 +4,10 @@
 -- KEYS: meta, entries, audience, removed, staged
 -- ARGV: token of the writer, attempt, tail, how many batches are staged, fingerprint, created_at, start_by, end_by,
 --       grace (ms, or '' when detached), cancelled ('1', or ''), keep (ms), how often a reader attends (ms),
---       channel of the entries, memo ('' for none)
+--       channel of the entries, memo ('' for none), request ('' for none), attempts
 local meta, entries, audience, removed, staged = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local writer, attempt, tail, batches, fingerprint, created_at, start_by, end_by, grace, cancelled, keep, every, channel,
-  memo = unpack(ARGV)
+  memo, request, attempts = unpack(ARGV)
 
 local until_then = redis.call('GET', removed)
 if until_then and tonumber(created_at) <= tonumber(until_then) then
@@ -54,6 +54,9 @@ redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', creat
 if memo ~= '' then
   redis.call('HSET', meta, 'memo', memo)
 end
+if request ~= '' then
+  redis.call('HSET', meta, 'request', request)
+end
 redis.call('PEXPIRE', meta, keep)
 if tonumber(batches) > 0 then
   redis.call('RENAME', staged, entries)
@@ -66,7 +69,8 @@ if cancelled ~= '' then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', meta, 'heard', now)
+-- The writer works for a job, so the job is there.
+redis.call('HSET', meta, 'heard', now, 'attempts', attempts, 'job_stored_at', now)
 if grace ~= '' then
   -- Readers have as long to come back as when the stream was created.
   local there = tonumber(every) + tonumber(grace)

@@ -9,8 +9,10 @@
 mod support;
 
 mod appends;
+mod attempts;
 mod audiences;
 mod conformance;
+mod damage;
 mod failovers;
 mod fences;
 mod keys;
