@@ -4,11 +4,13 @@
 //! version, and `second/` is of 6e312e1. What they store and what they read is the same as today's in everything that both
 //! know.
 
+use std::time::Duration;
+
 use redis::{FromRedisValue, RedisResult, ToRedisArgs, aio::MultiplexedConnection};
 use token_log::redis::Config;
 use tokenwire_core::{
     GenerationId, LogError, Seq, TokenLog,
-    token_log::{Hint, OnDisconnect},
+    token_log::{Attempts, Hint, JobClaim, OnDisconnect, Ownership, StreamSpec},
 };
 
 use crate::support::{
@@ -194,6 +196,41 @@ async fn a_stream_of_the_second_version_is_written_by_both_in_turn() {
     assert_eq!(second.open_writer().await.unwrap_err().code(), Some("SEALED"));
     second.remove().await;
     assert!(matches!(log.open_writer(second.id).await, Err(LogError::NotFound(_))));
+}
+
+/// The older one neither reads nor writes what it does not know, and leaves it where it is.
+#[tokio::test]
+async fn what_only_the_newer_version_knows_survives_the_older_one() {
+    let (config, log) = shared().await;
+    let id = GenerationId::fresh();
+    let spec = StreamSpec {
+        request: "a request".into(),
+        memo: "a memo".into(),
+        ..spec(OnDisconnect::CancelAfter(Duration::from_secs(30)))
+    };
+    log.create(id, &spec).await.unwrap();
+    log.job_stored(id).await.unwrap();
+    let mut newer = log.open_writer(id).await.unwrap();
+    newer.append(&[delta("1")]).await.unwrap();
+    let attempts = Attempts { without_progress: 2, best: 1, model_waits: 3, ..Attempts::default() };
+    newer.record_attempts(attempts, Ownership::Released).await.unwrap();
+    assert!(!read(&log, id, Seq::START).await.unwrap().phase.has_owner());
+
+    let mut second = Second::of(&config, id).await;
+    second.attend().await;
+    let (token, tail, stop) = second.open_writer().await.unwrap();
+    assert_eq!((tail, stop.as_str()), (1, ""));
+    second.append(&token, 2, "2").await.unwrap();
+    assert!(read(&log, id, Seq::START).await.unwrap().phase.has_owner());
+    let refused = newer.record_attempts(attempts, Ownership::Kept).await;
+    assert!(matches!(refused, Err(LogError::Fenced)), "{refused:?}");
+    assert_eq!(log.claim_job(id).await.unwrap(), JobClaim::Stored);
+
+    let mut newest = log.open_writer(id).await.unwrap();
+    assert_eq!((newest.attempts(), newest.so_far().text.as_str()), (attempts, "12"));
+    assert!(log.spec(id).await.unwrap() == spec);
+    newest.seal(&finished()).await.unwrap();
+    assert_eq!(second.open_writer().await.unwrap_err().code(), Some("SEALED"));
 }
 
 /// Either of them may keep the audience, and either may ask for it.
