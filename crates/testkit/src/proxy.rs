@@ -5,8 +5,11 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    net::Ipv4Addr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,8 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Faults {
     weather: watch::Sender<Weather>,
+    /// The port of the server, on 127.0.0.1.
+    server: AtomicU16,
     /// How many more bytes may reach clients before a cut.
     allowance: Mutex<Option<usize>>,
 }
@@ -51,20 +56,25 @@ impl Proxy {
     pub async fn start(server: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let faults =
-            Arc::new(Faults { weather: watch::Sender::new(Weather::default()), allowance: Mutex::new(None) });
+        let faults = Arc::new(Faults {
+            weather: watch::Sender::new(Weather::default()),
+            server: AtomicU16::new(server),
+            allowance: Mutex::new(None),
+        });
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(
-            listener,
-            SocketAddr::from((Ipv4Addr::LOCALHOST, server)),
-            Arc::clone(&faults),
-        ));
+        accepting.spawn(accept(listener, Arc::clone(&faults)));
         Self { port, faults, _accepting: accepting }
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Puts another server on 127.0.0.1 behind the proxy, as when a virtual address moves. Connections that are open keep the
+    /// server that they have.
+    pub fn retarget(&self, server: u16) {
+        self.faults.server.store(server, Ordering::SeqCst);
     }
 
     /// Cuts every connection at once, with a reset. New ones are welcome.
@@ -114,20 +124,21 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, faults: Arc<Faults>) {
+async fn accept(listener: TcpListener, faults: Arc<Faults>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             // An error is a client that has gone away before it was accepted.
             accepted = listener.accept() => if let Ok((client, _)) = accepted {
-                connections.spawn(connect(client, server, Arc::clone(&faults)));
+                connections.spawn(connect(client, Arc::clone(&faults)));
             },
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn connect(mut client: TcpStream, server: SocketAddr, faults: Arc<Faults>) {
+async fn connect(mut client: TcpStream, faults: Arc<Faults>) {
+    let server = (Ipv4Addr::LOCALHOST, faults.server.load(Ordering::SeqCst));
     let mut weather = faults.weather.subscribe();
     let found = weather.borrow().clone();
     if !found.is_down
@@ -249,6 +260,20 @@ mod tests {
         assert_eq!(client.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await.unwrap();
         assert_eq!(say(&mut client, b"again").await.unwrap(), b"again");
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_a_move_meets_the_other_server() {
+        let (proxy, mut client, _server) = echo().await;
+        let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        proxy.retarget(other.local_addr().unwrap().port());
+        assert_eq!(say(&mut client, b"still").await.unwrap(), b"still", "what is open stays where it is");
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await.unwrap();
+        let (mut server, _) = other.accept().await.unwrap();
+        server.write_all(b"other").await.unwrap();
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"other");
     }
 
     #[tokio::test]

@@ -47,15 +47,17 @@ impl Ports {
                 Ok(Self { log, queue: Arc::new(MemoryQueue::default()), clock, _lock: None })
             }
             Store::Embedded { dir, sync } => embedded(dir, sync, generations, lifecycle).await,
-            Store::Cluster(cluster) => Self::cluster(*cluster),
+            Store::Cluster(cluster) => Self::cluster(*cluster).await,
         }
     }
 
-    /// Connects to Redis and RabbitMQ, whenever they can be reached.
-    pub(crate) fn cluster(cluster: settings::Cluster) -> anyhow::Result<Self> {
+    /// Connects to Redis and RabbitMQ, whenever they can be reached. A Redis that Tokenwire cannot work with is refused, where
+    /// it can be reached now.
+    pub(crate) async fn cluster(cluster: settings::Cluster) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::default());
-        let log =
-            Arc::new(Redis::new(&cluster.redis, Arc::clone(&clock)).context("REDIS_URL (--redis-url)")?);
+        let log = Redis::new(&cluster.redis, Arc::clone(&clock)).context("REDIS_URL (--redis-url)")?;
+        log.check_mode().await?;
+        let log = Arc::new(log);
         let queue = Arc::new(RabbitMq::new(cluster.rabbitmq));
         Ok(Self { log, queue, clock, _lock: None })
     }

@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Method, StatusCode},
 };
-use tokenwire_core::{Event, GenerationId, Seq, TextSoFar};
+use tokenwire_core::{GenerationId, Seq, TextSoFar};
 
 use crate::support::{JSON, Stage, delta, done, piece, started, text};
 

@@ -1,8 +1,8 @@
 //! A Redis server of the test's own.
 
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
     path::PathBuf,
     process::Command,
     time::Duration,
@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 use super::{
     STARTS, free_port,
     guarded::require,
-    server::{Recipe, Server},
-    unblock,
+    server::{PATIENCE, Recipe, Server},
+    unblock, wait_until,
 };
 
 /// What the server keeps over a restart.
@@ -37,15 +37,38 @@ pub struct Redis {
     server: Server,
 }
 
+/// What a server is started as. Tokenwire works with the first only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Standalone,
+    Cluster,
+    Sentinel,
+}
+
 impl Redis {
     /// Starts a server, and waits until it answers.
     pub async fn start(append_only: AppendOnly) -> Self {
+        Self::start_as(Mode::Standalone, append_only).await
+    }
+
+    /// Starts a node of a Redis Cluster that has no other node and no slots.
+    pub async fn start_cluster_node() -> Self {
+        Self::start_as(Mode::Cluster, AppendOnly::No).await
+    }
+
+    /// Starts a Redis Sentinel that watches nothing.
+    pub async fn start_sentinel() -> Self {
+        Self::start_as(Mode::Sentinel, AppendOnly::No).await
+    }
+
+    async fn start_as(mode: Mode, append_only: AppendOnly) -> Self {
         unblock(move || {
             require("redis-server", "redis-server");
             let start = || {
                 let port = free_port();
                 let directory = tempfile::tempdir().expect("a temporary directory");
-                let recipe = RedisServer { port, append_only, directory: directory.path().to_owned() };
+                let directory_path = directory.path().to_owned();
+                let recipe = RedisServer { port, mode, append_only, directory: directory_path };
                 Some(Self { port, server: Server::start(recipe, directory)? })
             };
             (0..STARTS).find_map(|_| start()).expect("redis-server starts")
@@ -90,6 +113,42 @@ impl Redis {
         self.server.restart().await;
     }
 
+    /// Makes it a replica of another server, which replaces all that it has, and waits until it has the same.
+    pub async fn replicate(&self, primary: &Self) {
+        let (port, of) = (self.port, primary.port);
+        unblock(move || {
+            let answer = tell(port, &format!("REPLICAOF 127.0.0.1 {of}")).expect("the server answers");
+            assert!(answer.starts_with("+OK"), "{answer}");
+            let in_step = || {
+                tell(port, "INFO replication").is_ok_and(|answer| answer.contains("master_link_status:up"))
+            };
+            assert!(wait_until(PATIENCE, in_step), "the replica does not come up");
+        })
+        .await;
+    }
+
+    /// Makes a replica a server that takes writes.
+    pub async fn promote(&self) {
+        let port = self.port;
+        unblock(move || {
+            let answer = tell(port, "REPLICAOF NO ONE").expect("the server answers");
+            assert!(answer.starts_with("+OK"), "{answer}");
+        })
+        .await;
+    }
+
+    /// Gives the server a user with these rights only, as `ACL SETUSER` takes them, and returns the address of the server
+    /// for that user.
+    pub async fn url_of_user(&self, name: &str, rules: &str) -> String {
+        let (port, command) = (self.port, format!("ACL SETUSER {name} reset on >secret {rules}"));
+        unblock(move || {
+            let answer = tell(port, &command).expect("the server answers");
+            assert!(answer.starts_with("+OK"), "{answer}");
+        })
+        .await;
+        format!("redis://{name}:secret@127.0.0.1:{}", self.port)
+    }
+
     /// Freezes it (SIGSTOP): connections stay open, nothing is answered.
     pub fn pause(&self) {
         self.server.signal(Signal::SIGSTOP);
@@ -104,6 +163,7 @@ impl Redis {
 #[derive(Debug)]
 struct RedisServer {
     port: u16,
+    mode: Mode,
     append_only: AppendOnly,
     directory: PathBuf,
 }
@@ -111,8 +171,23 @@ struct RedisServer {
 impl Recipe for RedisServer {
     fn command(&self) -> Command {
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
+        if self.mode == Mode::Sentinel {
+            // It keeps what it learns in its configuration, and does not start without a file for it.
+            let file = self.directory.join("sentinel.conf");
+            std::fs::write(&file, "").expect("the directory can be written to");
+            command.arg(file).arg("--sentinel");
+        }
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string()]);
         command.arg("--dir").arg(&self.directory);
+        if self.mode == Mode::Sentinel {
+            return command;
+        }
+        command.args(["--save", ""]);
+        // A replica is in step at once, instead of after a wait for others that might want the same.
+        command.args(["--repl-diskless-sync-delay", "0"]);
+        if self.mode == Mode::Cluster {
+            command.args(["--cluster-enabled", "yes"]);
+        }
         match self.append_only {
             AppendOnly::No => {}
             AppendOnly::Yes => {
@@ -127,16 +202,20 @@ impl Recipe for RedisServer {
 
     /// `PING` would do, if it told who answers; while the server loads its files this is refused as well.
     fn answers(&self, pid: u32) -> bool {
-        let ask = || -> std::io::Result<String> {
-            let mut redis = TcpStream::connect(("127.0.0.1", self.port))?;
-            redis.set_read_timeout(Some(Duration::from_secs(1)))?;
-            redis.write_all(b"INFO server\r\nQUIT\r\n")?;
-            let mut answer = String::new();
-            redis.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
+        tell(self.port, "INFO server").is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
     }
+}
+
+/// Runs one command, and answers what the server said as it said it.
+fn tell(port: u16, command: &str) -> io::Result<String> {
+    let mut redis = TcpStream::connect(("127.0.0.1", port))?;
+    redis.set_read_timeout(Some(Duration::from_secs(1)))?;
+    redis.write_all(format!("{command}\r\n").as_bytes())?;
+    // The end of what is sent, and not `QUIT`, which a sentinel does not know.
+    redis.shutdown(Shutdown::Write)?;
+    let mut answer = String::new();
+    redis.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{Guarded, unblock, wait_until};
 
 /// More than the slowest of them needs on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How to start a server.
 pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {

@@ -3,11 +3,12 @@
 -- This runs for every piece of text: it looks at no more than it needs, and a call costs a microsecond.
 -- KEYS: meta, entries, audience
 -- ARGV: token of the writer, first seq, last seq (below first: nothing to append), batch, channel of the entries,
---       start_by of the stream, how often a reader attends (ms; '' asks nothing about the audience, and does not say that
---       the writer lives), keep (ms; none leaves the stream open)
+--       start_by of the stream, how often a reader attends (ms; '' asks nothing about the audience and the batches, and does
+--       not say that the writer lives), how many batches the stream has at least (with a question), keep (ms; none leaves
+--       the stream open)
 -- Answers: tail, or tail and a reason to stop
 local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
-local writer, first, last, batch, channel, start_by, every, keep = unpack(ARGV)
+local writer, first, last, batch, channel, start_by, every, batches, keep = unpack(ARGV)
 
 local state = redis.call('HMGET', meta, 'writer', 'tail', 'cancelled', 'sealed')
 local owner, tail, cancelled, sealed = unpack(state)
@@ -25,6 +26,9 @@ if owner ~= writer then
 end
 
 tail = tonumber(tail)
+if not tail then
+  return redis.error_reply('LOST the stream has no end any more: the server lost data')
+end
 local from, to = tonumber(first), tonumber(last)
 if sealed then
   if keep and to == tail then
@@ -37,6 +41,9 @@ if from > tail + 1 then
   return redis.error_reply('LOST the stream ends at ' .. tail .. ' where it had ' .. (from - 1)
     .. ' entries: the server lost data')
 end
+if every ~= '' and redis.call('XLEN', entries) < tonumber(batches) then
+  return redis.error_reply('LOST entries are missing, though the stream ends at ' .. tail .. ': the server lost data')
+end
 
 if from <= to and from > tail then
   redis.call('XADD', entries, last, 'b', batch)
@@ -47,6 +54,8 @@ if from <= to and from > tail then
   redis.call('HSET', meta, 'tail', last)
   if keep then
     redis.call('HSET', meta, 'sealed', 1)
+    -- Its job is not made again.
+    redis.call('HDEL', meta, 'request', 'attended_until')
     redis.call('PEXPIRE', meta, keep)
     redis.call('PEXPIRE', entries, keep)
     redis.call('UNLINK', audience)
@@ -63,12 +72,19 @@ if every ~= '' then
   -- The owner lives: whoever else was given its job leaves it alone.
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  local grace, heard = unpack(redis.call('HMGET', meta, 'grace', 'heard'))
+  local grace, heard, attended_until = unpack(redis.call('HMGET', meta, 'grace', 'heard', 'attended_until'))
   redis.call('HSET', meta, 'heard', now)
   if grace and not stop and redis.call('EXISTS', audience) == 0 then
-    if heard and now - heard > tonumber(every) then
-      -- The writer could not reach the server for a while, and so could no reader: they get the time to come back.
-      redis.call('SET', audience, 1, 'PX', tonumber(every) + tonumber(grace))
+    -- The same as in `open_writer.lua`. Without the field nobody knows whether anybody reads, and the grace begins anew.
+    local whole = tonumber(every) + tonumber(grace)
+    local left = whole
+    if attended_until and not (heard and now - heard > tonumber(every)) then
+      left = math.min(whole, tonumber(attended_until) - now)
+    end
+    -- Otherwise the writer could not reach the server for a while, and so could no reader: they get the time to come back.
+    if left > 0 then
+      redis.call('SET', audience, 1, 'PX', left)
+      redis.call('HSET', meta, 'attended_until', now + left)
     else
       stop = 'abandoned'
     end

@@ -7,6 +7,10 @@ local meta, audience, every = KEYS[1], KEYS[2], ARGV[1]
 local state = redis.call('HMGET', meta, 'grace', 'sealed')
 local grace, sealed = unpack(state)
 if grace and not sealed then
-  redis.call('SET', audience, 1, 'PX', tonumber(every) + tonumber(grace))
+  local there = tonumber(every) + tonumber(grace)
+  local time = redis.call('TIME')
+  redis.call('SET', audience, 1, 'PX', there)
+  -- Should the key be evicted or deleted, this tells that from an audience that has gone.
+  redis.call('HSET', meta, 'attended_until', time[1] * 1000 + math.floor(time[2] / 1000) + there)
 end
 return redis.status_reply('OK')

@@ -4,14 +4,20 @@
 //! they wait for it, and once it has failed they fail at once with its reason, so that people hear why now instead of a
 //! time-out later. Whoever sees that a connection is dead or silent reports it, and the next one is made.
 //!
+//! One address may lead to another server at any time: a failover moves a virtual IP, a name, or what a proxy forwards to.
+//! The old connection stays open then, to a server that is a replica now. So a connection counts as up only after a write,
+//! every sign of life is a write, and a refusal that only another server could lift ([`outage::is_elsewhere`]) ends the
+//! connection. The name is looked up again for each attempt. What one of a process's connections learns, all of them are
+//! told: subscribers write nothing else, and would wait at the old server.
+//!
 //! The client's own manager is not used: it keeps a first connection that failed for another reason than I/O (a wrong
 //! password that is corrected later), and it does not leave a connection that has gone silent.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, InfoDict, Pipeline, PushInfo, PushKind, RedisError,
-    RedisResult, Script, ScriptInvocation, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, InfoDict, Pipeline, PushInfo,
+    PushKind, RedisError, RedisResult, Script, ScriptInvocation, Value, aio::MultiplexedConnection,
 };
 use tokenwire_core::retry::Backoff;
 use tokio::{
@@ -20,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::outage::Outage;
+use super::outage::{self, Kind, Outage};
 
 /// The oldest version that has all that is used: flags of scripts, and the time at which a key expires.
 const OLDEST: u32 = 7;
@@ -28,18 +34,32 @@ const OLDEST: u32 = 7;
 /// A connection that lasted this long was a good one: its loss is answered by connecting at once.
 const LASTED: Duration = Duration::from_secs(5);
 
-/// How often a connection is asked for a sign of life: it may have gone silent while nobody needed it, and the next
-/// append or wake-up should not be the one to find out.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often a connection is asked for a sign of life, which is a write: it may have gone silent, or its server may have
+/// become a replica, while nobody needed it. The next append or wake-up should not be the one to find out.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the key of the probe is kept, in milliseconds.
+const KEEP_PROBE_MS: u64 = 60_000;
 
 /// What to do with what the server says unasked. Called from the task that reads the socket: it must not block.
 type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
-/// Makes connections.
-pub(super) struct Connector {
+/// The server, as all connections of a process know it.
+pub(super) struct Server {
     client: Client,
+    /// The same without a database of its own: a cluster and a sentinel refuse to choose one.
+    without_database: Client,
     address: String,
     timeout: Duration,
+    /// A write that changes nothing that anyone reads.
+    probe: Cmd,
+    /// Changes when any connection was given up because the server is not the one to write to any more.
+    moves: watch::Sender<()>,
+}
+
+/// Makes connections.
+pub(super) struct Connector {
+    server: Arc<Server>,
     on_push: OnPush,
 }
 
@@ -47,6 +67,7 @@ pub(super) struct Connector {
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     address: String,
+    user: Arc<str>,
     timeout: Duration,
     state: watch::Receiver<State>,
 }
@@ -64,33 +85,111 @@ enum State {
 #[derive(Clone, Debug)]
 pub(super) struct Up {
     pub(super) connection: MultiplexedConnection,
-    address: String,
+    server: Arc<Server>,
     lost: CancellationToken,
+    since: Instant,
+    /// Whether the server was away before it, as far as this process knows.
+    is_regained: bool,
+}
+
+/// Without the clients, which know a password.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    pub(super) fn new(info: ConnectionInfo, timeout: Duration, prefix: &str) -> RedisResult<Self> {
+        let without_database = info.redis_settings().clone().set_db(0);
+        let mut probe = ::redis::cmd("SET");
+        probe.arg(format!("{prefix}:ready")).arg(1).arg("PX").arg(KEEP_PROBE_MS);
+        Ok(Self {
+            address: info.addr().to_string(),
+            without_database: Client::open(info.clone().set_redis_settings(without_database))?,
+            client: Client::open(info)?,
+            timeout,
+            probe,
+            moves: watch::Sender::new(()),
+        })
+    }
+
+    /// Refuses servers that Tokenwire cannot work with. One that does not say what it is is trusted.
+    async fn check_kind(&self, connection: &mut MultiplexedConnection) -> Result<(), Outage> {
+        let (version, mode) = greet(connection).await;
+        let kind = match mode.as_deref() {
+            Some("cluster") => Some(Kind::Cluster),
+            Some("sentinel") => Some(Kind::Sentinel),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            return Err(Outage::Unsupported { address: self.address.clone(), kind });
+        }
+        match version {
+            Some(version) if is_too_old(&version) => {
+                Err(Outage::TooOld { address: self.address.clone(), version })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the server could not be connected to, after it has said so.
+    async fn why_not(&self, source: RedisError) -> Outage {
+        let chooses = self.client.get_connection_info().redis_settings().db() != 0;
+        if chooses
+            && !source.is_io_error()
+            && let Ok(mut connection) = self.without_database.get_multiplexed_async_connection().await
+            && let Err(unsupported) = self.check_kind(&mut connection).await
+        {
+            return unsupported;
+        }
+        Outage::Connect { address: self.address.clone(), source }
+    }
+}
+
+/// Version and mode of a server, as far as it tells. Every user may greet; `INFO` is for a server that takes no greeting
+/// within a connection.
+async fn greet(connection: &mut MultiplexedConnection) -> (Option<String>, Option<String>) {
+    if let Ok(mut says) = ::redis::cmd("HELLO").query_async::<HashMap<String, Value>>(&mut *connection).await
+    {
+        let mut text = |name| says.remove(name).and_then(|value| String::from_redis_value(value).ok());
+        return (text("version"), text("mode"));
+    }
+    match ::redis::cmd("INFO").arg("server").query_async::<InfoDict>(connection).await {
+        Ok(info) => (info.get("redis_version"), info.get("redis_mode")),
+        Err(_) => (None, None),
+    }
 }
 
 impl Connector {
-    pub(super) fn new(client: Client, timeout: Duration, on_push: OnPush) -> Self {
-        let address = client.get_connection_info().addr().to_string();
-        Self { client, address, timeout, on_push }
+    pub(super) fn new(server: Arc<Server>, on_push: OnPush) -> Self {
+        Self { server, on_push }
     }
 
     /// The connection, and the future that keeps it up for as long as it is polled.
     pub(super) fn start(self) -> (Link, impl Future<Output = ()> + Send) {
         let (announce, state) = watch::channel(State::Connecting);
-        let link = Link { address: self.address.clone(), timeout: self.timeout, state };
+        let Server { address, timeout, client, .. } = &*self.server;
+        let user = client.get_connection_info().redis_settings().username().unwrap_or("default").into();
+        let link = Link { address: address.clone(), user, timeout: *timeout, state };
         (link, self.keep_up(announce))
     }
 
     async fn keep_up(self, state: watch::Sender<State>) {
+        let address = &self.server.address;
+        let mut is_regained = false;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
-            match self.connect().await {
+            // Before the attempt: a move in the middle of it may be away from the server that it reaches.
+            let moves = self.server.moves.subscribe();
+            match self.connect(is_regained).await {
                 Ok(up) => {
-                    tracing::info!(redis.address = %self.address, "connected to redis");
-                    let since = Instant::now();
+                    tracing::info!(redis.address = %address, "connected to redis");
+                    is_regained = true;
+                    let since = up.since;
                     state.send_replace(State::Up(up.clone()));
-                    up.outlast().await;
-                    tracing::warn!(redis.address = %self.address, "lost the connection to redis");
+                    up.outlast(moves).await;
+                    tracing::warn!(redis.address = %address, "lost the connection to redis");
                     state.send_replace(State::Connecting);
                     if since.elapsed() > LASTED {
                         backoff.reset();
@@ -103,6 +202,7 @@ impl Connector {
                         let cause: &(dyn std::error::Error + 'static) = &outage;
                         tracing::warn!(cause, "redis is away; trying again until it is back");
                     }
+                    is_regained = true;
                     state.send_replace(State::Down(outage));
                 }
             }
@@ -110,12 +210,13 @@ impl Connector {
         }
     }
 
-    async fn connect(&self) -> Result<Up, Outage> {
+    async fn connect(&self, is_regained: bool) -> Result<Up, Outage> {
+        let Server { client, address, timeout, .. } = &*self.server;
         let attempt = async {
             let lost = CancellationToken::new();
             let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(self.timeout))
-                .set_response_timeout(Some(self.timeout))
+                .set_connection_timeout(Some(*timeout))
+                .set_response_timeout(Some(*timeout))
                 .set_push_sender({
                     let (lost, on_push) = (lost.clone(), Arc::clone(&self.on_push));
                     move |push: PushInfo| {
@@ -127,29 +228,18 @@ impl Connector {
                         Ok::<_, std::convert::Infallible>(())
                     }
                 });
-            let connection = self
-                .client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await
-                .map_err(|source| Outage::Connect { address: self.address.clone(), source })?;
-            let mut up = Up { connection, address: self.address.clone(), lost };
-            self.check_version(&mut up).await?;
+            let mut connection = match client.get_multiplexed_async_connection_with_config(&config).await {
+                Ok(connection) => connection,
+                Err(source) => return Err(self.server.why_not(source).await),
+            };
+            self.server.check_kind(&mut connection).await?;
+            let server = Arc::clone(&self.server);
+            let mut up = Up { connection, server, lost, since: Instant::now(), is_regained };
+            up.prove().await?;
             Ok(up)
         };
-        let silent = || Outage::Silent { address: self.address.clone(), within: self.timeout };
-        tokio::time::timeout(self.timeout, attempt).await.unwrap_or_else(|_| Err(silent()))
-    }
-
-    async fn check_version(&self, up: &mut Up) -> Result<(), Outage> {
-        let info = ::redis::cmd("INFO").arg("server").query_async::<InfoDict>(&mut up.connection).await;
-        // A user who may not ask is trusted to have looked.
-        let Some(version) = info.ok().and_then(|info| info.get::<String>("redis_version")) else {
-            return Ok(());
-        };
-        if is_too_old(&version) {
-            return Err(Outage::TooOld { address: self.address.clone(), version });
-        }
-        Ok(())
+        let silent = || Outage::Silent { address: address.clone(), within: *timeout };
+        tokio::time::timeout(*timeout, attempt).await.unwrap_or_else(|_| Err(silent()))
     }
 }
 
@@ -174,6 +264,14 @@ impl Link {
         }
     }
 
+    /// Waits for the first attempt to connect, and says whether the server is one that Tokenwire cannot work with.
+    pub(super) async fn check_kind(&self) -> Result<(), Outage> {
+        match self.up().await {
+            Err(unsupported @ Outage::Unsupported { .. }) => Err(unsupported),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Waits until there is a connection, however long that takes.
     pub(super) async fn wait_until_up(&self) -> Option<Up> {
         let mut state = self.state.clone();
@@ -182,12 +280,6 @@ impl Link {
             State::Up(up) => Some(up.clone()),
             State::Connecting | State::Down(_) => None,
         }
-    }
-
-    pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Outage> {
-        let mut up = self.up().await?;
-        let answer = command.query_async(&mut up.connection).await;
-        up.check(answer)
     }
 
     pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Outage> {
@@ -226,6 +318,35 @@ impl Link {
         up.check(loaded).map(drop)
     }
 
+    /// Whether the server is away, or has come back less than this time ago.
+    pub(super) fn was_away_within(&self, time: Duration) -> bool {
+        match &*self.state.borrow() {
+            State::Up(up) => up.is_regained && up.since.elapsed() < time,
+            State::Connecting | State::Down(_) => true,
+        }
+    }
+
+    /// Whether there is no connection, or has been one for less than this time.
+    pub(super) fn is_younger_than(&self, time: Duration) -> bool {
+        let state = self.state.borrow();
+        !matches!(&*state, State::Up(up) if state.is_up() && up.since.elapsed() >= time)
+    }
+
+    /// How long an answer is waited for.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whom the server knows this process as.
+    pub(super) fn user(&self) -> String {
+        self.user.to_string()
+    }
+
+    /// That what was published did not come back in time.
+    pub(super) fn no_wake_up(&self) -> Outage {
+        Outage::NoWakeUp { address: self.address.clone(), within: self.timeout }
+    }
+
     /// That there was no answer in time.
     pub(super) fn silent(&self) -> Outage {
         Outage::Silent { address: self.address.clone(), within: self.timeout }
@@ -245,19 +366,41 @@ impl Up {
         self.lost.cancelled().await;
     }
 
-    /// Asks for a sign of life every now and then, until this connection is known to be dead.
-    async fn outlast(mut self) {
-        let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = self.lost.cancelled() => return,
-                _ = ping.tick() => {
-                    let answer = ::redis::cmd("PING").exec_async(&mut self.connection).await;
-                    // Any answer will do, and no answer ends the loop.
-                    let _ = self.check(answer);
+    /// Asks for a sign of life every now and then, until this connection is known to be dead or of no use.
+    async fn outlast(self, mut moves: watch::Receiver<()>) {
+        let mut tick = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut connection = self.connection.clone();
+        let probing = async {
+            loop {
+                tick.tick().await;
+                let answer = self.server.probe.exec_async(&mut connection).await;
+                // Most refusals are no reason to leave: there may be no memory left, or no right to write.
+                if self.check(answer).is_err_and(|outage| outage.may_be_cut_off()) {
+                    self.give_up();
                 }
             }
+        };
+        // All of these may be dropped: a probe whose answer nobody reads has done nothing.
+        tokio::select! {
+            () = self.lost.cancelled() => {}
+            // It cannot end otherwise: this connection holds a sender.
+            _ = moves.changed() => self.give_up(),
+            () = probing => {}
+        }
+    }
+
+    /// Writes, which only the server that is to be written to does.
+    async fn prove(&mut self) -> Result<(), Outage> {
+        match self.server.probe.exec_async(&mut self.connection).await {
+            Err(source) if outage::is_elsewhere(&source) => {
+                Err(Outage::TakesNoWrites { address: self.server.address.clone(), source })
+            }
+            Err(source) if source.is_io_error() || source.is_unrecoverable_error() => {
+                Err(Outage::Connect { address: self.server.address.clone(), source })
+            }
+            // No memory left, or no right to write: it is the server that was meant, and readiness says what is wrong.
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -272,8 +415,11 @@ impl Up {
             // A time-out too: a connection that has gone silent is not waited for again.
             if source.is_io_error() || source.is_unrecoverable_error() {
                 self.give_up();
+            } else if outage::is_elsewhere(&source) && !self.lost.is_cancelled() {
+                self.give_up();
+                self.server.moves.send_replace(());
             }
-            Outage::Command { address: self.address.clone(), source }
+            Outage::Command { address: self.server.address.clone(), source }
         })
     }
 }

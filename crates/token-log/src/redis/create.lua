@@ -2,9 +2,9 @@
 -- Creates an empty stream, or answers the fingerprint of the one that is there.
 -- KEYS: meta, entries, audience
 -- ARGV: fingerprint, created_at, start_by, end_by, keep (ms), grace (ms, or '' when detached), attendance (ms),
---       memo ('' for none)
+--       memo ('' for none), request ('' for none)
 local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
-local fingerprint, created_at, start_by, end_by, keep, grace, attendance, memo = unpack(ARGV)
+local fingerprint, created_at, start_by, end_by, keep, grace, attendance, memo, request = unpack(ARGV)
 
 local found = redis.call('HGET', meta, 'fingerprint')
 if found then
@@ -13,14 +13,20 @@ end
 
 -- Entries whose meta was evicted or deleted by hand belong to a stream that is gone.
 redis.call('UNLINK', entries)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Its creator stores its job: `claim_job.lua`.
 redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', created_at,
-  'start_by', start_by, 'end_by', end_by, 'attempt', 0, 'tail', 0)
+  'start_by', start_by, 'end_by', end_by, 'attempt', 0, 'tail', 0, 'job_at', now)
 if memo ~= '' then
   redis.call('HSET', meta, 'memo', memo)
 end
+if request ~= '' then
+  redis.call('HSET', meta, 'request', request)
+end
 redis.call('PEXPIRE', meta, keep)
 if grace ~= '' then
-  redis.call('HSET', meta, 'grace', grace)
+  redis.call('HSET', meta, 'grace', grace, 'attended_until', now + tonumber(attendance))
   redis.call('SET', audience, 1, 'PX', attendance)
 end
 return false

@@ -5,7 +5,7 @@ use tokenwire_core::{Attempt, GenerationId, LogError};
 
 use super::{
     Shared,
-    page::{self, META, Meta, Standing, Time},
+    page::{self, Damage, META, Meta, Standing, Time},
     spec::{self, FIELDS, Fields, MEMO},
 };
 use crate::{Inspection, record::Batch};
@@ -19,15 +19,14 @@ pub(super) async fn inspect(shared: &Shared, id: GenerationId) -> Result<Inspect
     let (meta, now, fixed, memo_bytes, cancelled): (Meta, Time, Fields, usize, bool) =
         shared.link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
     let attempt = meta.1;
-    let Standing { tail, phase, .. } =
-        page::standing(meta, now).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
-    let spec = spec::spec(fixed).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
+    let Standing { tail, phase, .. } = page::standing(meta, now)?.ok_or(LogError::NotFound(id))?;
+    let spec = spec::spec(fixed)?.ok_or(LogError::NotFound(id))?;
 
     // Entries are never changed: the first of them are the same, whoever goes on meanwhile.
     let (_, stored) = page::prefix(&shared.link, &keys, id, tail).await?;
     let mut entries = Vec::new();
     for batch in &stored {
-        entries.extend(Batch::decode(&batch.record).map_err(LogError::unavailable)?.into_entries());
+        entries.extend(Batch::decode(&batch.record).map_err(Damage::from)?.into_entries());
     }
     Ok(Inspection {
         spec,

@@ -8,17 +8,20 @@
 //! `everysec` may lose the last second, and a server without files loses everything. A writer that lives notices at its next
 //! append or check and writes the stream again (`restore.rs`), so that there is never a gap (I1).
 //!
-//! Not here: a bound on the length of a stream (the model's own limit is one), and redirections of a Redis Cluster: the keys
-//! are laid out for it, the client speaks to one server or to a proxy in front of many.
+//! Not here: a bound on the length of a stream (the model's own limit is one), Redis Cluster and Sentinel: the client
+//! speaks to one server, whichever has the address now, and refuses theirs ([`Redis::check_mode`]).
 
 mod announcement;
 mod appends;
+mod attempts;
 mod connection;
 mod inspect;
 mod keys;
 mod outage;
 mod page;
+mod readiness;
 mod restore;
+mod rights;
 mod scripts;
 mod spec;
 mod subscriptions;
@@ -26,23 +29,31 @@ mod writer;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use ::redis::{Client, IntoConnectionInfo, ProtocolVersion, RedisError};
+use ::redis::{IntoConnectionInfo, ProtocolVersion, RedisError};
 use async_trait::async_trait;
 use tokenwire_core::{
     Clock, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{ATTENDANCE, Created, JobClaim, OnDisconnect, Page, StreamSpec, Tail},
+    token_log::{
+        ATTENDANCE, CLAIM_TIME, Created, JobClaim, OnDisconnect, Page, STORED_TIME, StreamSpec, Tail,
+    },
 };
 use tokio::task::JoinSet;
 
 use self::{
     appends::Appends,
-    connection::{Connector, Link},
+    connection::{Connector, Link, Server},
     keys::Keys,
+    outage::Outage,
+    readiness::Readiness,
     scripts::Scripts,
     subscriptions::Subscriptions,
     writer::Writer,
 };
 use crate::Inspection;
+
+/// How long after a connection was made its server may lack what was acknowledged before: in this time the writers that
+/// live have noticed, and written their streams again.
+const MAY_HAVE_LOST: Duration = Duration::from_secs(30);
 
 /// Where Redis is, and how it is used.
 #[derive(Clone, PartialEq, Eq)]
@@ -89,6 +100,11 @@ impl fmt::Debug for Config {
 #[error("the url of redis is not valid")]
 pub struct InvalidUrl(#[source] RedisError);
 
+/// The address leads to a server that Tokenwire cannot work with.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UnsupportedServer(Outage);
+
 /// A token log on a Redis server. Dropping it, and the writers it opened, ends its tasks and connections.
 #[derive(Debug)]
 pub struct Redis {
@@ -107,6 +123,7 @@ struct Shared {
     /// On a connection of their own: the server bounds what it buffers for a subscriber, and a long page is no reason to be
     /// cut off.
     subscriptions: Subscriptions,
+    readiness: Readiness,
     /// Keeps both connections.
     _tasks: JoinSet<()>,
 }
@@ -124,14 +141,14 @@ impl Redis {
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         // Appends are small and wait for their answers: holding them back for more to send would cost each some 40 ms.
         let tcp = info.tcp_settings().clone().set_nodelay(true);
-        let client =
-            Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(InvalidUrl)?;
+        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
+        let server = Arc::new(Server::new(info, *response_timeout, prefix).map_err(InvalidUrl)?);
 
         let mut tasks = JoinSet::new();
-        let (link, keep_up) = Connector::new(client.clone(), *response_timeout, Arc::new(drop)).start();
+        let (link, keep_up) = Connector::new(Arc::clone(&server), Arc::new(drop)).start();
         tasks.spawn(keep_up);
         let appends = Appends::start(link.clone(), &mut tasks);
-        let subscriptions = Subscriptions::start(client, *response_timeout, &mut tasks);
+        let subscriptions = Subscriptions::start(server, *response_timeout, &mut tasks);
         let shared = Shared {
             prefix: prefix.clone(),
             retention: *retention,
@@ -140,9 +157,20 @@ impl Redis {
             link,
             appends,
             subscriptions,
+            readiness: Readiness::default(),
             _tasks: tasks,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether Tokenwire can work with the server at all, which a Redis Cluster and a Sentinel are not for. Waits for the
+    /// first attempt to connect, at most [`Config::response_timeout`]. A server that cannot be reached is no error: what
+    /// it is shows later, and then [`TokenLog::ready`] and the log say it.
+    ///
+    /// # Errors
+    /// [`UnsupportedServer`], with the reason for people.
+    pub async fn check_mode(&self) -> Result<(), UnsupportedServer> {
+        self.shared.link.check_kind().await.map_err(UnsupportedServer)
     }
 
     /// All that is stored of a stream, for people. Changes nothing: its audience does not count it either.
@@ -158,19 +186,21 @@ impl Shared {
     fn keys(&self, id: GenerationId) -> Keys {
         Keys::new(&self.prefix, id)
     }
-}
 
-#[async_trait]
-impl TokenLog for Redis {
-    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        let shared = &self.shared;
-        let keys = shared.keys(id);
+    /// [`TokenLog::create`], of a stream that is kept for this time after its `end_by`.
+    async fn create(
+        &self,
+        id: GenerationId,
+        spec: &StreamSpec,
+        retention: Duration,
+    ) -> Result<Created, LogError> {
+        let keys = self.keys(id);
         let grace = match spec.on_disconnect {
             OnDisconnect::Detached => None,
             OnDisconnect::CancelAfter(grace) => Some(grace),
         };
-        let keep = spec.end_by.since(spec.created_at).saturating_add(shared.retention);
-        let mut script = shared.scripts.create.prepare_invoke();
+        let keep = spec.end_by.since(spec.created_at).saturating_add(retention);
+        let mut script = self.scripts.create.prepare_invoke();
         script
             .key(&keys.meta)
             .key(&keys.entries)
@@ -182,8 +212,9 @@ impl TokenLog for Redis {
             .arg(millis(keep))
             .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
             .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())))
-            .arg(&*spec.memo);
-        let found: Option<Vec<u8>> = shared.link.script(&script).await.map_err(|outage| outage.about(id))?;
+            .arg(&*spec.memo)
+            .arg(&*spec.request);
+        let found: Option<Vec<u8>> = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
         match found.map(<[u8; 32]>::try_from) {
             None => Ok(Created::New),
             Some(Ok(fingerprint)) => Ok(Created::Existing(Fingerprint::from_bytes(fingerprint))),
@@ -191,8 +222,53 @@ impl TokenLog for Redis {
         }
     }
 
+    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.cancel.key(&keys.meta);
+        self.link.script(script.arg(&keys.stop)).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.attend.prepare_invoke();
+        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE));
+        self.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.claim_job.key(&keys.meta);
+        script.arg(millis(CLAIM_TIME)).arg(millis(STORED_TIME));
+        let claim: String = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
+        Ok(match &*claim {
+            "yours" => JobClaim::Yours,
+            "stored" => JobClaim::Stored,
+            _ => JobClaim::Anothers,
+        })
+    }
+
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let script = self.scripts.job_stored.key(&keys.meta);
+        self.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+
+    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
+        let keys = self.keys(id);
+        let mut script = self.scripts.remove.prepare_invoke();
+        script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed).arg(&keys.appended);
+        self.link.script(&script).await.map_err(|outage| outage.about(id))
+    }
+}
+
+#[async_trait]
+impl TokenLog for Redis {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        self.shared.create(id, spec, self.shared.retention).await
+    }
+
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        Ok(Box::new(Writer::open(Arc::clone(&self.shared), id).await?))
+        Ok(Box::new(Writer::open(Arc::clone(&self.shared), id, self.shared.retention).await?))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
@@ -210,38 +286,31 @@ impl TokenLog for Redis {
     }
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
-        let keys = self.shared.keys(id);
-        let mut script = self.shared.scripts.cancel.key(&keys.meta);
-        self.shared.link.script(script.arg(&keys.stop)).await.map_err(|outage| outage.about(id))
+        self.shared.cancel(id).await
     }
 
     async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        let keys = self.shared.keys(id);
-        let mut script = self.shared.scripts.attend.prepare_invoke();
-        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE));
-        self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
+        self.shared.attend(id).await
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        let keys = self.shared.keys(id);
-        let mut script = self.shared.scripts.remove.prepare_invoke();
-        script.key(&keys.meta).key(&keys.entries).key(&keys.audience).key(&keys.removed).arg(&keys.appended);
-        self.shared.link.script(&script).await.map_err(|outage| outage.about(id))
+        self.shared.remove(id).await
     }
 
-    async fn claim_job(&self, _id: GenerationId) -> Result<JobClaim, LogError> {
-        Ok(JobClaim::Yours)
+    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
+        self.shared.claim_job(id).await
     }
 
-    async fn job_stored(&self, _id: GenerationId) -> Result<(), LogError> {
-        Ok(())
+    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
+        self.shared.job_stored(id).await
+    }
+
+    fn may_have_lost(&self) -> bool {
+        self.shared.link.is_younger_than(MAY_HAVE_LOST)
     }
 
     async fn ready(&self) -> Result<(), LogError> {
-        // A write says what a ping does not: a replica, a full memory, a disk that cannot be written to.
-        let mut write = ::redis::cmd("SET");
-        write.arg(format!("{}:ready", self.shared.prefix)).arg(1).arg("PX").arg(60_000);
-        self.shared.link.command(&write).await.map_err(LogError::unavailable)
+        self.shared.readiness.ask(&self.shared).await
     }
 }
 

@@ -1,17 +1,18 @@
 #!lua
 -- Opens the write side as the next attempt. From here on every earlier writer is fenced.
 -- KEYS: meta, audience
--- ARGV: how often a reader attends (ms)
+-- ARGV: how often a reader attends (ms), whether the server was away until just now ('1', or '')
 -- Answers: attempt, token of the writer, tail, reason to stop ('' for none), and what is fixed about the stream, for a
---          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace and memo ('' for
---          none)
+--          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace, memo, request and
+--          attempts ('' for none)
 local meta, audience = KEYS[1], KEYS[2]
-local every = tonumber(ARGV[1])
+local every, was_away = tonumber(ARGV[1]), ARGV[2] ~= ''
 
-local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace', 'heard')
-local version, sealed, tail, cancelled, grace, heard = unpack(state)
-local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by', 'memo')
-local fingerprint, created_at, start_by, end_by, memo = unpack(fixed)
+local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace', 'heard', 'attended_until')
+local version, sealed, tail, cancelled, grace, heard, attended_until = unpack(state)
+local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by', 'memo', 'request',
+  'attempts')
+local fingerprint, created_at, start_by, end_by, memo, request, attempts = unpack(fixed)
 if not version then
   return redis.error_reply('NOTFOUND no such stream')
 end
@@ -33,11 +34,21 @@ local stop = ''
 if cancelled then
   stop = 'requested'
 elseif grace and redis.call('EXISTS', audience) == 0 then
-  if heard and now - heard > every then
-    -- The last writer was silent for so long that readers may have been kept away with it: they get the time to come back.
-    redis.call('SET', audience, 1, 'PX', every + tonumber(grace))
+  -- The key alone may have been evicted or deleted: it is lost, and not out of date, while the field says that somebody may
+  -- read. Versions that know no field keep the key alone, and where both are missing the grace begins anew.
+  local whole = every + tonumber(grace)
+  local left = whole
+  if attended_until and not was_away and not (heard and now - heard > every) then
+    left = math.min(whole, tonumber(attended_until) - now)
+  end
+  -- Otherwise the last writer was silent, or the server away, for so long that readers may have been kept away too: they get
+  -- the time to come back.
+  if left > 0 then
+    redis.call('SET', audience, 1, 'PX', left)
+    redis.call('HSET', meta, 'attended_until', now + left)
   else
     stop = 'abandoned'
   end
 end
-return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '', memo or '' }
+return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '', memo or '',
+  request or '', attempts or '' }

@@ -5,10 +5,15 @@ use std::{num::NonZeroUsize, time::Duration};
 use ::redis::Pipeline;
 use tokenwire_core::{
     Entry, GenerationId, LogError, Seq, Timestamp,
-    token_log::{Page, Phase, Prefix},
+    token_log::{OWNERSHIP, Page, Phase, Prefix},
 };
+use tokio::time::Instant;
 
-use super::{connection::Link, keys::Keys};
+use super::{
+    attempts::{self, ATTEMPTS},
+    connection::Link,
+    keys::Keys,
+};
 use crate::record::{Batch, DecodeError};
 
 /// The format of streams that this version reads and writes: the field `v` of their meta.
@@ -17,13 +22,25 @@ pub(super) const FORMAT: u32 = 1;
 /// How many batches of earlier attempts are read at once: a few round trips for a long answer.
 const PREFIX_PAGE: usize = 512;
 
+/// How soon a damaged stream is read again, while its writer may mend it.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// The fields of [`Meta`].
-pub(super) const META: [&str; 8] =
-    ["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by", "heard"];
+pub(super) const META: [&str; 9] =
+    ["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by", "heard", ATTEMPTS];
 
 /// How a stream stands, as its meta says it.
-pub(super) type Meta =
-    (Option<u32>, Option<u32>, Option<u64>, Option<u8>, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+pub(super) type Meta = (
+    Option<u32>,
+    Option<u32>,
+    Option<u64>,
+    Option<u8>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<String>,
+);
 
 /// The server's clock: seconds, and microseconds of the second.
 pub(super) type Time = (u64, u64);
@@ -47,6 +64,7 @@ pub(super) struct Standing {
     pub(super) start_by: Timestamp,
 }
 
+/// Why a stream cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Damage {
     #[error("the stream has format {0}, this version of tokenwire knows {FORMAT}: upgrade")]
@@ -59,8 +77,53 @@ pub(super) enum Damage {
     Record(#[from] DecodeError),
 }
 
+/// What a caller of the port hears of it. A newer version is no damage: whoever knows it can read the stream.
+impl From<Damage> for LogError {
+    fn from(damage: Damage) -> Self {
+        match damage {
+            Damage::Format(_) | Damage::Record(DecodeError::Version(_)) => Self::unavailable(damage),
+            Damage::Meta | Damage::Missing(_) | Damage::Record(_) => Self::damaged(damage),
+        }
+    }
+}
+
 /// Reads the entries right after the cursor, and how the stream stands.
+///
+/// What is damaged is read again until no writer can be there who would write it again: a writer that lives looks every half
+/// a second whether everything is there.
 pub(super) async fn read(
+    link: &Link,
+    keys: &Keys,
+    id: GenerationId,
+    after: Seq,
+    limit: NonZeroUsize,
+) -> Result<Page, LogError> {
+    let deadline = Instant::now() + OWNERSHIP;
+    loop {
+        match read_once(link, keys, id, after, limit).await {
+            Err(LogError::Damaged(_)) if Instant::now() < deadline && may_be_mended(link, keys).await => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether a writer may be there who notices the damage. Where nothing can be known of it, there may be.
+async fn may_be_mended(link: &Link, keys: &Keys) -> bool {
+    let mut ask = Pipeline::new();
+    ask.atomic().cmd("HMGET").arg(&keys.meta).arg(&META).cmd("TIME");
+    match link.pipeline(&ask).await {
+        Ok((meta, now)) => match standing(meta, now) {
+            Ok(Some(standing)) => standing.phase.has_owner(),
+            Ok(None) => false,
+            Err(_) => true,
+        },
+        Err(outage) => outage.is_damage(),
+    }
+}
+
+async fn read_once(
     link: &Link,
     keys: &Keys,
     id: GenerationId,
@@ -88,10 +151,8 @@ pub(super) async fn read(
         .arg(&["COUNT", "1"]);
     let (meta, now, within, over): (Meta, Time, Batches, Batches) =
         link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
-    let Standing { tail, phase, start_by } =
-        standing(meta, now).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
-    let entries =
-        entries(within.into_iter().chain(over), after, tail, limit).map_err(LogError::unavailable)?;
+    let Standing { tail, phase, start_by } = standing(meta, now)?.ok_or(LogError::NotFound(id))?;
+    let entries = entries(within.into_iter().chain(over), after, tail, limit)?;
     Ok(Page { entries, tail, phase, start_by })
 }
 
@@ -112,12 +173,12 @@ pub(super) async fn prefix(
         ask.arg("COUNT").arg(PREFIX_PAGE);
         let (page,): (Batches,) = link.pipeline(&ask).await.map_err(|outage| outage.about(id))?;
         if page.is_empty() {
-            return Err(LogError::unavailable(Damage::Missing(cursor.next())));
+            return Err(Damage::Missing(cursor.next()).into());
         }
         for (_, (_, record)) in page {
-            for entry in Batch::decode(&record).map_err(LogError::unavailable)?.into_entries() {
+            for entry in Batch::decode(&record).map_err(Damage::from)?.into_entries() {
                 if entry.seq != cursor.next() {
-                    return Err(LogError::unavailable(Damage::Missing(cursor.next())));
+                    return Err(Damage::Missing(cursor.next()).into());
                 }
                 cursor = entry.seq;
                 prefix.push(&entry);
@@ -130,7 +191,7 @@ pub(super) async fn prefix(
 
 /// How a stream stands; `None` when there is none.
 pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Standing>, Damage> {
-    let (Some(format), attempt, tail, sealed, created_at, start_by, end_by, heard) = meta else {
+    let (Some(format), attempt, tail, sealed, created_at, start_by, end_by, heard, attempts) = meta else {
         return Ok(None);
     };
     if format != FORMAT {
@@ -146,7 +207,7 @@ pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Sta
         (Some(_), _) => Phase::Sealed,
         (None, 0) => Phase::Queued { created_at: Timestamp::from_millis(created_at), start_by },
         (None, _) => Phase::Running {
-            waiting_until: None,
+            waiting_until: attempts.and_then(|noted| attempts::decode(&noted).waiting_until),
             end_by: Timestamp::from_millis(end_by),
             silent_for: heard.map_or(Duration::MAX, |heard| {
                 Duration::from_millis((seconds * 1000 + micros / 1000).saturating_sub(heard))
@@ -220,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_a_later_version_is_refused_and_not_guessed_at() {
-        let later = (Some(FORMAT + 1), Some(1), Some(1), None, Some(1), Some(1), Some(1), None);
+        let later = (Some(FORMAT + 1), Some(1), Some(1), None, Some(1), Some(1), Some(1), None, None);
         assert!(matches!(standing(later, (1, 0)), Err(Damage::Format(2))));
     }
 }

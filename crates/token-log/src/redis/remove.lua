@@ -6,7 +6,11 @@
 local meta, entries, audience, removed = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local channel = ARGV[1]
 
-local state = redis.call('HMGET', meta, 'attempt', 'created_at')
+-- A key of another type goes too.
+local state = {}
+if redis.call('TYPE', meta).ok == 'hash' then
+  state = redis.call('HMGET', meta, 'attempt', 'created_at')
+end
 local attempt, created_at = unpack(state)
 if attempt and tonumber(attempt) > 0 then
   -- The id may have been removed before: the word stands for every stream that it was until now.

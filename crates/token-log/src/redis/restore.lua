@@ -4,16 +4,20 @@
 -- KEYS: meta, entries, audience, removed, staged
 -- ARGV: token of the writer, attempt, tail, how many batches are staged, fingerprint, created_at, start_by, end_by,
 --       grace (ms, or '' when detached), cancelled ('1', or ''), keep (ms), how often a reader attends (ms),
---       channel of the entries, memo ('' for none)
+--       channel of the entries, memo ('' for none), request ('' for none), attempts
 local meta, entries, audience, removed, staged = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local writer, attempt, tail, batches, fingerprint, created_at, start_by, end_by, grace, cancelled, keep, every, channel,
-  memo = unpack(ARGV)
+  memo, request, attempts = unpack(ARGV)
 
 local until_then = redis.call('GET', removed)
 if until_then and tonumber(created_at) <= tonumber(until_then) then
   return redis.error_reply('NOTFOUND the stream was removed')
 end
-local state = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'attempt', 'writer', 'sealed')
+-- A key of another type holds nothing of the stream.
+local state = {}
+if redis.call('TYPE', meta).ok == 'hash' then
+  state = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'attempt', 'writer', 'sealed')
+end
 local of, since, newest, owner, sealed = unpack(state)
 if of then
   if of ~= fingerprint or since ~= created_at then
@@ -27,7 +31,10 @@ if of then
   end
   -- Rolled back: what is left has to be the beginning of what the writer remembers. If somebody went on from it, the stream
   -- is theirs, whatever the number of their attempt: readers have seen it.
-  local last = redis.call('XREVRANGE', entries, '+', '-', 'COUNT', 1)[1]
+  local last = nil
+  if redis.call('TYPE', entries).ok == 'stream' then
+    last = redis.call('XREVRANGE', entries, '+', '-', 'COUNT', 1)[1]
+  end
   if last then
     local same = redis.call('XRANGE', staged, last[1], last[1])[1]
     if not same or same[2][2] ~= last[2][2] then
@@ -39,10 +46,16 @@ if redis.call('XLEN', staged) ~= tonumber(batches) then
   return redis.error_reply('UNSTAGED not all of the stream has arrived')
 end
 
+if redis.call('TYPE', meta).ok ~= 'hash' then
+  redis.call('UNLINK', meta)
+end
 redis.call('HSET', meta, 'v', 1, 'fingerprint', fingerprint, 'created_at', created_at, 'start_by', start_by,
   'end_by', end_by, 'attempt', attempt, 'writer', writer, 'tail', tail)
 if memo ~= '' then
   redis.call('HSET', meta, 'memo', memo)
+end
+if request ~= '' then
+  redis.call('HSET', meta, 'request', request)
 end
 redis.call('PEXPIRE', meta, keep)
 if tonumber(batches) > 0 then
@@ -54,13 +67,16 @@ end
 if cancelled ~= '' then
   redis.call('HSET', meta, 'cancelled', 1)
 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- The writer works for a job, so the job is there.
+redis.call('HSET', meta, 'heard', now, 'attempts', attempts, 'job_stored_at', now)
 if grace ~= '' then
   -- Readers have as long to come back as when the stream was created.
-  redis.call('HSET', meta, 'grace', grace)
-  redis.call('SET', audience, 1, 'PX', tonumber(every) + tonumber(grace))
+  local there = tonumber(every) + tonumber(grace)
+  redis.call('HSET', meta, 'grace', grace, 'attended_until', now + there)
+  redis.call('SET', audience, 1, 'PX', there)
 end
-local time = redis.call('TIME')
-redis.call('HSET', meta, 'heard', time[1] * 1000 + math.floor(time[2] / 1000))
 -- Nothing is announced that readers could miss: it tells them to look.
 redis.call('PUBLISH', channel, '')
 return redis.status_reply('OK')

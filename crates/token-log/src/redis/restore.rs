@@ -12,12 +12,15 @@
 //!
 //! Not here: a stream whose writer is gone as well. Nobody knows it any more, and its readers are told so.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use ::redis::Pipeline;
-use tokenwire_core::{Attempt, CancelCause, Seq, Timestamp, token_log::ATTENDANCE};
+use tokenwire_core::{
+    Attempt, CancelCause, Seq, Timestamp,
+    token_log::{ATTENDANCE, Attempts},
+};
 
-use super::{Shared, keys::Keys, millis, outage::Outage, page::Stored};
+use super::{Shared, attempts, keys::Keys, millis, outage::Outage, page::Stored};
 
 /// How much is staged with one command, in bytes, up to one batch more: some milliseconds of the server's time.
 const AT_ONCE: usize = 1024 * 1024;
@@ -27,12 +30,14 @@ const KEEP_STAGED_MS: u64 = 60_000;
 
 /// A stream as the server has taken it, from this writer and from those before it.
 ///
-/// It holds no more than the answer does, in its stored form, and the memo, for as long as the answer is written; what bounds
-/// the answer (the model's limit of tokens) and the memo bounds this.
+/// It holds no more than the answer does, in its stored form, the memo and the request, for as long as the answer is written;
+/// what bounds the answer (the model's limit of tokens), the memo and the request bounds this.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) fixed: Fixed,
     pub(super) batches: Vec<Stored>,
+    /// What the attempts came to, as it was noted last.
+    pub(super) attempts: Attempts,
 }
 
 /// What was fixed about the stream when it was created, as the server keeps it.
@@ -44,9 +49,10 @@ pub(super) struct Fixed {
     /// In milliseconds; empty when the stream is detached.
     pub(super) grace: String,
     pub(super) memo: Vec<u8>,
+    pub(super) request: Vec<u8>,
 }
 
-/// Without the memo, which is private.
+/// Without memo and request, which are private.
 impl fmt::Debug for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fixed").field("created_at", &self.created_at).finish_non_exhaustive()
@@ -60,6 +66,8 @@ pub(super) struct Owner<'a> {
     pub(super) attempt: Attempt,
     /// What it was told before the loss.
     pub(super) told_to_stop: Option<CancelCause>,
+    /// How long it keeps the stream after its end.
+    pub(super) retention: Duration,
 }
 
 impl Memory {
@@ -81,7 +89,7 @@ impl Memory {
         let batches: Vec<_> = self.batches.iter().chain(unsettled).collect();
         stage(shared, &staged, &batches).await?;
 
-        let Fixed { fingerprint, created_at, start_by, end_by, grace, memo } = &self.fixed;
+        let Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request } = &self.fixed;
         let left = Timestamp::from_millis(*end_by).since(shared.clock.now());
         let tail = batches.last().map_or(Seq::START, |batch| batch.last);
         let cancelled = owner.told_to_stop == Some(CancelCause::Requested);
@@ -102,10 +110,12 @@ impl Memory {
             .arg(end_by)
             .arg(grace)
             .arg(if cancelled { "1" } else { "" })
-            .arg(millis(left.saturating_add(shared.retention)))
+            .arg(millis(left.saturating_add(owner.retention)))
             .arg(millis(ATTENDANCE))
             .arg(&keys.appended)
-            .arg(&**memo);
+            .arg(&**memo)
+            .arg(&**request)
+            .arg(attempts::encode(self.attempts));
         shared.link.script(&script).await
     }
 }

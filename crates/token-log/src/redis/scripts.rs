@@ -15,6 +15,9 @@ pub(super) struct Scripts {
     pub(super) attend: Script,
     pub(super) remove: Script,
     pub(super) restore: Script,
+    pub(super) record_attempts: Script,
+    pub(super) claim_job: Script,
+    pub(super) job_stored: Script,
 }
 
 impl Scripts {
@@ -28,6 +31,9 @@ impl Scripts {
             attend: Script::new(include_str!("attend.lua")),
             remove: Script::new(include_str!("remove.lua")),
             restore: Script::new(include_str!("restore.lua")),
+            record_attempts: Script::new(include_str!("record_attempts.lua")),
+            claim_job: Script::new(include_str!("claim_job.lua")),
+            job_stored: Script::new(include_str!("job_stored.lua")),
         }
     }
 }
@@ -51,6 +57,9 @@ mod tests {
             include_str!("attend.lua"),
             include_str!("remove.lua"),
             include_str!("restore.lua"),
+            include_str!("record_attempts.lua"),
+            include_str!("claim_job.lua"),
+            include_str!("job_stored.lua"),
         ] {
             let given: Vec<_> = script
                 .lines()

@@ -18,24 +18,35 @@ use super::{
 /// The field of the memo. A stream without one has no such field, nor has one that an older version created.
 pub(super) const MEMO: &str = "memo";
 
+/// The field of the request, until the stream is sealed.
+const REQUEST: &str = "request";
+
 /// The fields of [`Fields`].
 pub(super) const FIELDS: [&str; 6] = ["v", "fingerprint", "created_at", "start_by", "end_by", "grace"];
 
 /// What is fixed, but for the memo, as the meta says it.
 pub(super) type Fields = (Option<u32>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
 
-/// Reads the spec of a stream, memo and all, of one moment.
+/// Memo and request.
+type Large = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Reads the spec of a stream, memo and request too, of one moment.
 pub(super) async fn read(link: &Link, keys: &Keys, id: GenerationId) -> Result<StreamSpec, LogError> {
     let mut transaction = Pipeline::new();
     transaction.atomic();
-    transaction.cmd("HMGET").arg(&keys.meta).arg(&FIELDS).cmd("HGET").arg(&keys.meta).arg(MEMO);
-    let (fixed, memo): (Fields, Option<Vec<u8>>) =
+    transaction.cmd("HMGET").arg(&keys.meta).arg(&FIELDS).cmd("HMGET");
+    transaction.arg(&keys.meta).arg(&[MEMO, REQUEST]);
+    let (fixed, (memo, request)): (Fields, Large) =
         link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
-    let spec = spec(fixed).map_err(LogError::unavailable)?.ok_or(LogError::NotFound(id))?;
-    Ok(StreamSpec { memo: memo.unwrap_or_default().into(), ..spec })
+    let spec = spec(fixed)?.ok_or(LogError::NotFound(id))?;
+    Ok(StreamSpec {
+        memo: memo.unwrap_or_default().into(),
+        request: request.unwrap_or_default().into(),
+        ..spec
+    })
 }
 
-/// The spec without its memo; `None` when there is no stream.
+/// The spec without memo and request; `None` when there is no stream.
 pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
     let (Some(format), fingerprint, created_at, start_by, end_by, grace) = fixed else { return Ok(None) };
     if format != FORMAT {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Client, PushInfo, PushKind, Value};
+use ::redis::{PushInfo, PushKind, Value};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokenwire_core::token_log::Hint;
 use tokio::{
@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     announcement,
-    connection::{Connector, Link, Up},
+    connection::{Connector, Link, Server, Up},
     outage::Outage,
 };
 use crate::tails::HINTS;
@@ -54,19 +54,24 @@ struct Request {
 
 impl Subscriptions {
     /// Starts the tasks that keep the subscriptions, in `tasks`.
-    pub(super) fn start(client: Client, timeout: Duration, tasks: &mut JoinSet<()>) -> Self {
+    pub(super) fn start(server: Arc<Server>, timeout: Duration, tasks: &mut JoinSet<()>) -> Self {
         let channels = Arc::new(Channels::default());
         let on_push = {
             let channels = Arc::clone(&channels);
             Arc::new(move |push| channels.deliver(push))
         };
-        let (link, keep_up) = Connector::new(client, timeout, on_push).start();
+        let (link, keep_up) = Connector::new(server, on_push).start();
         tasks.spawn(keep_up);
         let (requests, incoming) = mpsc::channel(WAITING);
         let subscriber =
             Subscriber { link: link.clone(), channels, incoming, deserted: FuturesUnordered::new() };
         tasks.spawn(subscriber.run());
         Self { link, requests, timeout }
+    }
+
+    /// That there is a connection.
+    pub(super) async fn up(&self) -> Result<(), Outage> {
+        self.link.up().await.map(drop)
     }
 
     /// Listens to a channel. When this returns, nothing that is published from now on is missed without a [`Hint::Look`].

@@ -13,10 +13,11 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{
     Shared,
     appends::Sent,
+    attempts,
     keys::Keys,
     millis,
     outage::Outage,
-    page::{self, Stored},
+    page::{self, Damage, Stored},
     restore::{Fixed, Memory, Owner},
 };
 use crate::record::Batch;
@@ -29,18 +30,24 @@ const ASK_EVERY: Duration = OWNERSHIP.checked_div(4).expect("four is not zero");
 const NOSCRIPT: &str = "NOSCRIPT";
 
 /// How many arguments an append has at most, and room for those that are no names and no text.
-const ARGUMENTS: usize = 14;
+const ARGUMENTS: usize = 15;
 const NUMBERS: usize = 160;
+
+/// How large a fingerprint is.
+const FINGERPRINT_BYTES: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
     id: GenerationId,
     keys: Keys,
+    retention: Duration,
     attempt: Attempt,
     /// What the server knows this writer by.
     token: String,
     so_far: Prefix,
+    /// What was noted of the attempts before this one.
+    attempts: Attempts,
     /// What is in the stream, should the server forget it.
     memory: Memory,
     /// The batch that was sent last, until its fate is known: readers may have it.
@@ -66,29 +73,55 @@ struct Unsettled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Also {
     Nothing,
-    /// Says that the owner lives, and asks whether anybody reads.
+    /// Says that the owner lives, and asks whether anybody reads and whether everything is still there.
     Ask,
     /// Seals the stream, and keeps it for this time from now.
     Seal(Duration),
 }
 
 /// What `open_writer.lua` answers.
-type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String, Vec<u8>);
+type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String, Vec<u8>, Vec<u8>, String);
 
 impl Writer {
-    pub(super) async fn open(shared: Arc<Shared>, id: GenerationId) -> Result<Self, LogError> {
+    /// Opens a stream that is kept for this time after its end.
+    pub(super) async fn open(
+        shared: Arc<Shared>,
+        id: GenerationId,
+        retention: Duration,
+    ) -> Result<Self, LogError> {
         let keys = shared.keys(id);
         let script = &shared.scripts.open_writer;
         let asked = Instant::now();
+        shared.link.up().await.map_err(|outage| outage.about(id))?;
+        // Readers come back as this process did: they may not have had the time to say that they are there.
+        let was_away = if shared.link.was_away_within(ATTENDANCE) { "1" } else { "" };
         let opened: Opened = shared
             .link
-            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)))
+            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)).arg(was_away))
             .await
             .map_err(|outage| outage.about(id))?;
-        let (attempt, token, tail, stop, fingerprint, created_at, start_by, end_by, grace, memo) = opened;
+        let (
+            attempt,
+            token,
+            tail,
+            stop,
+            fingerprint,
+            created_at,
+            start_by,
+            end_by,
+            grace,
+            memo,
+            request,
+            noted,
+        ) = opened;
+        // A field that is missing is empty here.
+        if fingerprint.len() != FINGERPRINT_BYTES {
+            return Err(Damage::Meta.into());
+        }
+        let attempts = attempts::decode(&noted);
         // Earlier writers are fenced: nothing can be added to this any more.
         let (so_far, batches) = page::prefix(&shared.link, &keys, id, Seq::new(tail)).await?;
-        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, memo };
+        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request };
         let cancellation = Cancellation::default();
         obey(&stop, &cancellation);
         let mut lookout = JoinSet::new();
@@ -97,10 +130,12 @@ impl Writer {
             shared,
             id,
             keys,
+            retention,
             attempt: Attempt::new(attempt),
             token,
             so_far,
-            memory: Memory { fixed, batches },
+            attempts,
+            memory: Memory { fixed, batches, attempts },
             unsettled: None,
             on_its_way: None,
             sealed: false,
@@ -191,13 +226,8 @@ impl Writer {
     }
 
     async fn write_again(&self, lost: &Outage, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
-        tracing::warn!(
-            generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.tail(),
-            cause = lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
-        );
-        self.restore().await?;
-        let again = self.send(batch, also).await;
-        again.map_err(|outage| if outage.is_loss() { Outage::LostAgain(Box::new(outage)) } else { outage })
+        self.restore_after(lost).await?;
+        self.send(batch, also).await.map_err(Outage::again)
     }
 
     async fn send(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
@@ -211,6 +241,40 @@ impl Writer {
             answer => answer?,
         };
         self.understand(answer)
+    }
+
+    /// Notes what the attempts came to. When the server has lost the stream it is written again first.
+    async fn record(&self, attempts: Attempts, ownership: Ownership) -> Result<(), Outage> {
+        match self.send_attempts(attempts, ownership).await {
+            Err(lost) if lost.is_loss() => {
+                self.restore_after(&lost).await?;
+                self.send_attempts(attempts, ownership).await.map_err(Outage::again)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Goes the way of the appends: one that was dropped comes before it.
+    async fn send_attempts(&self, attempts: Attempts, ownership: Ownership) -> Result<(), Outage> {
+        let Shared { scripts, link, appends, .. } = &*self.shared;
+        let script = &scripts.record_attempts;
+        let released = ownership == Ownership::Released;
+        let wakes = released || attempts.waiting_until.is_some();
+        let command = || {
+            let mut command = ::redis::cmd("EVALSHA");
+            command.arg(script.get_hash()).arg(1).arg(&self.keys.meta);
+            command.arg(&self.token).arg(attempts::encode(attempts));
+            command.arg(if released { "1" } else { "" });
+            command.arg(if wakes { &self.keys.appended } else { "" });
+            command
+        };
+        match appends.send(command()).await {
+            Err(outage) if outage.code() == Some(NOSCRIPT) => {
+                link.load(script).await?;
+                appends.send(command()).await.map(drop)
+            }
+            answer => answer.map(drop),
+        }
     }
 
     /// The tail, out of an answer of `append.lua`, which may say more.
@@ -244,19 +308,32 @@ impl Writer {
             .arg(self.memory.fixed.start_by);
         match also {
             Also::Nothing => command.arg(""),
-            Also::Ask => command.arg(millis(ATTENDANCE)),
-            Also::Seal(keep) => command.arg("").arg(millis(keep)),
+            Also::Ask => command.arg(millis(ATTENDANCE)).arg(self.memory.batches.len()),
+            Also::Seal(keep) => command.arg("").arg("").arg(millis(keep)),
         };
         command
     }
 
-    async fn restore(&self) -> Result<(), Outage> {
-        let owner =
-            Owner { token: &self.token, attempt: self.attempt, told_to_stop: self.cancellation.cause() };
-        let unsettled = self.unsettled.as_ref().map(|unsettled| &unsettled.stored);
-        self.memory.restore(&self.shared, &self.keys, owner, unsettled).await?;
+    async fn restore_after(&self, lost: &Outage) -> Result<(), Outage> {
+        tracing::warn!(
+            generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.tail(),
+            cause = lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
+        );
+        self.put_back().await?;
         tracing::info!(generation.id = %self.id, attempt = %self.attempt, "the stream is in redis again");
         Ok(())
+    }
+
+    /// Writes all of the stream again.
+    pub(super) async fn put_back(&self) -> Result<(), Outage> {
+        let owner = Owner {
+            token: &self.token,
+            attempt: self.attempt,
+            told_to_stop: self.cancellation.cause(),
+            retention: self.retention,
+        };
+        let unsettled = self.unsettled.as_ref().map(|unsettled| &unsettled.stored);
+        self.memory.restore(&self.shared, &self.keys, owner, unsettled).await
     }
 
     fn error(&self, outage: Outage) -> LogError {
@@ -279,11 +356,16 @@ impl LogWriter for Writer {
     }
 
     fn attempts(&self) -> Attempts {
-        Attempts::default()
+        self.attempts
     }
 
-    async fn record_attempts(&mut self, _attempts: Attempts, _ownership: Ownership) -> Result<(), LogError> {
-        Box::pin(self.ask()).await.map_err(|outage| self.error(outage)).map(drop)
+    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+        if self.sealed {
+            return Err(LogError::Sealed);
+        }
+        // Before it is known to be stored: if the server loses it, it is put back, and noted once more after that.
+        self.memory.attempts = attempts;
+        Box::pin(self.record(attempts, ownership)).await.map_err(|outage| self.error(outage))
     }
 
     fn cancellation(&self) -> &Cancellation {
@@ -323,7 +405,7 @@ impl LogWriter for Writer {
         }
         loop {
             let batch = self.batch(std::slice::from_ref(last)).stored;
-            match self.write(Some(&batch), Also::Seal(self.shared.retention)).await {
+            match self.write(Some(&batch), Also::Seal(self.retention)).await {
                 Ok(tail) => {
                     self.sealed = true;
                     return Ok(tail);

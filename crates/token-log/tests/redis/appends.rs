@@ -9,7 +9,9 @@ use tokenwire_core::{
     token_log::{OnDisconnect, Phase},
 };
 
-use crate::support::{admin, ask, config, created, delta, finished, insist, open, read, shared, spec, texts};
+use crate::support::{
+    admin, ask, config, created, delta, finished, insist, leave, open, read, shared, spec, texts,
+};
 
 /// They travel together, and stand for themselves.
 #[tokio::test]
@@ -103,7 +105,7 @@ async fn deserted() -> (token_log::redis::Redis, GenerationId, Box<dyn LogWriter
     log.create(id, &spec(OnDisconnect::CancelAfter(Duration::from_secs(30)))).await.unwrap();
     let writer = log.open_writer(id).await.unwrap();
     let mut admin = admin(&config.url).await;
-    ask::<u32>(&mut admin, &format!("DEL {}:{{{id}}}:audience", config.prefix)).await;
+    leave(&mut admin, &config, id).await;
     (log, id, writer)
 }
 

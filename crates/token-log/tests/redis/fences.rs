@@ -2,7 +2,7 @@
 
 use tokenwire_core::{LogError, TokenLog, token_log::Hint};
 
-use crate::support::{admin, ask, created, delta, explain, finished, next, shared, texts};
+use crate::support::{admin, ask, created, delta, finished, next, shared, texts};
 
 #[tokio::test]
 async fn the_text_of_a_fenced_writer_reaches_nobody() {
@@ -32,16 +32,4 @@ async fn an_old_writer_stays_fenced_when_the_server_issues_its_number_again() {
     assert!(matches!(old.append(&[delta("old")]).await, Err(LogError::Fenced)));
     new.append(&[delta("new")]).await.unwrap();
     assert_eq!(texts(&log, id).await, ["new"]);
-}
-
-#[tokio::test]
-async fn a_reader_is_told_when_the_server_evicted_entries() {
-    let (config, log) = shared().await;
-    let id = created(&log).await;
-    let mut writer = log.open_writer(id).await.unwrap();
-    writer.append(&[delta("one")]).await.unwrap();
-    let mut admin = admin(&config.url).await;
-    ask::<u32>(&mut admin, &format!("DEL {}:{{{id}}}:entries", config.prefix)).await;
-    let error = crate::support::read(&log, id, tokenwire_core::Seq::START).await.unwrap_err();
-    assert!(explain(&error).contains("entry 1 is missing"), "{}", explain(&error));
 }

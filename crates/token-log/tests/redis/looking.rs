@@ -7,7 +7,7 @@ use tokenwire_core::{
     token_log::{OnDisconnect, Phase, StreamSpec},
 };
 
-use crate::support::{admin, ask, delta, finished, insist, read, shared, spec};
+use crate::support::{admin, ask, delta, finished, insist, leave, read, shared, spec};
 
 #[tokio::test]
 async fn a_stream_shows_all_that_is_stored_and_is_not_changed_by_it() {
@@ -41,8 +41,7 @@ async fn whoever_looks_is_no_audience() {
     log.create(id, &spec(OnDisconnect::CancelAfter(Duration::from_secs(30)))).await.unwrap();
     let mut writer = log.open_writer(id).await.unwrap();
     // The last reader has been away for longer than that.
-    let audience = format!("{}:{{{id}}}:audience", config.prefix);
-    assert_eq!(ask::<u32>(&mut admin(&config.url).await, &format!("DEL {audience}")).await, 1);
+    leave(&mut admin(&config.url).await, &config, id).await;
     insist(async || log.inspect(id).await.ok()).await;
     writer.append(&[]).await.unwrap();
     assert_eq!(writer.cancellation().cause(), Some(CancelCause::Abandoned));

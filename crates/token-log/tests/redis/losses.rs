@@ -357,3 +357,48 @@ async fn stopping_and_leaving_work_after_a_loss() {
     let next = log.open_writer(id).await.unwrap();
     assert_eq!(next.cancellation().cause(), Some(CancelCause::Requested), "a stop is not forgotten");
 }
+
+#[tokio::test]
+async fn a_writer_puts_its_stream_in_the_place_of_what_is_none() {
+    let (config, log) = shared().await;
+    let mut admin = admin(&config.url).await;
+    let (id, mut writer) = begun(&log).await;
+    let family = format!("{}:{{{id}}}", config.prefix);
+    let mut number = 3;
+    for keys in [&["entries"][..], &["meta"], &["meta", "entries"]] {
+        for key in keys {
+            ask::<()>(&mut admin, &format!("SET {family}:{key} damage")).await;
+        }
+        number += 1;
+        assert_eq!(writer.append(&[delta(&number)]).await.unwrap(), Seq::new(number), "{keys:?}");
+    }
+    assert_eq!(texts(&log, id).await, ["one", "two", "three", "4", "5", "6"]);
+    let expires: i64 = ask(&mut admin, &format!("PTTL {family}:entries")).await;
+    assert!(expires > 0);
+    writer.seal(&finished()).await.unwrap();
+    // Its owner wants it gone, whatever it is by now.
+    ask::<()>(&mut admin, &format!("SET {family}:meta damage")).await;
+    log.remove(id).await.unwrap();
+    assert_eq!(ask::<u32>(&mut admin, &format!("EXISTS {family}:meta {family}:entries")).await, 0);
+}
+
+/// An eviction, or a hand that trims: what the meta says of the stream is still there.
+#[tokio::test]
+async fn a_writer_notices_that_entries_are_missing_and_puts_them_back() {
+    let (config, log) = shared().await;
+    let mut admin = admin(&config.url).await;
+    let (id, mut writer) = begun(&log).await;
+    let family = format!("{}:{{{id}}}", config.prefix);
+    for damage in ["DEL", "XTRIM"] {
+        let before = entries(&log, id).await;
+        let command = format!("{damage} {family}:entries");
+        ask::<u32>(&mut admin, &if damage == "DEL" { command } else { command + " MAXLEN 1" }).await;
+        // One that asks nothing notices nothing.
+        writer.append(&[delta("more")]).await.unwrap();
+        writer.append(&[]).await.unwrap();
+        assert_eq!(entries(&log, id).await[..before.len()], before, "{damage}");
+        let expires: i64 = ask(&mut admin, &format!("PTTL {family}:entries")).await;
+        assert!(expires > 0);
+    }
+    assert_eq!(texts(&log, id).await, ["one", "two", "three", "more", "more"]);
+}

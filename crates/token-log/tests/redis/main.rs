@@ -9,12 +9,17 @@
 mod support;
 
 mod appends;
+mod attempts;
+mod audiences;
 mod conformance;
+mod damage;
+mod failovers;
 mod fences;
 mod keys;
 mod looking;
 mod losses;
 mod outages;
+mod readiness;
 mod successors;
 mod upgrades;
 mod wake_ups;

@@ -44,6 +44,13 @@ pub(crate) async fn ask<T: FromRedisValue>(admin: &mut MultiplexedConnection, co
     ask.query_async(admin).await.unwrap()
 }
 
+/// What is left once the audience has been gone for longer than the stream's grace.
+pub(crate) async fn leave(admin: &mut MultiplexedConnection, config: &Config, id: GenerationId) {
+    let family = format!("{}:{{{id}}}", config.prefix);
+    ask::<u32>(admin, &format!("DEL {family}:audience")).await;
+    ask::<u32>(admin, &format!("HSET {family}:meta attended_until 1763800000000")).await;
+}
+
 pub(crate) fn spec(on_disconnect: OnDisconnect) -> StreamSpec {
     let model = ModelName::new("simulated").unwrap();
     let now: Timestamp = SystemClock.now();

@@ -15,7 +15,7 @@ pub(crate) async fn run(mut settings: Api) -> anyhow::Result<ExitCode> {
     descriptors::fit(&mut settings.http.front, 0);
     let listener = bind(&settings.http)?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
-    let ports = Ports::cluster(settings.cluster)?;
+    let ports = Ports::cluster(settings.cluster).await?;
     run_http(
         listener,
         settings.http,

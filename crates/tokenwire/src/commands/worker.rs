@@ -14,7 +14,7 @@ pub(crate) async fn run(settings: Work) -> anyhow::Result<ExitCode> {
     let mut lifecycle = Lifecycle::new()?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let models = load(settings.models).await?;
-    let ports = Ports::cluster(settings.cluster)?;
+    let ports = Ports::cluster(settings.cluster).await?;
     run_worker(settings.worker, models, &ports, &mut lifecycle);
     Ok(lifecycle.run(settings.generations.drain).await)
 }

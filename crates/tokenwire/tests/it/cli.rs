@@ -359,3 +359,15 @@ async fn inspect_says_what_it_could_not_find() {
     }
     assert!(!app.dir().join("elsewhere").exists());
 }
+
+#[tokio::test]
+async fn a_redis_cluster_is_refused_at_the_start_in_one_sentence() {
+    let node = Redis::start_cluster_node().await;
+    for role in ["api", "worker"] {
+        let url = format!("{}/0", node.url());
+        let output = run(&[role, "--redis-url", &url]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("is a node of a Redis Cluster, which Tokenwire does not support"), "{said}");
+    }
+}
