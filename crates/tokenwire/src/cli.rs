@@ -195,7 +195,8 @@ pub(crate) struct Worker {
     /// How many generations run at once.
     #[arg(long, env = "TOKENWIRE_SLOTS", value_name = "COUNT", default_value = "8")]
     pub(crate) slots: String,
-    /// How many attempts a generation has before it fails.
+    /// How many attempts in a row may ask the model and end without getting any further before a generation fails. Restarts,
+    /// outages and busy models are not counted.
     #[arg(long, env = "TOKENWIRE_ATTEMPTS", value_name = "COUNT", default_value = "5")]
     pub(crate) attempts: String,
     /// How long a model may say nothing before the attempt counts as failed and the next one begins.
