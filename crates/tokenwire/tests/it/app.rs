@@ -92,6 +92,15 @@ impl App {
 
     /// `tokenwire api` or `tokenwire worker` with these settings in its environment.
     pub(crate) async fn role(role: &str, args: &[&str], env: &[(&str, String)]) -> Self {
+        let mut app = Self::role_unready(role, args, env).await;
+        if app.port.is_some() {
+            app.wait_until_ready().await;
+        }
+        app
+    }
+
+    /// The same, whatever it says of itself. An API listens when this returns.
+    pub(crate) async fn role_unready(role: &str, args: &[&str], env: &[(&str, String)]) -> Self {
         let port = (role == "api").then(free_port);
         let mut all = vec![role.to_owned()];
         if let Some(port) = port {
@@ -99,7 +108,15 @@ impl App {
         }
         all.extend(args.iter().map(ToString::to_string));
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Self::start(all, env, port).await
+        let mut app = Self::new(all, env, port);
+        app.spawn();
+        let listening = async {
+            while app.port.is_some() && http().get(app.url("/health")).send().await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, listening).await.is_ok(), "{}", app.output());
+        app
     }
 
     /// With all of these arguments, and this environment.
@@ -118,16 +135,26 @@ impl App {
     }
 
     async fn start(args: Vec<String>, env: Vec<(String, String)>, port: Option<u16>) -> Self {
-        let owned = tempfile::tempdir().unwrap();
-        let dir = owned.path().to_owned();
-        let mut app =
-            Self { args, env, disk: None, descriptors: None, port, running: None, dir, _owned: Some(owned) };
+        let mut app = Self::new(args, env, port);
         app.start_again().await;
         app
     }
 
+    fn new(args: Vec<String>, env: Vec<(String, String)>, port: Option<u16>) -> Self {
+        let owned = tempfile::tempdir().unwrap();
+        let dir = owned.path().to_owned();
+        Self { args, env, disk: None, descriptors: None, port, running: None, dir, _owned: Some(owned) }
+    }
+
     /// Starts it where it was: same port, same directory.
     pub(crate) async fn start_again(&mut self) {
+        self.spawn();
+        if self.port.is_some() {
+            self.wait_until_ready().await;
+        }
+    }
+
+    fn spawn(&mut self) {
         assert!(self.running.is_none(), "kill it first");
         let mut command = tokenwire(&self.env, &self.args);
         if let Some(bytes) = self.disk {
@@ -138,9 +165,6 @@ impl App {
         }
         command.current_dir(&self.dir);
         self.running = Some(Guarded::spawn(&command, &self.dir));
-        if self.port.is_some() {
-            self.wait_until_ready().await;
-        }
     }
 
     async fn wait_until_ready(&mut self) {

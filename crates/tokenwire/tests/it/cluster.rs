@@ -27,9 +27,9 @@ const LONG: [&str; 4] = ["--simulated-words", "200", "--simulated-delay", "10ms"
 
 /// A Redis of its own, so that it can be hurt, and either a RabbitMQ of its own or the one that all tests share.
 pub(crate) struct Cluster {
-    redis: Redis,
+    pub(crate) redis: Redis,
     rabbitmq: Broker,
-    queue: String,
+    pub(crate) queue: String,
 }
 
 enum Broker {
@@ -51,12 +51,12 @@ impl Cluster {
     }
 
     /// On a RabbitMQ that may be hurt.
-    async fn start_with_own_broker() -> Self {
+    pub(crate) async fn start_with_own_broker() -> Self {
         let (redis, rabbitmq) = join!(Redis::start(AppendOnly::Yes), RabbitMq::start());
         Self { redis, rabbitmq: Broker::Own(rabbitmq), queue: "llm_queue".into() }
     }
 
-    fn rabbitmq(&self) -> &RabbitMq {
+    pub(crate) fn rabbitmq(&self) -> &RabbitMq {
         match &self.rabbitmq {
             Broker::Own(rabbitmq) => rabbitmq,
             Broker::Shared(rabbitmq) => rabbitmq,
@@ -94,7 +94,7 @@ impl Cluster {
     }
 
     /// Waits until no job is queued or held by anybody.
-    async fn queue_is_empty(&self) {
+    pub(crate) async fn queue_is_empty(&self) {
         let empty = format!("{}\t0", self.queue);
         let emptied = async {
             while !self.rabbitmq().control(&["list_queues", "name", "messages"]).await.contains(&empty) {}
@@ -102,7 +102,7 @@ impl Cluster {
         timeout(PATIENCE, emptied).await.expect("every job is settled");
     }
 
-    async fn api(&self) -> App {
+    pub(crate) async fn api(&self) -> App {
         App::role("api", &[], &self.env("")).await
     }
 

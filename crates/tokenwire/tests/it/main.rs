@@ -8,6 +8,7 @@ mod bounds;
 mod chat;
 mod cli;
 mod cluster;
+mod cluster_enduring;
 mod embedded;
 mod enduring;
 mod reader;
