@@ -1,5 +1,6 @@
 //! The promises of [`TokenLog`].
 
+mod attempting;
 mod audience;
 mod cancelling;
 mod creating;
@@ -23,8 +24,8 @@ use tokenwire_core::{
 };
 
 pub use self::{
-    audience::*, cancelling::*, creating::*, dropping::*, fencing::*, following::*, keeping::*, reading::*,
-    remembering::*, removing::*, writing::*,
+    attempting::*, audience::*, cancelling::*, creating::*, dropping::*, fencing::*, following::*,
+    keeping::*, reading::*, remembering::*, removing::*, writing::*,
 };
 
 /// Makes a test of every promise of [`TokenLog`]: `token_log_conformance!(real redis);` calls `redis()` for the fixture of
@@ -82,6 +83,13 @@ macro_rules! token_log_conformance {
             a_writer_says_which_stream_of_an_id_it_writes
             pages_and_hints_say_which_stream_of_an_id_they_are_of
             a_reader_is_never_given_the_next_stream_of_its_id
+            what_the_attempts_came_to_is_there_for_the_next_one
+            what_the_attempts_came_to_is_there_after_a_reopen
+            an_older_writer_notes_nothing
+            a_writer_that_was_released_is_silent_at_once
+            whoever_listens_learns_that_the_model_is_waited_for
+            the_request_of_a_stream_is_there_until_its_seal
+            of_many_that_claim_a_job_one_stores_it
         }}
     };
 }
