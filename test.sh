@@ -11,7 +11,9 @@ Runs every check and every test, and installs what they need when it is missing:
 rabbitmq-server, chromium, node, cmake and a few tools, with pip a small real model, a server for it, and an SDK. Nothing is
 skipped: what cannot be had is a failure.
 
-  ./test.sh            everything; under 35 minutes on 2 cores, the first time
+  ./test.sh            everything that a change needs; under 35 minutes on 2 cores, the first time
+  ./test.sh --all      the same, and what takes long: 20,000 seeds of the simulator, and chaos runs of 60 rounds in both modes, one
+                       of each beside the version before; about an hour more
   ./test.sh --quick    what needs no server, no model and no browser: format, lints, crate arrows, unit tests
 HELP
 }
@@ -22,12 +24,19 @@ main() {
         usage
         return
         ;;
-    --quick | '') ;;
+    --quick | --all | '') ;;
     *) fail "unknown option $1: see ./test.sh --help" ;;
     esac
     forget_settings
     mark_this_run
-    if [[ ${1-} == --quick ]]; then quick; else everything; fi
+    case ${1-} in
+    --quick) quick ;;
+    --all)
+        everything
+        long_runs
+        ;;
+    *) everything ;;
+    esac
     summary
 }
 
@@ -62,6 +71,25 @@ everything() {
     step "the page in a browser" browser_tests
     step "official SDKs" sdk_tests
     step "nothing is left running" nothing_left
+}
+
+# What finds what nobody has thought of: too long for every change.
+long_runs() {
+    step "the programs, optimised" cargo build --release --locked --package tokenwire --package sim --package chaos
+    local release=${CARGO_TARGET_DIR:-target}/release
+    step "simulator, 20,000 seeds" "$release/sim" --seeds 20000
+    local mode
+    for mode in embedded cluster; do
+        step "chaos, $mode" "$release/chaos" --mode "$mode" --rounds 60 --seed 1
+        step "chaos, $mode, two versions" chaos_beside_the_version_before "$mode"
+    done
+    step "nothing is left running" nothing_left
+}
+
+chaos_beside_the_version_before() {
+    local previous
+    previous=$(dev/previous-version.sh)
+    "${CARGO_TARGET_DIR:-target}/release/chaos" --mode "$1" --rounds 60 --seed 2 --previous "$previous"
 }
 
 checks() {

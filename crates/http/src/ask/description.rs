@@ -157,6 +157,7 @@ mod tests {
         ] {
             encoder.encode(&Entry { seq: Seq::new(1), at: Timestamp::from_millis(0), event }, &mut frames);
         }
+        encoder.waiting(Timestamp::from_millis(0), &mut frames);
         let written = String::from_utf8(frames.take().to_vec()).unwrap();
         let written: BTreeSet<_> = written.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
         let kinds = encoder::events();
