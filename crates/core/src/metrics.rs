@@ -72,7 +72,7 @@ pub fn describe() {
     describe_counter!(
         BURIED,
         Unit::Count,
-        "Generations that a reader ended because no worker would, by failure"
+        "Generations that were ended here because no worker had them: lost, expired, or stopped while they waited; by failure"
     );
 }
 

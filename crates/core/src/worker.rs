@@ -300,9 +300,8 @@ impl Worker {
         let attempt = writer.attempt();
         match self.attempt(job.id, &request, &mut *writer, slot, stop).await? {
             Outcome::Release(attempts, after) => {
-                // An outage here costs the next attempt the wait for this one's silence, or makes it a suspect.
-                let released = timeout(RELEASE_TIME, release(&mut *writer, attempts)).await;
-                if !matches!(released, Ok(Ok(()))) {
+                if !self.release(&mut *writer, attempts, stop).await {
+                    // The next attempt waits for this one's silence, and takes it for one that died.
                     tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
                 }
                 Ok(Verdict::Again(after))
@@ -315,6 +314,18 @@ impl Worker {
                 Ok(Verdict::Done)
             }
         }
+    }
+
+    /// Notes what the attempts came to and that this one is over. An outage of the log is waited for, as long as it takes to
+    /// be sure that it is one; a process that stops has less time. Whether it is noted.
+    async fn release(&self, writer: &mut dyn LogWriter, attempts: Attempts, stop: &Stop) -> bool {
+        let mut released = pin!(release(writer, attempts));
+        let patient = stop.hard.run_until_cancelled(timeout(SEAL_PATIENCE, &mut released)).await;
+        let outcome = match patient {
+            Some(outcome) => outcome,
+            None => timeout(RELEASE_TIME, released).await,
+        };
+        matches!(outcome, Ok(Ok(())))
     }
 
     /// Waits until nobody writes to the stream that the job was stored for. The job was delivered twice, or taken from a
