@@ -2,7 +2,10 @@
 
 use tokenwire_core::token_log::{Attempts, JobClaim, Ownership, Phase};
 
-use super::*;
+use super::{
+    Attempt, Bytes, Duration, Fixture, GenerationId, Seq, StreamSpec, Timestamp, assert_fenced,
+    assert_not_found, assert_sealed, delta, finished, spec,
+};
 
 fn noted(without_progress: u32) -> Attempts {
     Attempts {
