@@ -172,7 +172,9 @@ async fn a_model_that_fails_every_time_ends_in_an_error() {
     let mut reader = Reader::new("Hello");
     assert_eq!(reader.read_to_the_end(&app).await, "error");
     assert_eq!(reader.text, "Hello: This is");
-    assert_eq!(reader.attempts().len(), 2);
+    let ending = &reader.ending().unwrap().1;
+    assert_eq!(ending["type"], "exhausted");
+    assert_eq!(reader.attempts().len(), 1, "those that said nothing more leave nothing in the stream");
 }
 
 #[tokio::test]
