@@ -273,6 +273,32 @@ async fn a_job_that_the_queue_lost_is_stored_again_though_nobody_reads() {
     watch.join_all().await;
 }
 
+/// Its first submission was refused half way, so that only the second one is known to be accepted.
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_was_accepted_when_it_was_posted_again_is_looked_after_too() {
+    let mut house = House::new();
+    let id = house.ask().await;
+    let door = House::with(house.log.clone(), house.queue.clone(), house.clock.clone()).generations;
+    let stop = CancellationToken::new();
+    let (watching, theirs) = (door.clone(), stop.clone());
+    let watch = tokio::task::JoinSet::from_iter([async move { watching.keep_watch(theirs).await }]);
+    let (request, on_disconnect) = (request("Hello"), OnDisconnect::Detached);
+    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
+    let (accepted, ()) = futures::join!(door.submit(submission), async {
+        sleep(SECOND).await;
+        house.worker_with(Script::new([vec![Step::Hang]]), config());
+    });
+    assert_eq!(accepted.unwrap().how, Submitted::Existing);
+    // Its worker and its job are gone.
+    house.kill_workers().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    house.worker_with(Script::new([vec![Step::Finish]]), config());
+    sleep(30 * SECOND).await;
+    assert!(matches!(house.stored(id).await.last(), Some(Event::Finished { .. })));
+    stop.cancel();
+    watch.join_all().await;
+}
+
 /// With others behind it, an empty queue shows nothing; that they were taken first does.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_was_lost_among_others_is_stored_again_once_they_overtake_it() {
