@@ -400,7 +400,7 @@ impl Worker {
         let deadline = Instant::now() + left;
         let before = so_far(writer);
         if before.without_progress >= self.config.attempts {
-            let message = "attempts were cut short again and again before they got any further; their workers may have                            crashed"
+            let message = "attempts were cut short again and again before they got any further; their workers may have crashed"
                 .into();
             return Ok(failed(Failure::Exhausted { attempts: before.without_progress, message }));
         }
@@ -446,7 +446,10 @@ impl Worker {
             waiting_until: None,
             ..before
         };
-        writer.record_attempts(asking, Ownership::Kept).await?;
+        match stop.hard.run_until_cancelled(note(writer, asking, deadline)).await {
+            Some(noted) => noted?,
+            None => return Ok(Outcome::Release(before, Duration::ZERO)),
+        }
         let started = Event::Started { attempt, text, region: self.config.region.clone() };
         metrics::began(attempt);
         if started_at.is_none() {
@@ -601,6 +604,21 @@ fn backoff(failures: u32) -> Duration {
 
 fn failed(failure: Failure) -> Outcome {
     Outcome::Seal(Event::Failed { failure })
+}
+
+/// Notes that the model is about to be asked, however often it takes. A note of unknown outcome that is left behind would
+/// count an attempt that has asked nothing.
+async fn note(writer: &mut dyn LogWriter, asking: Attempts, deadline: Instant) -> Result<(), LogError> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    loop {
+        match writer.record_attempts(asking, Ownership::Kept).await {
+            Err(LogError::Unavailable(cause)) if Instant::now() < deadline => {
+                tracing::warn!(%cause, "the token log is unavailable; will ask the model when it is back");
+                sleep(backoff.advance()).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Notes what the attempts came to, however often it takes.

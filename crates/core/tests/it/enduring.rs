@@ -426,6 +426,20 @@ async fn a_job_that_nothing_can_read_ends_its_generation_at_once() {
     assert!(began.elapsed() < SECOND);
 }
 
+/// The log has noted that a model is about to be asked, and its answer is lost: nothing was asked yet.
+#[tokio::test(start_paused = true)]
+async fn a_note_of_unknown_outcome_is_no_attempt() {
+    let plain = House::new();
+    let outage = Outage::new(Arc::clone(&plain.log));
+    let mut house = House::with_log(Arc::new(outage.clone()), Arc::clone(&plain.clock));
+    outage.lose_answers(7);
+    let id = house.ask().await;
+    let script = Script::new([vec![Step::Say("whole"), Step::Finish]]);
+    house.worker_with(script.clone(), config());
+    assert_eq!(text(events(&house.follow(id).await)), "whole");
+    assert_eq!(script.asked(), 1);
+}
+
 /// Accepted is accepted: the client gets its stream, and reads when the log is back.
 #[tokio::test(start_paused = true)]
 async fn what_fails_between_acceptance_and_the_first_byte_refuses_nothing() {

@@ -34,6 +34,8 @@ struct State {
     deaf: AtomicBool,
     /// What the streams hold cannot be read.
     damaged: AtomicBool,
+    /// How many notes are taken, and not answered.
+    unanswered: AtomicU64,
 }
 
 impl Outage {
@@ -45,6 +47,7 @@ impl Outage {
             asked: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
+            unanswered: AtomicU64::new(0),
         };
         Self { log, state: Arc::new(state) }
     }
@@ -74,6 +77,11 @@ impl Outage {
     /// From now on it gives no wake-ups.
     pub(crate) fn deafen(&self) {
         self.state.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// So many notes that a model is about to be asked are taken, and their answers are lost.
+    pub(crate) fn lose_answers(&self, notes: u64) {
+        self.state.unanswered.store(notes, Ordering::SeqCst);
     }
 
     /// From now on no stream can be read.
@@ -210,7 +218,15 @@ impl LogWriter for OutageWriter {
 
     async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
         self.state.check()?;
-        self.writer.record_attempts(attempts, ownership).await
+        self.writer.record_attempts(attempts, ownership).await?;
+        if ownership == Ownership::Released {
+            return Ok(());
+        }
+        let unanswered = &self.state.unanswered;
+        match unanswered.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Err(LogError::unavailable("the test lost the answer")),
+            Err(_) => Ok(()),
+        }
     }
 
     fn cancellation(&self) -> &Cancellation {
