@@ -35,6 +35,7 @@ use crate::{
     clock::{Clock, Timestamp},
     error::explain,
     event::{Event, Failure, Seq, TextSoFar},
+    follow::end,
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, Lease, QueueError},
@@ -298,11 +299,21 @@ impl Worker {
         let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
-        match self.attempt(job.id, &request, &mut *writer, slot, stop).await? {
+        let outcome = self.attempt(job.id, &request, &mut *writer, slot, stop).await?;
+        let outcome = match (outcome, writer.cancellation().cause()) {
+            // Told to stop while the attempt ended. Whoever did that has seen an owner, and leaves the rest to it.
+            (Outcome::Release(..), Some(cause)) => failed(Failure::Cancelled { cause }),
+            (outcome, _) => outcome,
+        };
+        match outcome {
             Outcome::Release(attempts, after) => {
                 if !self.release(&mut *writer, attempts, stop).await {
                     // The next attempt waits for this one's silence, and takes it for one that died.
                     tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
+                } else if let Some(cause) = writer.cancellation().cause() {
+                    // The same, at the last moment.
+                    end(&*self.log, job.id, &Failure::Cancelled { cause }).await?;
+                    return Ok(Verdict::Done);
                 }
                 Ok(Verdict::Again(after))
             }
