@@ -170,7 +170,9 @@ impl Reader {
                 self.body(&mut response).await
             }
             503 => {
-                self.note(&format!("503 at {port}"));
+                let text = response.text().await;
+                self.note(&format!("503 at {port}: {text}"));
+                self.world.refused(&text);
                 Next::Again { within: Duration::from_millis(400) }
             }
             404 if !self.generation.is_accepted() => Next::Again { within: Duration::from_millis(200) },
@@ -268,7 +270,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::plan::{Asker, Prompt};
+    use crate::plan::{Asker, Asks, Prompt};
 
     const STARTED: &str = "id: 1\nevent: started\ndata:{}\n\n";
     const WORD: &str = "id: 2\ndata: word\n\n";
@@ -289,6 +291,8 @@ mod tests {
         let prompt = Prompt {
             at: Duration::ZERO,
             query: "a question".into(),
+            asks: Asks::Simulated,
+            repeats: 0,
             asker: Asker::Stays,
             others: Vec::new(),
             seed: 0,

@@ -11,7 +11,7 @@
 mod table;
 mod way;
 
-use std::{num::NonZeroUsize, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -25,8 +25,8 @@ use crate::{
     args::Options,
     examine::examine,
     generation::Generation,
-    plan::{Asker, Fault, Prompt},
-    process::Process,
+    plan::{Asker, Asks, Fault, Prompt},
+    process::{Binaries, Process},
     reader::{Opening, Reader},
     run::{say, within},
     system::System,
@@ -42,8 +42,12 @@ const BOUND: Duration = Duration::from_secs(90);
 /// How often the one that has come back is asked whether it has been fenced.
 const LOOK: Duration = Duration::from_millis(10);
 
-pub(crate) async fn run(options: &Options, binary: &Path, times: NonZeroUsize) -> Result<Table, String> {
-    let mut system = System::start(options, binary).await?;
+pub(crate) async fn run(
+    options: &Options,
+    binaries: &Binaries,
+    times: NonZeroUsize,
+) -> Result<Table, String> {
+    let mut system = System::start(options, binaries).await?;
     let mut dice = StdRng::seed_from_u64(options.seed);
     let mut table = Table::new(options);
     for &way in Way::all(options.mode) {
@@ -61,7 +65,15 @@ async fn trial(system: &mut System, way: Way, dice: &mut StdRng) -> Trial {
     let words = dice.random_range(MIDDLE);
     let query = format!("What happens after {words} words, {}?", way.name());
     let seed = dice.random();
-    let prompt = Prompt { at: Duration::ZERO, query, asker: Asker::Stays, others: Vec::new(), seed };
+    let prompt = Prompt {
+        at: Duration::ZERO,
+        query,
+        asks: Asks::Simulated,
+        repeats: 0,
+        asker: Asker::Stays,
+        others: Vec::new(),
+        seed,
+    };
     let generation = Arc::new(Generation::new(prompt));
     let world = Arc::new(World::new(system.replicas()));
     let reader = Reader::new(&world, &generation, "the only", Opening::Post, seed).undisturbed();
