@@ -87,13 +87,13 @@ pub(crate) fn judge(generation: &Generation, log: &Record, others: &[Record], un
     if counts != (Counts { pieces: log.seen.len(), ..Counts::default() }) {
         faults.push(format!("the log is not 1..=n: {counts:?}"));
     }
-    let started = log.seen.iter().filter(|frame| frame.event == "started").count();
+    let attempts = attempts(log);
     if log.seen.iter().any(|frame| frame.event == "rewind") {
         faults.push("a model that continues exactly was started over".into());
     }
     let last = log.seen.last();
     let Ended { ending, is_foreign, wrong } = match last {
-        Some(last) => ending(generation, last, started),
+        Some(last) => ending(generation, last, attempts),
         None => Ended { ending: "nothing".into(), is_foreign: false, wrong: None },
     };
     faults.extend(wrong);
@@ -109,7 +109,17 @@ pub(crate) fn judge(generation: &Generation, log: &Record, others: &[Record], un
         ));
     }
     faults.extend(others.iter().flat_map(|reader| disagreements(log, reader)));
-    Verdict { ending, is_foreign, attempts: started, faults }
+    Verdict { ending, is_foreign, attempts, faults }
+}
+
+/// How many attempts there were, up to the last one that had something to say: an attempt may end before that.
+fn attempts(log: &Record) -> usize {
+    let started = log.seen.iter().filter(|frame| frame.event == "started");
+    let number = |frame: &Frame| {
+        let data: Value = serde_json::from_str(&frame.data).ok()?;
+        usize::try_from(data.get("attempt")?.as_u64()?).ok()
+    };
+    started.filter_map(number).max().unwrap_or_default()
 }
 
 /// What the last event says.
