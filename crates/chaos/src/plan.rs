@@ -166,6 +166,8 @@ pub(crate) enum Fault {
     Switch { closes: bool },
     /// RabbitMQ closes every connection.
     CloseConnections,
+    /// RabbitMQ closes one connection.
+    CloseConnection { number: usize },
     /// RabbitMQ drops the messages of a queue.
     Purge { queue: usize },
     /// RabbitMQ deletes a queue.
@@ -211,6 +213,7 @@ impl Fault {
             (Self::Switch { closes: false }, _) => "Redis switch, connections stay",
             (Self::Switch { closes: true }, _) => "Redis switch, connections closed",
             (Self::CloseConnections, _) => "RabbitMQ closes all connections",
+            (Self::CloseConnection { .. }, _) => "RabbitMQ closes a connection",
             (Self::Purge { .. }, _) => "RabbitMQ queue purged",
             (Self::Delete { .. }, _) => "RabbitMQ queue deleted",
             (Self::Busy { retry_after: None, .. }, _) => "upstream busy",
@@ -415,6 +418,10 @@ impl Plan {
             3 => faults.blows.push((Target::Redis, Fault::Switch { closes: false })),
             5 | 16 | 25 | 36 => faults.blows.push((Target::Upstream, self.upstream())),
             6 | 26 => faults.blows.push((Target::RabbitMq, Fault::CloseConnections)),
+            1 | 19 | 35 => {
+                let number = self.dice.random_range(0..CLUSTER.len());
+                faults.blows.push((Target::RabbitMq, Fault::CloseConnection { number }));
+            }
             RABBITMQ_KILLED => {
                 faults.blows.push((Target::RabbitMq, Fault::Kill { down: self.ms(0, 1000) }));
             }
@@ -556,7 +563,7 @@ mod tests {
     #[test]
     fn two_hundred_rounds_hurt_everybody_in_every_way() {
         let cluster = kinds(plan("--mode cluster --rounds 200", 1), 200);
-        assert_eq!(cluster.len(), 29, "{cluster:?}");
+        assert_eq!(cluster.len(), 30, "{cluster:?}");
         let embedded = kinds(plan("--mode embedded --rounds 200", 1), 200);
         assert_eq!(embedded.len(), 12, "{embedded:?}");
     }
@@ -587,9 +594,10 @@ mod tests {
     fn a_young_queue_is_left_alone() {
         for seed in 0..100 {
             let mut young = plan("--mode cluster", seed).take(RABBITMQ_KILLED).flat_map(|round| round.faults);
-            assert!(
-                young.all(|blow| blow.target != Target::RabbitMq || blow.fault == Fault::CloseConnections)
-            );
+            assert!(young.all(|blow| {
+                let closes = matches!(blow.fault, Fault::CloseConnections | Fault::CloseConnection { .. });
+                blow.target != Target::RabbitMq || closes
+            }));
         }
     }
 }

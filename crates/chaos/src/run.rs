@@ -33,6 +33,9 @@ const BOUND: Duration = Duration::from_secs(120);
 /// How many generations may run at once. A machine that is slower than the plan gets more time, not more work.
 const AT_ONCE: usize = 40;
 
+/// How long the plan waits for one of them to end. Longer than every outage: after that the product hangs, and the run ends.
+const STUCK: Duration = Duration::from_secs(240);
+
 /// How many of the last readers read at once.
 const LAST_READERS: usize = 8;
 
@@ -101,7 +104,13 @@ async fn play(options: &Options, world: &Arc<World>, suffering: &Suffering) -> L
             match happening {
                 Happening::Hurt(blow) => suffering.hurt(blow).await,
                 Happening::Ask(prompt) => {
-                    let slot = Arc::clone(&slots).acquire_owned().await.expect("it is never closed");
+                    let Ok(slot) = timeout(STUCK, Arc::clone(&slots).acquire_owned()).await else {
+                        world.violation(format!(
+                            "in round {number} no generation ended for {STUCK:?}; no more rounds"
+                        ));
+                        return lived;
+                    };
+                    let slot = slot.expect("it is never closed");
                     let (generation, world) = (Arc::new(Generation::new(prompt)), Arc::clone(world));
                     lived.spawn(async move {
                         let records = Arc::clone(&generation).live(world).await;

@@ -223,6 +223,14 @@ async fn disturb_broker(rabbitmq: &RabbitMq, fault: Fault) {
             rabbitmq.resume();
         }
         Fault::CloseConnections => rabbitmq.close_connections().await,
+        Fault::CloseConnection { number } => {
+            // In one step: a connection from a list may be gone by the time it is closed.
+            let close = format!(
+                "case rabbit_networking:connections() of [] -> ok; All -> catch rabbit_networking:close_connection(\
+                 lists:nth({number} rem length(All) + 1, All), \"closed by the chaos run\") end."
+            );
+            rabbitmq.control(&["eval", &close]).await;
+        }
         Fault::Purge { queue } => {
             if let Some(name) = queue_of(rabbitmq, queue).await {
                 rabbitmq.purge(&name).await;
