@@ -183,6 +183,11 @@ impl Process {
         }
     }
 
+    /// Whether it was started, and not seen to end.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// How often the older version was started.
     pub(crate) fn starts_of_previous(&self) -> usize {
         self.starts_of_previous

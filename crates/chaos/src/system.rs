@@ -182,6 +182,7 @@ impl Victim {
         let Err(violation) = suffered else { return };
         world.violation(violation);
         if let What::Process(process) = &mut self.what
+            && !process.is_running()
             && let Err(violation) = process.start().await
         {
             world.violation(violation);
