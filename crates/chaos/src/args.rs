@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// switch of a primary, a queue purged or deleted, a busy or closed upstream, and a taken port.
     #[arg(long, value_name = "PATH", conflicts_with = "takeovers")]
     pub(crate) previous: Option<PathBuf>,
-    /// Keep what every process wrote, and its data, in this directory.
+    /// Keep what every process wrote, its data, and all violations in this directory.
     #[arg(long)]
     pub(crate) keep: Option<PathBuf>,
 }

@@ -53,9 +53,10 @@ async fn main() -> ExitCode {
     };
     let binaries = Binaries { current: binary, previous };
     let ran = match options.takeovers {
-        None => Box::pin(run::run(&options, &binaries))
-            .await
-            .map(|report| (report.is_clean(), report.to_string())),
+        None => Box::pin(run::run(&options, &binaries)).await.map(|report| {
+            report.keep();
+            (report.is_clean(), report.to_string())
+        }),
         Some(times) => Box::pin(takeover::run(&options, &binaries, times))
             .await
             .map(|table| (table.is_clean(), table.to_string())),

@@ -218,7 +218,7 @@ impl Reader {
 
     fn saw(&mut self, frame: Frame) {
         let Some(id) = frame.id else {
-            let is_news = frame.event == "waiting" || (self.cursor == 0 && frame.event == "queued");
+            let is_news = frame.event == "waiting_for_model" || (self.cursor == 0 && frame.event == "queued");
             if !is_news {
                 self.world.violation(format!(
                     "generation {}: reader {}: {frame:?} without an id after {}",

@@ -3,12 +3,14 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Display},
+    fs,
     time::Duration,
 };
 
 use crate::{
     args::Options,
     reader::{Ending, Record},
+    run::say,
     verdict::{Counts, Verdict, count, ids},
 };
 
@@ -92,6 +94,15 @@ impl Report {
         self.hung += usize::from(record.ending == Ending::Hung);
         self.longest_stall = self.longest_stall.max(record.longest_stall);
         self.longest_calm_stall = self.longest_calm_stall.max(record.longest_calm_stall);
+    }
+
+    /// Writes every violation in full into the directory of `--keep`: the table shows the first ones.
+    pub(crate) fn keep(&self) {
+        if let Some(keep) = &self.options.keep
+            && let Err(error) = fs::write(keep.join("violations.txt"), self.violations.join("\n\n"))
+        {
+            say(&format!("the violations cannot be kept: {error}"));
+        }
     }
 
     /// Whether every promise was kept.
