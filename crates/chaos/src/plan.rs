@@ -347,7 +347,7 @@ impl Plan {
         let serve = Target::Process(0);
         let mut faults = Faults::default();
         match self.round % EVERY_EMBEDDED {
-            3 | 10 | 18 => faults.blows.push((Target::Upstream, self.upstream())),
+            3 => faults.blows.push((Target::Upstream, self.upstream())),
             5 => faults.blows.push((serve, Fault::SecondStart)),
             7 => {
                 let between = self.ms(100, 400);
