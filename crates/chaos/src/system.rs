@@ -119,6 +119,15 @@ impl System {
         Ok(())
     }
 
+    /// Hurts one thing once, and waits until it is whole again.
+    ///
+    /// # Errors
+    /// What is wrong then.
+    pub(crate) async fn suffer_once(&mut self, target: Target, fault: Fault) -> Result<(), String> {
+        let victim = self.victims.iter_mut().find(|victim| victim.target == target);
+        victim.ok_or("the mode has no such part")?.what.suffer(fault).await
+    }
+
     /// From now on everything suffers what it is sent, one fault after the other, until [`Suffering::heal`].
     pub(crate) fn suffer(self, world: &Arc<World>) -> Suffering {
         let mut victims = JoinSet::new();

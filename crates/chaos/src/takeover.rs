@@ -88,7 +88,7 @@ async fn trial(system: &mut System, way: Way, dice: &mut StdRng) -> Trial {
     let (verdict, fault) = examine(&world, system, &generation, &[record], &last).await;
     let mut wrong: Vec<_> =
         fault.into_iter().chain(world.violations()).chain(last_world.violations()).collect();
-    if wrong.is_empty() && verdict.attempts < 2 {
+    if wrong.is_empty() && way.dependency().is_none() && verdict.attempts < 2 {
         wrong.push(format!("generation {}: nobody took over, and nothing was shown", generation.id));
     }
     wrong.extend(system.look().err());
@@ -112,6 +112,10 @@ async fn hurt(
     let Some(before) = world.give_up.run_until_cancelled(in_the_middle).await else {
         return Err(format!("the answer never came to its word {words}"));
     };
+    if let Some((target, fault)) = way.dependency() {
+        let _blowing = world.weather.blow(way.name(), way.name());
+        return system.suffer_once(target, fault).await.map(|()| None);
+    }
     let Some((process, links)) = system.reach(&before.region) else {
         return Err(format!(
             "there is no process {:?}, of which the answer says it is its own",
@@ -130,6 +134,12 @@ async fn hurt(
             let _ = replaced.await;
             process.start().await?;
         }
+        // Done above.
+        Way::RedisAway
+        | Way::RedisSwitch
+        | Way::RedisSwitchUnnoticed
+        | Way::RabbitMqRestart
+        | Way::RabbitMqConnections => {}
         Way::Freeze => {
             let fenced = process.times_fenced().await;
             process.signal(Signal::SIGSTOP);
