@@ -129,6 +129,7 @@ async fn hurt(
     match way {
         Way::Restart => process.suffer(Fault::Kill { down: Duration::ZERO }).await?,
         Way::Drain => process.suffer(Fault::Drain).await?,
+        Way::DrainHastily => process.suffer(Fault::DrainHastily { again: Duration::from_millis(50) }).await?,
         Way::Kill => {
             process.kill();
             let _ = replaced.await;

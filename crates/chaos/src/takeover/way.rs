@@ -19,6 +19,8 @@ pub(crate) enum Way {
     Restart,
     /// Asked to end, and started again.
     Drain,
+    /// Asked to end twice, so that it gives its answer back at once, and started again.
+    DrainHastily,
     /// Redis is gone for ten seconds, with its data.
     RedisAway,
     /// The replica of Redis becomes the primary, and the old connections are closed.
@@ -38,7 +40,7 @@ impl Way {
             Mode::Embedded => &[Self::Restart, Self::Drain],
             Mode::Cluster => &[
                 Self::Kill,
-                Self::Drain,
+                Self::DrainHastily,
                 Self::Freeze,
                 Self::Isolate,
                 Self::RedisAway,
@@ -58,6 +60,7 @@ impl Way {
             Self::Isolate => "black hole until replaced",
             Self::Restart => "kill -9 and restart",
             Self::Drain => "SIGTERM and restart",
+            Self::DrainHastily => "SIGTERM twice and restart",
             Self::RedisAway => "Redis away for 10 s",
             Self::RedisSwitch => "Redis switch, connections closed",
             Self::RedisSwitchUnnoticed => "Redis switch, connections stay",
@@ -69,7 +72,9 @@ impl Way {
     /// What is hurt in place of the process, and how. Its answer then needs no other attempt.
     pub(super) fn dependency(self) -> Option<(Target, Fault)> {
         match self {
-            Self::Kill | Self::Freeze | Self::Isolate | Self::Restart | Self::Drain => None,
+            Self::Kill | Self::Freeze | Self::Isolate | Self::Restart | Self::Drain | Self::DrainHastily => {
+                None
+            }
             Self::RedisAway => Some((Target::Redis, Fault::Kill { down: Duration::from_secs(10) })),
             Self::RedisSwitch => Some((Target::Redis, Fault::Switch { closes: true })),
             Self::RedisSwitchUnnoticed => Some((Target::Redis, Fault::Switch { closes: false })),
