@@ -521,11 +521,14 @@ pub(crate) async fn end_given_up(
 /// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
 pub(crate) async fn end(log: &dyn TokenLog, id: GenerationId, failure: &Failure) -> Result<(), LogError> {
     let sealed = async {
-        let mut writer = log.open_writer(id).await?;
-        writer.seal(&Event::Failed { failure: failure.clone() }).await
+        let last = Event::Failed { failure: failure.clone() };
+        match log.open_writer(id).await {
+            Err(LogError::Damaged(_)) => log.seal_damaged(id, &last).await,
+            writer => writer?.seal(&last).await.map(drop),
+        }
     };
     match sealed.await {
-        Ok(_) => metrics::buried(failure),
+        Ok(()) => metrics::buried(failure),
         Err(LogError::Sealed) => {}
         Err(error) => return Err(error),
     }

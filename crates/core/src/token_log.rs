@@ -62,6 +62,15 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     /// [`LogError::NotFound`], or [`LogError::Sealed`] when there is nothing left to write.
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError>;
 
+    /// Ends a stream of which [`LogError::Damaged`] was told, with this terminal event behind what is left of it. A reader that
+    /// has seen the rest learns of the end from it; any other finds the damage first. Fences every writer, as an opening does.
+    ///
+    /// # Errors
+    /// [`LogError::NotFound`], or [`LogError::Sealed`] when it has an end.
+    async fn seal_damaged(&self, id: GenerationId, last: &Event) -> Result<(), LogError> {
+        self.open_writer(id).await?.seal(last).await.map(drop)
+    }
+
     /// Reads up to `limit` entries after the cursor, in order and without a gap, and says how the stream stands. Returns
     /// fewer, or none, when there are no more yet. It shows only what is durable (I2).
     ///

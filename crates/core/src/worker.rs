@@ -253,9 +253,15 @@ impl Worker {
                     return Verdict::Done;
                 }
                 Err(error @ LogError::Damaged(_)) => {
-                    metrics::damaged();
-                    tracing::error!(generation.id = %job.id, error = %explain(&error), "dropping a job whose stream cannot be read");
-                    return Verdict::Done;
+                    let cause = explain(&error);
+                    tracing::error!(generation.id = %job.id, cause, "ending a generation whose stream cannot be read");
+                    return match self.end_damaged(job.id).await {
+                        Ok(()) => Verdict::Done,
+                        Err(error) => {
+                            tracing::warn!(generation.id = %job.id, error = %explain(&error), "could not end it");
+                            Verdict::Again(LOG_AGAIN)
+                        }
+                    };
                 }
                 // Not the end of the job: the newer attempt may be one whose lease is void, and die without another. Go round
                 // again: wait while it lives, then find its seal or take over. Where our own lease is void, settling it

@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use journal::{Disk, Journal, JournalError, Medium, Options, Position, ReadError};
 use tokenwire_core::{
-    Clock, Entry, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{Created, Hint, JobClaim, Page, Prefix, StreamSpec, Tail},
+    Attempt, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    token_log::{Cancellation, Created, Hint, JobClaim, Page, Prefix, StreamSpec, Tail},
 };
 use tokio::{sync::oneshot, task::spawn_blocking};
 
@@ -150,6 +150,24 @@ impl Embedded {
     }
 }
 
+impl Embedded {
+    /// Opens the write side as the next attempt. Gives its number, what tells it to stop, and what the stream holds.
+    async fn open_stream(&self, stream: &Arc<Stream>) -> Result<(Attempt, Cancellation, View), LogError> {
+        loop {
+            let attempt = stream.next_attempt()?;
+            let opened = self
+                .shared
+                .commit(stream, Change::Opened { attempt }, move |stream, at| stream.opened(attempt, at));
+            match opened.await? {
+                Ok((cancellation, view)) => return Ok((attempt, cancellation, view)),
+                // Overtaken by an opening with a higher number: be the newest with the next.
+                Err(Refused::Fenced) => {}
+                Err(refused) => return Err(stream.error(refused)),
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl TokenLog for Embedded {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
@@ -196,24 +214,21 @@ impl TokenLog for Embedded {
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         let stream = self.shared.index.kept(id)?;
-        let (attempt, cancellation, view) = loop {
-            let attempt = stream.next_attempt()?;
-            let opened = self
-                .shared
-                .commit(&stream, Change::Opened { attempt }, move |stream, at| stream.opened(attempt, at));
-            match opened.await? {
-                Ok((cancellation, view)) => break (attempt, cancellation, view),
-                // Overtaken by an opening with a higher number: be the newest with the next.
-                Err(Refused::Fenced) => {}
-                Err(refused) => return Err(stream.error(refused)),
-            }
-        };
+        let (attempt, cancellation, view) = self.open_stream(&stream).await?;
         let mut so_far = Prefix::default();
         for entry in self.shared.entries(&stream, view.batches).await? {
             so_far.push(&entry);
         }
         tracing::debug!(generation.id = %id, %attempt, seq = %view.tail, "opened a stream");
         Ok(Box::new(Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, so_far, view.tail)))
+    }
+
+    async fn seal_damaged(&self, id: GenerationId, last: &Event) -> Result<(), LogError> {
+        let stream = self.shared.index.kept(id)?;
+        let (attempt, cancellation, View { tail, .. }) = self.open_stream(&stream).await?;
+        let nothing = Prefix::default();
+        let mut writer = Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, nothing, tail);
+        writer.seal(last).await.map(drop)
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
@@ -345,7 +360,10 @@ impl Shared {
             Err(error) => {
                 tracing::error!(generation.id = %stream.id, %error, "cannot read a generation back");
                 match error {
-                    BadRecord::Read(ReadError::Io { .. }) => Err(LogError::unavailable(error)),
+                    BadRecord::Read(ReadError::Io { .. })
+                    | BadRecord::Entries(
+                        crate::record::DecodeError::Version(_) | crate::record::DecodeError::Event(_),
+                    ) => Err(LogError::unavailable(error)),
                     _ => Err(LogError::damaged(error)),
                 }
             }

@@ -4,7 +4,7 @@
 //! events have the consecutive seqs from `first`; `at` is when the batch was appended. A reader refuses a version that it
 //! does not know instead of guessing; `tests/fixtures` keeps a record of every version ever written.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokenwire_core::{Entry, Event, Seq, Timestamp};
 
 const VERSION: u8 = 1;
@@ -29,7 +29,15 @@ impl Batch {
     }
 
     pub(crate) fn decode(record: &[u8]) -> Result<Self, DecodeError> {
-        serde_json::from_slice(Self::body(record)?).map_err(DecodeError::Malformed)
+        let body = Self::body(record)?;
+        serde_json::from_slice(body).map_err(|error| {
+            // A batch but for an event: a newer version has written it.
+            if serde_json::from_slice::<Shape>(body).is_ok() {
+                DecodeError::Event(error)
+            } else {
+                DecodeError::Malformed(error)
+            }
+        })
     }
 
     /// The part after the version, of a record of a version that is known.
@@ -47,12 +55,25 @@ impl Batch {
     }
 }
 
+/// A batch of events of whatever kind.
+#[derive(Deserialize)]
+struct Shape {
+    #[serde(rename = "first")]
+    _first: Seq,
+    #[serde(rename = "at")]
+    _at: Timestamp,
+    #[serde(rename = "events")]
+    _events: Vec<IgnoredAny>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
     #[error("a stored record is empty")]
     Empty,
     #[error("a stored record has format {0}, this version of tokenwire knows {VERSION}: upgrade")]
     Version(u8),
+    #[error("a stored record has an event that this version of tokenwire does not know: upgrade")]
+    Event(#[source] serde_json::Error),
     #[error("a stored record cannot be read")]
     Malformed(#[source] serde_json::Error),
 }
@@ -104,6 +125,13 @@ mod tests {
             Batch { first: Seq::new(7), at: Timestamp::from_millis(1_763_800_000_123), events: events() };
         assert_eq!(Batch::decode(stored).unwrap(), batch);
         assert_eq!(batch.encode(), stored);
+    }
+
+    #[test]
+    fn an_event_of_a_newer_version_is_told_from_damage() {
+        let newer = b"\x01{\"first\":1,\"at\":2,\"events\":[{\"tune\":{\"notes\":7}}]}";
+        assert!(matches!(Batch::decode(newer), Err(DecodeError::Event(_))));
+        assert!(matches!(Batch::decode(b"\x01{}"), Err(DecodeError::Malformed(_))));
     }
 
     #[test]

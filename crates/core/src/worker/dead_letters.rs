@@ -74,7 +74,11 @@ impl Worker {
     /// The job to store in place of a dead one. `None` when its generation needs none, or was ended here.
     async fn successor_of(&self, dead: &Job) -> Result<Option<Job>, BoxError> {
         let page = match self.log.read(dead.id, Seq::START, NonZeroUsize::MIN).await {
-            Err(LogError::NotFound(_) | LogError::Damaged(_)) => return Ok(None),
+            Err(LogError::NotFound(_)) => return Ok(None),
+            Err(LogError::Damaged(_)) => {
+                self.end_damaged(dead.id).await?;
+                return Ok(None);
+            }
             page => page?,
         };
         if page.phase == Phase::Sealed || dead.expires_at.is_some_and(|of| of != page.start_by) {
@@ -92,6 +96,15 @@ impl Worker {
             Err(Unreadable::Missing) => self.end_unreadable(dead.id).await?,
         }
         Ok(None)
+    }
+
+    /// Ends a generation whose stream cannot be read. Where not even that is possible, its readers find the damage.
+    pub(super) async fn end_damaged(&self, id: GenerationId) -> Result<(), LogError> {
+        metrics::damaged();
+        match self.log.seal_damaged(id, &Event::Failed { failure: Failure::Lost }).await {
+            Err(LogError::Sealed | LogError::NotFound(_) | LogError::Damaged(_)) => Ok(()),
+            sealed => sealed,
+        }
     }
 
     /// Ends a generation of which nothing says what to ask.

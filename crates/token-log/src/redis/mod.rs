@@ -32,7 +32,7 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use ::redis::{IntoConnectionInfo, ProtocolVersion, RedisError};
 use async_trait::async_trait;
 use tokenwire_core::{
-    Clock, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    Clock, Event, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
     token_log::{
         ATTENDANCE, CLAIM_TIME, Created, JobClaim, OnDisconnect, Page, STORED_TIME, StreamSpec, Tail,
     },
@@ -49,7 +49,7 @@ use self::{
     subscriptions::Subscriptions,
     writer::Writer,
 };
-use crate::Inspection;
+use crate::{Inspection, record::Batch};
 
 /// How long after a connection was made its server may lack what was acknowledged before: in this time the writers that
 /// live have noticed, and written their streams again.
@@ -269,6 +269,20 @@ impl TokenLog for Redis {
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         Ok(Box::new(Writer::open(Arc::clone(&self.shared), id, self.shared.retention).await?))
+    }
+
+    async fn seal_damaged(&self, id: GenerationId, last: &Event) -> Result<(), LogError> {
+        let shared = &self.shared;
+        let keys = shared.keys(id);
+        let mut ask = ::redis::Pipeline::new();
+        ask.cmd("HGET").arg(&keys.meta).arg("tail");
+        let (tail,): (Option<u64>,) = shared.link.pipeline(&ask).await.map_err(|outage| outage.about(id))?;
+        let first = Seq::new(tail.unwrap_or_default()).next();
+        let batch = Batch { first, at: shared.clock.now(), events: vec![last.clone()] };
+        let mut script = shared.scripts.seal_damaged.prepare_invoke();
+        script.key(&keys.meta).key(&keys.entries).key(&keys.audience);
+        script.arg(first.get()).arg(batch.encode()).arg(&keys.appended).arg(millis(shared.retention));
+        shared.link.script(&script).await.map_err(|outage| outage.about(id))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {

@@ -81,7 +81,9 @@ pub(super) enum Damage {
 impl From<Damage> for LogError {
     fn from(damage: Damage) -> Self {
         match damage {
-            Damage::Format(_) | Damage::Record(DecodeError::Version(_)) => Self::unavailable(damage),
+            Damage::Format(_) | Damage::Record(DecodeError::Version(_) | DecodeError::Event(_)) => {
+                Self::unavailable(damage)
+            }
             Damage::Meta | Damage::Missing(_) | Damage::Record(_) => Self::damaged(damage),
         }
     }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::{Config, Redis};
-use tokenwire_core::{GenerationId, LogError, Seq, TokenLog, token_log::OWNERSHIP};
+use tokenwire_core::{
+    Event, Failure, GenerationId, LogError, Seq, TokenLog,
+    token_log::{OWNERSHIP, Phase},
+};
 use tokio::time::Instant;
 
 use crate::support::{admin, ask, config, created, delta, explain, finished, open, read, shared, texts};
@@ -119,5 +122,30 @@ async fn a_reader_waits_for_a_writer_that_mends_the_damage() {
         let (page, ()) = futures::join!(read(&log, id, Seq::START), mend);
         assert_eq!(page.unwrap().entries.len(), 1, "{damage}");
         assert_eq!(texts(&log, id).await, ["one"]);
+    }
+}
+
+/// A reader that has seen all that is left, and one that comes later: both learn that there will be no more.
+#[tokio::test]
+async fn a_damaged_stream_of_a_dead_worker_gets_an_end() {
+    let (config, log) = shared().await;
+    let mut admin = admin(&config.url).await;
+    for damage in ["XTRIM {}:entries MAXLEN 1", "DEL {}:entries", "SET {}:entries x"] {
+        let id = created(&log).await;
+        let mut writer = log.open_writer(id).await.unwrap();
+        writer.append(&[delta("one")]).await.unwrap();
+        writer.append(&[delta("two")]).await.unwrap();
+        drop(writer);
+        forget_owner(&config, id).await;
+        let command = damage.replace("{}", &format!("{}:{{{id}}}", config.prefix));
+        ask::<redis::Value>(&mut admin, &command).await;
+        reason(log.open_writer(id).await);
+        let lost = Event::Failed { failure: Failure::Lost };
+        log.seal_damaged(id, &lost).await.unwrap();
+        let rest = read(&log, id, Seq::new(2)).await.unwrap();
+        assert_eq!(rest.phase, Phase::Sealed, "{damage}");
+        assert_eq!(rest.entries.last().map(|entry| (entry.seq, &entry.event)), Some((Seq::new(3), &lost)));
+        reason(read(&log, id, Seq::START).await);
+        assert!(matches!(log.seal_damaged(id, &lost).await, Err(LogError::Sealed)), "{damage}");
     }
 }
