@@ -190,6 +190,8 @@ impl Generations {
             Created::Existing(_) => {
                 self.store_job_if_missing(id, request).await?;
                 let spec = StreamSpec { request: Bytes::new(), ..self.log.spec(id).await? };
+                // The submission that created it may have been refused, and then nothing watches it yet.
+                self.keeper.watch(id, spec.on_disconnect == OnDisconnect::Detached);
                 Ok(Accepted { id, how: Submitted::Existing, spec })
             }
         }

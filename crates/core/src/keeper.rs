@@ -7,7 +7,7 @@
 //! a minute at most, by one process.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fmt,
     num::NonZeroUsize,
     sync::{
@@ -53,7 +53,15 @@ pub(crate) struct Keeper {
     clock: Arc<dyn Clock>,
     /// When the newest stream was created that was seen to begin, in milliseconds.
     newest_begun: AtomicU64,
-    watched: Mutex<VecDeque<Watched>>,
+    watched: Mutex<WatchList>,
+}
+
+#[derive(Debug, Default)]
+struct WatchList {
+    /// By when they are due. Without the one that is looked at now.
+    due: VecDeque<Watched>,
+    /// Of all of them: a submission that is repeated is watched once.
+    ids: HashSet<GenerationId>,
 }
 
 #[derive(Debug)]
@@ -156,9 +164,9 @@ impl Keeper {
     /// A generation was accepted here: it is watched from now on.
     pub(crate) fn watch(&self, id: GenerationId, to_the_end: bool) {
         let mut watched = self.watched();
-        if watched.len() < MOST_WATCHED {
+        if watched.ids.len() < MOST_WATCHED && watched.ids.insert(id) {
             let due = Instant::now() + LOOK_EVERY;
-            watched.push_back(Watched { id, due, vigil: Vigil::default(), to_the_end });
+            watched.due.push_back(Watched { id, due, vigil: Vigil::default(), to_the_end });
         }
     }
 
@@ -166,43 +174,53 @@ impl Keeper {
     pub(crate) async fn keep_watch(&self, stop: CancellationToken) {
         let watching = async {
             loop {
-                let Some(next) = self.watched().pop_front() else {
+                let Some(next) = self.watched().due.pop_front() else {
                     sleep(LOOK_EVERY).await;
                     continue;
                 };
                 sleep_until(next.due).await;
-                self.look_after(next).await;
+                let id = next.id;
+                match self.look_after(next).await {
+                    Some(again) => self.watched().put_back(again),
+                    None => drop(self.watched().ids.remove(&id)),
+                }
             }
         };
         stop.run_until_cancelled(watching).await;
     }
 
-    async fn look_after(&self, mut watched: Watched) {
+    /// What is to be looked at again, and when.
+    async fn look_after(&self, mut watched: Watched) -> Option<Watched> {
         let every =
             match self.log.read(watched.id, Seq::START, NonZeroUsize::MIN).await.map(|page| page.phase) {
                 Err(LogError::Unavailable(_)) => LOOK_EVERY,
-                Err(_) | Ok(Phase::Sealed) => return,
+                Err(_) | Ok(Phase::Sealed) => return None,
                 Ok(phase) => {
                     if self.is_job_lost(&mut watched.vigil, phase) {
                         self.store_again(watched.id).await;
                     }
                     match phase {
-                        Phase::Running { .. } if !watched.to_the_end => return,
+                        Phase::Running { .. } if !watched.to_the_end => return None,
                         Phase::Running { .. } if phase.has_owner() => LOOK_AT_RUNNING_EVERY,
                         _ => LOOK_EVERY,
                     }
                 }
             };
-        let mut all = self.watched();
-        let at_least = Duration::from_secs(all.len() as u64 / LOOKS_A_SECOND);
+        let at_least = Duration::from_secs(self.watched().ids.len() as u64 / LOOKS_A_SECOND);
         watched.due = Instant::now() + every.max(at_least);
-        // By when they are due; most are due last.
-        let at = all.iter().rposition(|other| other.due <= watched.due).map_or(0, |before| before + 1);
-        all.insert(at, watched);
+        Some(watched)
     }
 
-    fn watched(&self) -> MutexGuard<'_, VecDeque<Watched>> {
+    fn watched(&self) -> MutexGuard<'_, WatchList> {
         // Nothing panics while it holds the lock.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WatchList {
+    fn put_back(&mut self, watched: Watched) {
+        // Most are due last.
+        let before = self.due.iter().rposition(|other| other.due <= watched.due);
+        self.due.insert(before.map_or(0, |before| before + 1), watched);
     }
 }

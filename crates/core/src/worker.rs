@@ -35,6 +35,7 @@ use crate::{
     clock::{Clock, Timestamp},
     error::explain,
     event::{Event, Failure, Seq, TextSoFar},
+    follow::end,
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, Lease, QueueError},
@@ -298,11 +299,21 @@ impl Worker {
         let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
-        match self.attempt(job.id, &request, &mut *writer, slot, stop).await? {
+        let outcome = self.attempt(job.id, &request, &mut *writer, slot, stop).await?;
+        let outcome = match (outcome, writer.cancellation().cause()) {
+            // Told to stop while the attempt ended. Whoever did that has seen an owner, and leaves the rest to it.
+            (Outcome::Release(..), Some(cause)) => failed(Failure::Cancelled { cause }),
+            (outcome, _) => outcome,
+        };
+        match outcome {
             Outcome::Release(attempts, after) => {
                 if !self.release(&mut *writer, attempts, stop).await {
                     // The next attempt waits for this one's silence, and takes it for one that died.
                     tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
+                } else if let Some(cause) = writer.cancellation().cause() {
+                    // The same, at the last moment.
+                    end(&*self.log, job.id, &Failure::Cancelled { cause }).await?;
+                    return Ok(Verdict::Done);
                 }
                 Ok(Verdict::Again(after))
             }
@@ -400,7 +411,7 @@ impl Worker {
         let deadline = Instant::now() + left;
         let before = so_far(writer);
         if before.without_progress >= self.config.attempts {
-            let message = "attempts were cut short again and again before they got any further; their workers may have                            crashed"
+            let message = "attempts were cut short again and again before they got any further; their workers may have crashed"
                 .into();
             return Ok(failed(Failure::Exhausted { attempts: before.without_progress, message }));
         }
@@ -446,7 +457,10 @@ impl Worker {
             waiting_until: None,
             ..before
         };
-        writer.record_attempts(asking, Ownership::Kept).await?;
+        match stop.hard.run_until_cancelled(note(writer, asking, deadline)).await {
+            Some(noted) => noted?,
+            None => return Ok(Outcome::Release(before, Duration::ZERO)),
+        }
         let started = Event::Started { attempt, text, region: self.config.region.clone() };
         metrics::began(attempt);
         if started_at.is_none() {
@@ -601,6 +615,21 @@ fn backoff(failures: u32) -> Duration {
 
 fn failed(failure: Failure) -> Outcome {
     Outcome::Seal(Event::Failed { failure })
+}
+
+/// Notes that the model is about to be asked, however often it takes. A note of unknown outcome that is left behind would
+/// count an attempt that has asked nothing.
+async fn note(writer: &mut dyn LogWriter, asking: Attempts, deadline: Instant) -> Result<(), LogError> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    loop {
+        match writer.record_attempts(asking, Ownership::Kept).await {
+            Err(LogError::Unavailable(cause)) if Instant::now() < deadline => {
+                tracing::warn!(%cause, "the token log is unavailable; will ask the model when it is back");
+                sleep(backoff.advance()).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Notes what the attempts came to, however often it takes.

@@ -273,6 +273,32 @@ async fn a_job_that_the_queue_lost_is_stored_again_though_nobody_reads() {
     watch.join_all().await;
 }
 
+/// Its first submission was refused half way, so that only the second one is known to be accepted.
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_was_accepted_when_it_was_posted_again_is_looked_after_too() {
+    let mut house = House::new();
+    let id = house.ask().await;
+    let door = House::with(house.log.clone(), house.queue.clone(), house.clock.clone()).generations;
+    let stop = CancellationToken::new();
+    let (watching, theirs) = (door.clone(), stop.clone());
+    let watch = tokio::task::JoinSet::from_iter([async move { watching.keep_watch(theirs).await }]);
+    let (request, on_disconnect) = (request("Hello"), OnDisconnect::Detached);
+    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
+    let (accepted, ()) = futures::join!(door.submit(submission), async {
+        sleep(SECOND).await;
+        house.worker_with(Script::new([vec![Step::Hang]]), config());
+    });
+    assert_eq!(accepted.unwrap().how, Submitted::Existing);
+    // Its worker and its job are gone.
+    house.kill_workers().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    house.worker_with(Script::new([vec![Step::Finish]]), config());
+    sleep(30 * SECOND).await;
+    assert!(matches!(house.stored(id).await.last(), Some(Event::Finished { .. })));
+    stop.cancel();
+    watch.join_all().await;
+}
+
 /// With others behind it, an empty queue shows nothing; that they were taken first does.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_was_lost_among_others_is_stored_again_once_they_overtake_it() {
@@ -398,6 +424,38 @@ async fn a_job_that_nothing_can_read_ends_its_generation_at_once() {
     let began = Instant::now();
     assert_eq!(failure(&house.follow(id).await), Some(&Failure::Lost));
     assert!(began.elapsed() < SECOND);
+}
+
+/// The log has noted that a model is about to be asked, and its answer is lost: nothing was asked yet.
+#[tokio::test(start_paused = true)]
+async fn a_note_of_unknown_outcome_is_no_attempt() {
+    let plain = House::new();
+    let outage = Outage::new(Arc::clone(&plain.log));
+    let mut house = House::with_log(Arc::new(outage.clone()), Arc::clone(&plain.clock));
+    outage.lose_answers(7);
+    let id = house.ask().await;
+    let script = Script::new([vec![Step::Say("whole"), Step::Finish]]);
+    house.worker_with(script.clone(), config());
+    assert_eq!(text(events(&house.follow(id).await)), "whole");
+    assert_eq!(script.asked(), 1);
+}
+
+/// The API sees a worker and leaves the rest to it; the worker is about to give its slot up until the model has room.
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_meets_a_model_that_has_become_busy_is_not_put_off_until_it_has_room() {
+    let plain = House::new();
+    let outage = Outage::new(Arc::clone(&plain.log));
+    outage.slow_to_append(SECOND);
+    let mut house = House::with_log(Arc::new(outage), Arc::clone(&plain.clock));
+    let script = Script::new([vec![Step::Say("x"), Step::Busy(30 * SECOND)]]);
+    house.worker_with(script.clone(), config());
+    let id = house.ask().await;
+    asked(&script, 1).await;
+    house.generations.cancel(id).await.unwrap();
+    let began = Instant::now();
+    let entries = house.follow(id).await;
+    assert_eq!(failure(&entries), Some(&Failure::Cancelled { cause: CancelCause::Requested }));
+    assert!(began.elapsed() < 3 * SECOND, "{:?}", began.elapsed());
 }
 
 /// Accepted is accepted: the client gets its stream, and reads when the log is back.
