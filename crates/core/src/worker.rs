@@ -231,6 +231,9 @@ impl Worker {
         let Some(lease) = own.into_lease() else { return };
         let settled = match verdict {
             Verdict::Done => lease.ack().await,
+            // Dropped, the job comes back before the jobs behind it. A retry may put it behind them, and an answer that has
+            // begun would wait for prompts that have not.
+            Verdict::Again(Duration::ZERO) => return drop(lease),
             Verdict::Again(after) => lease.retry(after).await,
         };
         report_unsettled(id, settled);

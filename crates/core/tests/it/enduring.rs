@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
-    CancelCause, Event, Failure, Follower, GenerationId, Job, JobQueue, Seq, Timestamp,
+    CancelCause, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError, Seq, Timestamp,
     follow::News,
     generations::{Submission, Submitted},
+    job_queue::Hold,
     token_log::{JobClaim, OnDisconnect, Phase},
     worker::Config,
 };
@@ -75,6 +77,81 @@ async fn planned_restarts_cost_an_answer_nothing_but_time() {
     assert_eq!(text(events(&entries)), "whole");
     assert!(began.elapsed() < SECOND, "nobody waits for a worker that said that it goes");
     assert_eq!(entries.len(), 4, "what was given back left no entry: {entries:?}");
+}
+
+/// A queue that stores a job again behind all others when it is retried, as RabbitMQ does.
+#[derive(Debug, Default)]
+struct RetriesAtTheEnd(Arc<MemoryQueue>);
+
+#[derive(Debug)]
+struct RetriedAtTheEnd {
+    queue: Arc<MemoryQueue>,
+    lease: Lease,
+}
+
+#[async_trait]
+impl JobQueue for RetriesAtTheEnd {
+    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
+        self.0.enqueue(job).await
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        let lease = self.0.lease().await?;
+        let (job, queue) = (lease.job().clone(), Arc::clone(&self.0));
+        Ok(Lease::new(job, Box::new(RetriedAtTheEnd { queue, lease })))
+    }
+
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        self.0.dead_letter().await
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        self.0.ready().await
+    }
+}
+
+#[async_trait]
+impl Hold for RetriedAtTheEnd {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        self.lease.ack().await
+    }
+
+    async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
+        sleep(after).await;
+        self.queue.enqueue(self.lease.job()).await?;
+        self.lease.ack().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_a_restart_gave_back_goes_on_before_prompts_that_have_not_begun() {
+    let plain = House::new();
+    let queue = Arc::<RetriesAtTheEnd>::default();
+    let mut house = House::with(Arc::clone(&plain.log), queue, Arc::clone(&plain.clock));
+    let one_slot = || Config { slots: 1, ..config() };
+    let script = Script::new([vec![Step::Say("half "), Step::Hang]]);
+    house.worker_with(script.clone(), one_slot());
+    let begun = house.ask().await;
+    asked(&script, 1).await;
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        waiting.push(house.ask().await);
+    }
+    house.restart_workers().await;
+    house.worker_with(
+        Script::new([vec![Step::Wait(5 * SECOND), Step::Say("whole"), Step::Finish]]),
+        one_slot(),
+    );
+    let began = Instant::now();
+    assert_eq!(text(events(&house.follow(begun).await)), "half whole");
+    assert!(began.elapsed() < 6 * SECOND, "it waited {:?}, behind others", began.elapsed());
+    for id in waiting {
+        house.follow(id).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
