@@ -188,8 +188,9 @@ impl Generations {
             }
             Created::Existing(other) if other != fingerprint => Err(SubmitError::Conflict(id)),
             Created::Existing(_) => {
-                self.store_job_if_missing(id, request).await?;
+                // First: once the job is stored, nothing may turn an accepted prompt into a refused one.
                 let spec = StreamSpec { request: Bytes::new(), ..self.log.spec(id).await? };
+                self.store_job_if_missing(id, request).await?;
                 // The submission that created it may have been refused, and then nothing watches it yet.
                 self.keeper.watch(id, spec.on_disconnect == OnDisconnect::Detached);
                 Ok(Accepted { id, how: Submitted::Existing, spec })
@@ -341,7 +342,10 @@ impl Generations {
                         let job = Job { id, request: Some(request), expires_at: Some(start_by) };
                         self.queue.enqueue(&job).await?;
                         metrics::stored_again();
-                        return Ok(self.log.job_stored(id).await?);
+                        if let Err(error) = self.log.job_stored(id).await {
+                            tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
+                        }
+                        return Ok(());
                     }
                 }
             }

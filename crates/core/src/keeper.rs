@@ -157,7 +157,9 @@ impl Keeper {
             return Ok(false);
         }
         self.queue.enqueue(&Job { id, request: Some(request), expires_at: Some(spec.start_by) }).await?;
-        self.log.job_stored(id).await?;
+        if let Err(error) = self.log.job_stored(id).await {
+            tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
+        }
         Ok(true)
     }
 
