@@ -430,6 +430,8 @@ impl Worker {
             && !due.is_zero()
         {
             tracing::info!(%attempt, ?due, "the last attempt died before it got any further; waiting before the next one");
+            // A beginning in the future stems from a clock that is ahead of ours. It is waited for once.
+            let before = Attempts { began_at: before.began_at.min(now), ..before };
             return Ok(Outcome::Release(before, due));
         }
         let suspicion =

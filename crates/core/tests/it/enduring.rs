@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
-    CancelCause, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError, Seq, Timestamp,
+    CancelCause, Clock, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError, Seq,
+    Timestamp,
     follow::News,
     generations::{Submission, Submitted},
     job_queue::Hold,
@@ -167,6 +168,32 @@ async fn crashes_of_a_process_in_which_the_answer_gets_further_are_not_counted()
     }
     house.worker_with(Script::new([vec![Step::Finish]]), config());
     assert_eq!(text(events(&house.follow(id).await)), "x".repeat(20));
+}
+
+/// The clock of a machine that is ahead of the others.
+#[derive(Debug)]
+struct Ahead(Arc<dyn Clock>);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.0.now().after(QUEUE_TIME / 2)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_on_a_machine_whose_clock_is_ahead_is_not_waited_for_until_then() {
+    let mut house = House::new();
+    let ahead = Arc::new(Ahead(Arc::clone(&house.clock)));
+    let mut other = House::with(Arc::clone(&house.log), Arc::clone(&house.queue), ahead);
+    let id = house.ask().await;
+    let script = Script::new([vec![Step::Hang]]);
+    other.worker_with(script.clone(), config());
+    asked(&script, 1).await;
+    other.kill_workers().await;
+    house.worker_with(Script::new([vec![Step::Say("whole"), Step::Finish]]), config());
+    let began = Instant::now();
+    assert_eq!(text(events(&house.follow(id).await)), "whole");
+    assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
 }
 
 /// Forty kills in six seconds, with sixty prompts waiting.
