@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -168,7 +168,7 @@ impl Keeper {
         let mut watched = self.watched();
         if watched.ids.len() < MOST_WATCHED && watched.ids.insert(id) {
             let due = Instant::now() + LOOK_EVERY;
-            watched.due.push_back(Watched { id, due, vigil: Vigil::default(), to_the_end });
+            watched.put_back(Watched { id, due, vigil: Vigil::default(), to_the_end });
         }
     }
 
@@ -176,11 +176,14 @@ impl Keeper {
     pub(crate) async fn keep_watch(&self, stop: CancellationToken) {
         let watching = async {
             loop {
-                let Some(next) = self.watched().due.pop_front() else {
-                    sleep(LOOK_EVERY).await;
-                    continue;
+                let next = self.watched().next_due(Instant::now());
+                let next = match next {
+                    Ok(next) => next,
+                    Err(wait) => {
+                        sleep(wait).await;
+                        continue;
+                    }
                 };
-                sleep_until(next.due).await;
                 let id = next.id;
                 match self.look_after(next).await {
                     Some(again) => self.watched().put_back(again),
@@ -220,9 +223,16 @@ impl Keeper {
 }
 
 impl WatchList {
+    /// The next one to look at, or how long to wait before asking again: one that is watched from now on may be due first.
+    fn next_due(&mut self, now: Instant) -> Result<Watched, Duration> {
+        match self.due.front() {
+            Some(first) if first.due > now => Err(first.due.duration_since(now).min(LOOK_EVERY)),
+            Some(_) | None => self.due.pop_front().ok_or(LOOK_EVERY),
+        }
+    }
+
     fn put_back(&mut self, watched: Watched) {
-        // Most are due last.
-        let before = self.due.iter().rposition(|other| other.due <= watched.due);
-        self.due.insert(before.map_or(0, |before| before + 1), watched);
+        let at = self.due.partition_point(|other| other.due <= watched.due);
+        self.due.insert(at, watched);
     }
 }

@@ -377,6 +377,30 @@ async fn a_job_that_the_queue_lost_is_stored_again_though_nobody_reads() {
     watch.join_all().await;
 }
 
+/// A generation that runs is looked at less often. One that was accepted later does not wait behind it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_job_is_stored_again_as_soon_when_others_run_without_readers() {
+    let mut house = House::new();
+    let stop = CancellationToken::new();
+    let (watching, theirs) = (house.generations.clone(), stop.clone());
+    let watch = tokio::task::JoinSet::from_iter([async move { watching.keep_watch(theirs).await }]);
+    let script = Script::new([vec![Step::Hang], vec![Step::Finish]]);
+    house.worker_with(script.clone(), config());
+    house.ask().await;
+    asked(&script, 1).await;
+    sleep(10 * SECOND).await;
+    house.kill_workers().await;
+    let running = house.queue.lease().await.unwrap();
+    house.ask().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    house.worker_with(script.clone(), config());
+    sleep(25 * SECOND).await;
+    assert_eq!(script.asked(), 2);
+    drop(running);
+    stop.cancel();
+    watch.join_all().await;
+}
+
 /// Its first submission was refused half way, so that only the second one is known to be accepted.
 #[tokio::test(start_paused = true)]
 async fn a_generation_that_was_accepted_when_it_was_posted_again_is_looked_after_too() {
