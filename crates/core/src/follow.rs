@@ -358,9 +358,10 @@ impl Ears {
 
 /// Wake-ups for a stream, where the log gives any.
 async fn listen(log: &dyn TokenLog, id: GenerationId) -> Option<Tail> {
+    // Tried again every few seconds for every reader, and `ready` says why: not a line each at `warn`.
     let tail = log.tail(id).await;
     tail.inspect_err(|error| {
-        tracing::warn!(generation.id = %id, error = %explain(error), "there are no wake-ups for a reader; reading without them");
+        tracing::debug!(generation.id = %id, error = %explain(error), "no wake-ups for a reader; reading without them");
     })
     .ok()
 }
