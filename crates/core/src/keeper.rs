@@ -30,6 +30,7 @@ use crate::{
     metrics,
     request::GenerateRequest,
     token_log::{JobClaim, LogError, Phase, TokenLog},
+    worker::LONGEST_BACKOFF,
 };
 
 /// How long a generation waits before its job may count as lost: longer than a job is on its way from a queue to a worker
@@ -78,8 +79,8 @@ struct Watched {
 pub(crate) struct Vigil {
     /// When the stream was created, if it was seen before its first attempt.
     queued_at: Option<Timestamp>,
-    /// Since when it was seen without an owner.
-    alone_since: Option<Instant>,
+    /// Since when it was seen without an owner, by both clocks.
+    alone_since: Option<(Instant, Timestamp)>,
 }
 
 impl fmt::Debug for Keeper {
@@ -110,13 +111,14 @@ impl Keeper {
             vigil.alone_since = None;
             return false;
         }
-        let alone_since = *vigil.alone_since.get_or_insert_with(Instant::now);
-        if alone_since.elapsed() < LOST_AFTER {
+        let (since, alone_at) = *vigil.alone_since.get_or_insert_with(|| (Instant::now(), self.clock.now()));
+        if since.elapsed() < LOST_AFTER {
             return false;
         }
         let newest_begun = Timestamp::from_millis(self.newest_begun.load(Ordering::Relaxed));
-        let is_overtaken =
-            vigil.queued_at.is_some_and(|created_at| created_at.after(LOST_AFTER) < newest_begun);
+        // One that has begun may have been stored again for a retry since then, behind the others.
+        let stored_by = vigil.queued_at.unwrap_or_else(|| alone_at.after(LONGEST_BACKOFF));
+        let is_overtaken = stored_by.after(LOST_AFTER) < newest_begun;
         let is_lost = is_overtaken || self.queue.waiting() == 0;
         if is_lost {
             // The next conclusion is drawn from what is seen from here on.

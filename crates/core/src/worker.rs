@@ -72,6 +72,9 @@ const TRIAL_AGAIN: Duration = Duration::from_secs(1);
 const GIVE_BACK_TIME: Duration = Duration::from_secs(4);
 const RELEASE_TIME: Duration = Duration::from_secs(2);
 
+/// How long a generation waits at most between two attempts, unless its model asks for more.
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
 /// What a worker may do.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -612,10 +615,10 @@ fn crash_backoff(attempts: Attempts) -> Duration {
     }
 }
 
-/// The wait after so many failures in a row: half a second, doubling, up to half a minute.
+/// The wait after so many failures in a row: half a second, doubling, up to [`LONGEST_BACKOFF`].
 fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(6);
-    Duration::from_millis(500 << doublings).min(Duration::from_secs(30))
+    Duration::from_millis(500 << doublings).min(LONGEST_BACKOFF)
 }
 
 fn failed(failure: Failure) -> Outcome {

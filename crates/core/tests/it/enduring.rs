@@ -444,6 +444,37 @@ async fn a_job_that_was_lost_among_others_is_stored_again_once_they_overtake_it(
     assert_eq!(text(events(&lost)), "x");
 }
 
+/// The same, for an answer that has begun and whose worker died.
+#[tokio::test(start_paused = true)]
+async fn the_job_of_an_answer_that_has_begun_is_stored_again_though_the_queue_is_never_empty() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Say("x"), Step::Hang]]);
+    house.worker_with(script.clone(), config());
+    let lost = house.ask().await;
+    asked(&script, 1).await;
+    sleep(SECOND).await;
+    house.kill_workers().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    let script = Script::new([vec![Step::Wait(SECOND), Step::Say("y"), Step::Finish]]);
+    house.worker_with(script, Config { slots: 1, ..config() });
+    let others = async {
+        loop {
+            let id = house.ask().await;
+            let door = house.generations.clone();
+            while house.queue.waiting() < 5 {
+                house.ask().await;
+            }
+            let mut follower = door.follow(id, Seq::START).await.unwrap();
+            while follower.next().await.unwrap().is_some() {}
+        }
+    };
+    let lost = async { house.follow(lost).await };
+    tokio::select! {
+        () = others => {}
+        lost = timeout(RUN_TIME, lost) => assert_eq!(text(events(&lost.unwrap())), "xy"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_same_prompt_posted_again_and_again_while_it_waits_is_queued_twice_at_most() {
     let house = House::new();
