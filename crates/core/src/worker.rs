@@ -14,7 +14,6 @@ mod trials;
 
 use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -501,8 +500,8 @@ impl Worker {
         Ok(self.outcome(&request.model, asking, before, kept, deadline, ending))
     }
 
-    /// Waits until the attempt may ask its model, and keeps the stream meanwhile; the wait needs no slot. `None` when the wait
-    /// is too long, or the process stops.
+    /// Waits until the attempt may ask its model, and keeps the stream meanwhile. `None` when the wait is too long, or the
+    /// process stops.
     async fn wait_for_trial(
         &self,
         suspicion: Suspicion,
@@ -510,26 +509,35 @@ impl Worker {
         slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
     ) -> Result<Option<Unproven>, LogError> {
-        let began = Instant::now();
-        let mut turn = pin!(async {
-            let unproven = self.trials.begin(suspicion).await;
-            (unproven, ())
-        });
         // As a rule there is nothing to wait for.
-        if let Some((unproven, ())) = turn.as_mut().now_or_never() {
+        if let Some(unproven) = self.trials.begin_now(suspicion) {
             return Ok(Some(unproven));
         }
-        *slot = None;
+        let began = Instant::now();
+        // A suspect frees its slot: others may ask their models while it waits. What waits for a trial keeps its slot. No
+        // other attempt could use it, and without it the worker would go on leasing jobs only to let them wait here.
+        let frees_slot = suspicion == Suspicion::Suspect;
+        if frees_slot {
+            *slot = None;
+        }
         let mut turn = pin!(async {
-            let (unproven, ()) = turn.await;
-            (unproven, self.slot().await)
+            loop {
+                self.trials.wait_for_turn(suspicion).await;
+                // The slot first: a trial that waits for one would keep others from beginning for nothing.
+                let free = if frees_slot { Some(self.slot().await) } else { None };
+                if let Some(unproven) = self.trials.begin_now(suspicion) {
+                    return (unproven, free);
+                }
+            }
         });
         let cancellation = writer.cancellation().clone();
         while began.elapsed() < TRIAL_WAIT {
             tokio::select! {
                 biased;
                 (unproven, free) = &mut turn => {
-                    *slot = Some(free);
+                    if free.is_some() {
+                        *slot = free;
+                    }
                     return Ok(Some(unproven));
                 }
                 () = stop.soft.cancelled() => break,

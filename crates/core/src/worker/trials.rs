@@ -38,6 +38,17 @@ struct State {
     trial: Option<Instant>,
 }
 
+impl State {
+    /// Or when to look again, where that is known.
+    fn may_begin(&self, suspicion: Suspicion) -> Result<(), Option<Instant>> {
+        match (suspicion, self.trial) {
+            (Suspicion::None, Some(since)) if since.elapsed() < ALONE => Err(Some(since + ALONE)),
+            (Suspicion::Suspect, _) if self.unproven > 0 => Err(None),
+            (Suspicion::None | Suspicion::Suspect, _) => Ok(()),
+        }
+    }
+}
+
 /// Whether a generation may have taken a process down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
@@ -53,14 +64,15 @@ pub(crate) struct Unproven {
 }
 
 impl Trials {
-    /// Waits until an attempt may ask its model. May be dropped and called again.
-    pub(super) async fn begin(&self, suspicion: Suspicion) -> Unproven {
+    /// Waits until an attempt may ask its model. Then it has to ask again, with [`Self::begin_now`]: another one may have
+    /// been faster. May be dropped and called again.
+    pub(super) async fn wait_for_turn(&self, suspicion: Suspicion) {
         loop {
             let mut changed = pin!(self.0.changed.notified());
             // Before the look: what changes after it is not missed.
             changed.as_mut().enable();
-            let again_at = match self.try_begin(suspicion) {
-                Ok(unproven) => return unproven,
+            let again_at = match self.lock().may_begin(suspicion) {
+                Ok(()) => return,
                 Err(again_at) => again_at,
             };
             match again_at {
@@ -73,17 +85,15 @@ impl Trials {
         }
     }
 
-    /// Or when to look again, where that is known.
-    fn try_begin(&self, suspicion: Suspicion) -> Result<Unproven, Option<Instant>> {
+    /// The right to ask the model now; `None` when the attempt has to wait for its turn.
+    pub(super) fn begin_now(&self, suspicion: Suspicion) -> Option<Unproven> {
         let mut state = self.lock();
-        match (suspicion, state.trial) {
-            (Suspicion::None, Some(since)) if since.elapsed() < ALONE => return Err(Some(since + ALONE)),
-            (Suspicion::Suspect, _) if state.unproven > 0 => return Err(None),
-            (Suspicion::Suspect, _) => state.trial = Some(Instant::now()),
-            (Suspicion::None, _) => {}
+        state.may_begin(suspicion).ok()?;
+        if suspicion == Suspicion::Suspect {
+            state.trial = Some(Instant::now());
         }
         state.unproven += 1;
-        Ok(Unproven { trials: self.clone(), suspicion })
+        Some(Unproven { trials: self.clone(), suspicion })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,32 +117,41 @@ impl Drop for Unproven {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, poll};
+    use futures::poll;
 
     use super::*;
+
+    async fn begin(trials: &Trials, suspicion: Suspicion) -> Unproven {
+        loop {
+            trials.wait_for_turn(suspicion).await;
+            if let Some(unproven) = trials.begin_now(suspicion) {
+                return unproven;
+            }
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_suspect_is_tried_alone() {
         let trials = Trials::default();
-        let other = trials.begin(Suspicion::None).await;
-        let mut suspect = Box::pin(trials.begin(Suspicion::Suspect));
+        let other = begin(&trials, Suspicion::None).await;
+        let mut suspect = Box::pin(begin(&trials, Suspicion::Suspect));
         assert!(poll!(&mut suspect).is_pending(), "another one could be blamed");
         drop(other);
         let tried = suspect.await;
-        let mut second = Box::pin(trials.begin(Suspicion::Suspect));
-        let mut other = Box::pin(trials.begin(Suspicion::None));
+        let mut second = Box::pin(begin(&trials, Suspicion::Suspect));
+        let mut other = Box::pin(begin(&trials, Suspicion::None));
         assert!(poll!(&mut second).is_pending() && poll!(&mut other).is_pending());
         drop(tried);
-        assert!(other.now_or_never().is_some());
-        assert!(second.now_or_never().is_some());
+        assert!(poll!(&mut other).is_ready());
+        assert!(poll!(&mut second).is_ready());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_trial_holds_nobody_up() {
+    async fn a_long_trial_does_not_hold_up_other_generations() {
         let trials = Trials::default();
-        let _tried = trials.begin(Suspicion::Suspect).await;
+        let _tried = begin(&trials, Suspicion::Suspect).await;
         let began = Instant::now();
-        let _other = trials.begin(Suspicion::None).await;
+        let _other = begin(&trials, Suspicion::None).await;
         assert_eq!(began.elapsed(), ALONE);
     }
 }

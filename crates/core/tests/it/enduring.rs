@@ -241,6 +241,25 @@ async fn a_prompt_that_kills_its_process_ends_and_takes_no_neighbour_with_it() {
     }
 }
 
+/// While a suspect is tried, no other generation begins: their jobs stay in the queue, where other processes can lease them.
+#[tokio::test(start_paused = true)]
+async fn a_trial_does_not_empty_the_queue_into_its_process() {
+    let mut house = House::new();
+    house.ask().await;
+    let script = Script::new([vec![Step::Hang]]);
+    house.worker_with(script.clone(), config());
+    asked(&script, 1).await;
+    house.kill_workers().await;
+    house.worker_with(script.clone(), Config { slots: 2, ..config() });
+    asked(&script, 2).await;
+    for _ in 0..20 {
+        house.ask().await;
+    }
+    sleep(3 * SECOND).await;
+    assert_eq!(script.asked(), 2, "one is tried alone");
+    assert_eq!(house.queue.waiting(), 19, "one more has a slot");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_model_is_waited_for_until_the_generations_own_time_is_over() {
     let mut house = House::new();
