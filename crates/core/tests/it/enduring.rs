@@ -136,7 +136,7 @@ async fn an_answer_that_a_restart_gave_back_goes_on_before_prompts_that_have_not
     let one_slot = || Config { slots: 1, ..config() };
     let script = Script::new([vec![Step::Say("half "), Step::Hang]]);
     house.worker_with(script.clone(), one_slot());
-    let begun = house.ask().await;
+    let half_done = house.ask().await;
     asked(&script, 1).await;
     let mut waiting = Vec::new();
     for _ in 0..5 {
@@ -148,7 +148,7 @@ async fn an_answer_that_a_restart_gave_back_goes_on_before_prompts_that_have_not
         one_slot(),
     );
     let began = Instant::now();
-    assert_eq!(text(events(&house.follow(begun).await)), "half whole");
+    assert_eq!(text(events(&house.follow(half_done).await)), "half whole");
     assert!(began.elapsed() < 6 * SECOND, "it waited {:?}, behind others", began.elapsed());
     for id in waiting {
         house.follow(id).await;
