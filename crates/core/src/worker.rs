@@ -304,7 +304,7 @@ impl Worker {
         let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
-        let outcome = self.attempt(job.id, &request, &mut *writer, slot, stop).await?;
+        let outcome = self.attempt(job.id, &request, &mut *writer, stop).await?;
         let outcome = match (outcome, writer.cancellation().cause()) {
             // Told to stop while the attempt ended. Whoever did that has seen an owner, and leaves the rest to it.
             (Outcome::Release(..), Some(cause)) => failed(Failure::Cancelled { cause }),
@@ -397,7 +397,6 @@ impl Worker {
         id: GenerationId,
         request: &GenerateRequest,
         writer: &mut dyn LogWriter,
-        slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
     ) -> Result<Outcome, LogError> {
         let attempt = writer.attempt();
@@ -438,7 +437,7 @@ impl Worker {
         }
         let suspicion =
             if before.asking && before.without_progress > 0 { Suspicion::Suspect } else { Suspicion::None };
-        let Some(unproven) = self.wait_for_trial(suspicion, writer, slot, stop).await? else {
+        let Some(unproven) = self.wait_for_trial(suspicion, writer, stop).await? else {
             // Its turn will come; the wait holds nothing that others need.
             return Ok(Outcome::Release(before, TRIAL_AGAIN));
         };
@@ -500,46 +499,22 @@ impl Worker {
         Ok(self.outcome(&request.model, asking, before, kept, deadline, ending))
     }
 
-    /// Waits until the attempt may ask its model, and keeps the stream meanwhile. `None` when the wait is too long, or the
-    /// process stops.
+    /// Waits until the attempt may ask its model, and keeps its stream and its slot meanwhile: no other attempt could use the
+    /// slot, and without it the worker would go on leasing jobs only to let them wait here. `None` when the wait is too long,
+    /// or the process stops.
     async fn wait_for_trial(
         &self,
         suspicion: Suspicion,
         writer: &mut dyn LogWriter,
-        slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
     ) -> Result<Option<Unproven>, LogError> {
-        // As a rule there is nothing to wait for.
-        if let Some(unproven) = self.trials.begin_now(suspicion) {
-            return Ok(Some(unproven));
-        }
         let began = Instant::now();
-        // A suspect frees its slot: others may ask their models while it waits. What waits for a trial keeps its slot. No
-        // other attempt could use it, and without it the worker would go on leasing jobs only to let them wait here.
-        let frees_slot = suspicion == Suspicion::Suspect;
-        if frees_slot {
-            *slot = None;
-        }
-        let mut turn = pin!(async {
-            loop {
-                self.trials.wait_for_turn(suspicion).await;
-                // The slot first: a trial that waits for one would keep others from beginning for nothing.
-                let free = if frees_slot { Some(self.slot().await) } else { None };
-                if let Some(unproven) = self.trials.begin_now(suspicion) {
-                    return (unproven, free);
-                }
-            }
-        });
+        let mut turn = pin!(self.trials.begin(suspicion));
         let cancellation = writer.cancellation().clone();
         while began.elapsed() < TRIAL_WAIT {
             tokio::select! {
                 biased;
-                (unproven, free) = &mut turn => {
-                    if free.is_some() {
-                        *slot = free;
-                    }
-                    return Ok(Some(unproven));
-                }
+                unproven = &mut turn => return Ok(Some(unproven)),
                 () = stop.soft.cancelled() => break,
                 _ = cancellation.cancelled() => break,
                 () = sleep(CHECK_EVERY) => drop(writer.append(&[]).await?),

@@ -260,6 +260,40 @@ async fn a_trial_does_not_empty_the_queue_into_its_process() {
     assert_eq!(house.queue.waiting(), 19, "one more has a slot");
 }
 
+/// In a busy process there is always an attempt whose model has not said anything yet. A suspect gets its turn all the same.
+#[tokio::test(start_paused = true)]
+async fn a_suspect_gets_its_turn_in_a_process_that_is_always_busy() {
+    let mut house = House::new();
+    let suspect = house.ask().await;
+    let script = Script::new([vec![Step::Hang]]);
+    house.worker_with(script.clone(), config());
+    asked(&script, 1).await;
+    house.kill_workers().await;
+    let answers = (0..1000).map(|number| {
+        let wait = Duration::from_millis(3000 + number * 700 % 3000);
+        vec![Step::Wait(wait), Step::Say("whole"), Step::Finish]
+    });
+    let held = house.queue.lease().await.unwrap();
+    house.worker_with(Script::new(answers), Config { slots: 4, ..config() });
+    let others = async {
+        loop {
+            while house.queue.waiting() < 8 {
+                house.ask().await;
+            }
+            sleep(SECOND / 10).await;
+        }
+    };
+    let suspect = async {
+        sleep(10 * SECOND).await;
+        drop(held);
+        house.follow(suspect).await
+    };
+    tokio::select! {
+        () = others => {}
+        entries = suspect => assert_eq!(text(events(&entries)), "whole", "{:?}", entries.last()),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_model_is_waited_for_until_the_generations_own_time_is_over() {
     let mut house = House::new();
