@@ -244,9 +244,9 @@ pub enum Failure {
         /// Why, for the caller.
         message: String,
     },
-    /// Every attempt that it may have failed.
+    /// As many attempts in a row as it may have asked the model and got no further.
     Exhausted {
-        /// How many there were.
+        /// How many of these there were.
         attempts: u32,
         /// What went wrong last, for the caller.
         message: String,

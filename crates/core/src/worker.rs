@@ -5,7 +5,8 @@
 //!
 //! What an attempt costs (I11): one that asked the model and died without getting further is counted, by the log, before
 //! the model is asked. Everything else is free: an attempt that was given back by a process that stops, one whose model was
-//! busy or could not be reached, one that the log or the queue could not serve. A job waits outside of the slots.
+//! busy or could not be reached, one that the log or the queue could not serve. A job that waits for its
+//! model, for its retry or for another worker holds no slot.
 
 mod dead_letters;
 mod log_gate;
