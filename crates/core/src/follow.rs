@@ -3,7 +3,7 @@
 //! This is the only read loop: the log is the truth, tails are hints (I7). It takes the tail before its first read, once,
 //! so nothing is missed at the seam between replay and live; a slow recheck sits underneath, so losing every wake-up
 //! costs latency and never an entry; where there are no wake-ups at all, it looks twice a second until there are. It also
-//! keeps the audience alive, ends a stream that nobody can end any more (I6, I10), and has the job of a generation stored
+//! keeps the audience alive, ends a stream that no worker can end any more (I6, I10), and has the job of a generation stored
 //! again that waits without one (I11). Framing, heartbeats, resuming and drain belong to the front ends.
 //!
 //! An id is not a stream: one that was removed, or that a log has lost, may be taken again, at any moment and without a
@@ -63,11 +63,11 @@ pub struct Follower {
     /// Why the next step is what it is.
     state: State,
     recheck: Interval,
-    /// The last that was told of a wait for the model.
+    /// Until when the model is waited for, as the caller learned it last.
     waiting_told: Option<Timestamp>,
     keeper: Option<Arc<Keeper>>,
     vigil: Vigil,
-    /// How the stream stood when it was opened, until it is told to the keeper.
+    /// How the stream stood when it was opened, until there is a keeper to look at it.
     found: Option<Phase>,
 }
 
@@ -174,7 +174,7 @@ impl Follower {
     }
 
     /// Begins to read a stream that is known to be there, without asking the log for anything yet: for one that was accepted a
-    /// moment ago. Whatever goes wrong is met by the patience of [`Self::next`].
+    /// moment ago. [`Self::next`] waits for what cannot be read yet.
     pub(crate) fn begin(
         log: Arc<dyn TokenLog>,
         clock: Arc<dyn Clock>,
@@ -194,7 +194,7 @@ impl Follower {
         Self { source, cursor, tail, state, recheck, waiting_told, keeper, vigil, found: None }
     }
 
-    /// With somebody who stores the job of the generation again, should the queue have lost it.
+    /// With a keeper that stores the job of the generation again, should the queue have lost it.
     #[must_use]
     pub(crate) fn kept_by(mut self, keeper: Arc<Keeper>) -> Self {
         if let Some(phase) = self.found.take() {
@@ -234,7 +234,7 @@ impl Follower {
         }
     }
 
-    /// As [`Self::next`], and tells also that the generation waits for its model, once for each wait.
+    /// As [`Self::next`], and says also that the generation waits for its model, once for each wait.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -486,9 +486,9 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
     }
 }
 
-/// What the stream held is gone, and waiting does not bring it back.
+/// The entries of the stream cannot be read any more, and waiting does not bring them back.
 fn damaged(id: GenerationId, error: &LogError) -> FollowError {
-    tracing::error!(generation.id = %id, error = %explain(error), "a stream cannot be read any more; telling a reader that it is lost");
+    tracing::error!(generation.id = %id, error = %explain(error), "a stream cannot be read any more; a reader gets `lost`");
     FollowError::Lost(id)
 }
 
@@ -516,7 +516,7 @@ pub(crate) async fn end_given_up(
     end(log, id, lost).await
 }
 
-/// Ends a stream that no worker has. One that was ended meanwhile is as good.
+/// Ends a stream that no worker has. It is no error when another one has ended it meanwhile.
 ///
 /// # Errors
 /// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].

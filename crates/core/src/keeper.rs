@@ -1,4 +1,4 @@
-//! Sees to it that a generation which waits has a job.
+//! Stores the job of a waiting generation again when the queue has lost it.
 //!
 //! A queue can be deleted, purged, or come back without what it had confirmed. The stream has the request, so the job can be
 //! made again, without help from the client (I11). That a job is missing cannot be seen at a queue; it is concluded: the

@@ -67,8 +67,8 @@ const NO_MODEL_AGAIN: Duration = Duration::from_secs(1);
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
 const TRIAL_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a process that stops takes to give back what runs, and how much of that the log has to note it. A process has
-/// five seconds for its last words.
+/// How long a process that stops takes to give back what runs, and how much of that the log has to note it. Less than the
+/// five seconds that a process has at its end.
 const GIVE_BACK_TIME: Duration = Duration::from_secs(4);
 const RELEASE_TIME: Duration = Duration::from_secs(2);
 
@@ -135,7 +135,7 @@ enum Verdict {
 #[derive(Debug)]
 enum Outcome {
     Seal(Event),
-    /// The attempt ends here, and this is what the attempts came to. Another one follows after this time.
+    /// The attempt ends here, with this state of the attempts. Another one follows after this time.
     Release(Attempts, Duration),
 }
 
@@ -208,7 +208,8 @@ impl Worker {
             () = &mut ended => return,
             () = stop.hard.cancelled() => tracing::info!("giving running generations back to the queue"),
         }
-        // What does not make it is dropped: its job comes back, and its attempt counts as one whose process died.
+        // A generation that is not given back in time is dropped: its job comes back, and its attempt counts as one whose
+        // process died.
         if timeout(GIVE_BACK_TIME, ended).await.is_err() {
             tracing::warn!("could not give every running generation back in time");
         }
@@ -333,8 +334,8 @@ impl Worker {
         }
     }
 
-    /// Notes what the attempts came to and that this one is over. An outage of the log is waited for, as long as it takes to
-    /// be sure that it is one; a process that stops has less time. Whether it is noted.
+    /// Notes the state of the attempts and that this one is over. Waits for a log that is away, for [`SEAL_PATIENCE`]; when the
+    /// process stops, for [`RELEASE_TIME`]. Returns whether it is noted.
     async fn release(&self, writer: &mut dyn LogWriter, attempts: Attempts, stop: &Stop) -> bool {
         let mut released = pin!(release(writer, attempts));
         let patient = stop.hard.run_until_cancelled(timeout(SEAL_PATIENCE, &mut released)).await;
@@ -345,7 +346,7 @@ impl Worker {
         matches!(outcome, Ok(Ok(())))
     }
 
-    /// Waits until nobody writes to the stream that the job was stored for. The job was delivered twice, or taken from a
+    /// Waits until no other worker writes to the stream that the job was stored for. The job was delivered twice, or taken from a
     /// worker that the broker does not see any more but that lives: it is left alone for as long as it does. The wait needs
     /// no slot, and no delivery either once it is clear that the owner lives: then the job goes back to the queue for a
     /// while.
@@ -372,7 +373,7 @@ impl Worker {
                 break page.start_by;
             }
             if waited {
-                // It was heard of while we waited.
+                // Its owner wrote while we waited.
                 tracing::debug!("another worker runs this generation; looking again later");
                 return Ok(Owned::Again(OWNER_AGAIN));
             }
@@ -439,7 +440,7 @@ impl Worker {
         let suspicion =
             if before.asking && before.without_progress > 0 { Suspicion::Suspect } else { Suspicion::None };
         let Some(unproven) = self.wait_for_trial(suspicion, writer, stop).await? else {
-            // Its turn will come; the wait holds nothing that others need.
+            // It is offered again soon, and holds no slot until then.
             return Ok(Outcome::Release(before, TRIAL_AGAIN));
         };
         if suspicion == Suspicion::Suspect {
@@ -456,7 +457,7 @@ impl Worker {
                 Continuation::Unsupported => (TextSoFar::Superseded, Prefix::default()),
             }
         };
-        // Before the model is asked: what dies of it is counted.
+        // Before the model is asked, so that an attempt during which the process dies is counted.
         let asking = Attempts {
             without_progress: before.without_progress + 1,
             asking: true,
@@ -581,7 +582,7 @@ enum Owned {
     Again(Duration),
 }
 
-/// What the attempts came to, given what they have left in the stream.
+/// The state of the attempts, given what they have left in the stream.
 fn so_far(writer: &dyn LogWriter) -> Attempts {
     let (attempts, size) = (writer.attempts(), writer.so_far().size);
     if size > attempts.best {
@@ -624,12 +625,12 @@ async fn note(writer: &mut dyn LogWriter, asking: Attempts, deadline: Instant) -
     }
 }
 
-/// Notes what the attempts came to, however often it takes.
+/// Notes the state of the attempts, and tries again until that works.
 async fn release(writer: &mut dyn LogWriter, attempts: Attempts) -> Result<(), LogError> {
     loop {
         match writer.record_attempts(attempts, Ownership::Released).await {
             Err(LogError::Unavailable(_)) => sleep(Duration::from_millis(100)).await,
-            // Another attempt owns the stream: nobody waits for this one.
+            // Another attempt owns the stream, and does not wait for this one.
             Err(LogError::Fenced | LogError::Sealed | LogError::NotFound(_)) | Ok(()) => return Ok(()),
             Err(error @ LogError::Damaged(_)) => return Err(error),
         }

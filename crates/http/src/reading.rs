@@ -32,8 +32,8 @@ pub(crate) trait Encoder<S = Frames>: Send + 'static {
     /// What an entry becomes: any number of frames.
     fn encode(&mut self, entry: &Entry, sink: &mut S);
 
-    /// What a reader is told when the generation waits for its model, which is asked again at this time. No entry stems from
-    /// it, so it must not have an id, and a reader that comes later may not be told.
+    /// The frame for a generation that waits for its model, which is asked again at this time. It stems from no entry, so it
+    /// must not have an id, and a reader that comes later may not get it.
     fn waiting(&mut self, _until: Timestamp, sink: &mut S)
     where
         S: Sink,

@@ -20,7 +20,7 @@ use tokio::{
 /// How long a trial keeps others from beginning. Longer than a request takes that kills its process as soon as it is asked.
 const ALONE: Duration = Duration::from_secs(10);
 
-/// Who asks the model in this process.
+/// The attempts that ask their models in this process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trials(Arc<Shared>);
 
@@ -162,7 +162,7 @@ mod tests {
         let trials = Trials::default();
         let other = trials.begin(Suspicion::None).await;
         let mut suspect = Box::pin(trials.begin(Suspicion::Suspect));
-        assert!(poll!(&mut suspect).is_pending(), "another one could be blamed");
+        assert!(poll!(&mut suspect).is_pending(), "a crash would be counted for the other one too");
         drop(other);
         let tried = suspect.await;
         let mut second = Box::pin(trials.begin(Suspicion::Suspect));

@@ -76,7 +76,7 @@ async fn planned_restarts_cost_an_answer_nothing_but_time() {
     let began = Instant::now();
     let entries = house.follow(id).await;
     assert_eq!(text(events(&entries)), "whole");
-    assert!(began.elapsed() < SECOND, "nobody waits for a worker that said that it goes");
+    assert!(began.elapsed() < SECOND, "the next worker does not wait for one that gave back");
     assert_eq!(entries.len(), 4, "what was given back left no entry: {entries:?}");
 }
 
@@ -216,14 +216,14 @@ async fn quick_crashes_of_a_process_end_no_generation() {
     }
 }
 
-/// A model that says nothing but kills its process: the test is the process.
+/// The model kills its process before it says anything. The test plays the process.
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_kills_its_process_ends_and_takes_no_neighbour_with_it() {
     let mut house = House::new();
     let poison = house.ask().await;
     let neighbours = [house.ask().await, house.ask().await, house.ask().await];
     let deadly = Arc::new(AtomicUsize::new(0));
-    // Whoever is asked first dies with its process, again and again: that is always the poison, which was asked first.
+    // The poison was asked for first, so it is the first to run in every process.
     loop {
         let script = super::script::Deadly::new(poison, Arc::clone(&deadly));
         house.worker_with(script.clone(), config());
@@ -372,7 +372,7 @@ async fn a_stop_ends_what_waits_at_once() {
     house.generations.cancel(queued).await.unwrap();
     let entries = house.follow(queued).await;
     assert_eq!(failure(&entries), Some(&Failure::Cancelled { cause: CancelCause::Requested }));
-    assert!(began.elapsed() < SECOND, "whatever the slots do");
+    assert!(began.elapsed() < SECOND, "though no slot is free");
 
     house.generations.cancel(running).await.unwrap();
     house.follow(running).await;
@@ -395,7 +395,7 @@ async fn a_log_that_is_away_uses_up_nothing() {
     let script = Script::new([vec![Step::Say("whole"), Step::Finish]]);
     house.worker_with(script.clone(), Config { attempts: 1, ..config() });
     sleep(QUEUE_TIME / 2).await;
-    assert_eq!(house.queue.waiting(), 1, "nobody leases what cannot be worked on");
+    assert_eq!(house.queue.waiting(), 1, "no job is leased without a log");
     outage.up();
     assert_eq!(text(events(&house.follow(id).await)), "whole");
     assert_eq!(script.asked(), 1);
@@ -414,7 +414,7 @@ async fn a_job_that_the_queue_lost_is_stored_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_the_queue_lost_is_stored_again_though_nobody_reads() {
+async fn a_job_that_the_queue_lost_is_stored_again_without_a_reader() {
     let mut house = House::new();
     let stop = CancellationToken::new();
     let (watching, theirs) = (house.generations.clone(), stop.clone());

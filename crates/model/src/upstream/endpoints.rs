@@ -131,7 +131,7 @@ impl State {
             && (now < aside.until || asked_at <= aside.since)
             && (aside.away.is_some() || away.is_none())
         {
-            // What fails together is one failure, and says nothing new but for how long.
+            // Requests that fail together are one failure. Only a longer wait is taken from the later ones.
             aside.until = aside.until.max(now + told);
             return;
         }
@@ -272,7 +272,7 @@ pub(super) struct Hold {
     pub(super) endpoint: Arc<Endpoint>,
     model: ModelName,
     asked_at: Instant,
-    /// Nothing was known against the replica when it was chosen.
+    /// The replica was not set aside when it was chosen.
     pub(super) was_well: bool,
     on_trial: bool,
     answered: bool,
