@@ -147,7 +147,7 @@ impl Event {
     }
 
     /// How much of an answer the event holds: text, reasoning or a piece of a tool call, in bytes.
-    pub fn said(&self) -> u64 {
+    pub fn content_bytes(&self) -> u64 {
         match self {
             Self::Delta { text, .. } | Self::Reasoning { text } => text.len() as u64,
             Self::ToolCall(ToolCallDelta { index: _, id, name, arguments }) => {

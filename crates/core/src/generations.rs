@@ -18,7 +18,7 @@ use crate::{
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, QueueError},
-    keeper::Keeper,
+    keeper::JobKeeper,
     metrics,
     model::ModelError,
     request::GenerateRequest,
@@ -57,7 +57,7 @@ pub struct Generations {
     models: ModelNames,
     limits: Limits,
     admission: Admission,
-    keeper: Arc<Keeper>,
+    keeper: Arc<JobKeeper>,
 }
 
 /// What a front end asks for.
@@ -116,7 +116,7 @@ impl Generations {
         models: ModelNames,
         limits: Limits,
     ) -> Self {
-        let keeper = Arc::new(Keeper::new(Arc::clone(&log), Arc::clone(&queue), Arc::clone(&clock)));
+        let keeper = Arc::new(JobKeeper::new(Arc::clone(&log), Arc::clone(&queue), Arc::clone(&clock)));
         Self { log, queue, clock, models, limits, admission: Admission::default(), keeper }
     }
 

@@ -48,7 +48,7 @@ const LOOKS_A_SECOND: u64 = 200;
 const MOST_WATCHED: usize = 50_000;
 
 /// Stores jobs again.
-pub(crate) struct Keeper {
+pub(crate) struct JobKeeper {
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,
     clock: Arc<dyn Clock>,
@@ -69,67 +69,68 @@ struct WatchList {
 struct Watched {
     id: GenerationId,
     due: Instant,
-    vigil: Vigil,
+    job_watch: JobWatch,
     /// Whether to watch it also when it runs: no reader may ever look at it.
     to_the_end: bool,
 }
 
 /// What one observer has seen of a stream that waits.
 #[derive(Debug, Default)]
-pub(crate) struct Vigil {
+pub(crate) struct JobWatch {
     /// When the stream was created, if it was seen before its first attempt.
     queued_at: Option<Timestamp>,
     /// Since when it was seen without an owner, by both clocks.
     alone_since: Option<(Instant, Timestamp)>,
 }
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for JobKeeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").finish_non_exhaustive()
+        f.debug_struct("JobKeeper").finish_non_exhaustive()
     }
 }
 
-impl Keeper {
+impl JobKeeper {
     pub(crate) fn new(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, clock: Arc<dyn Clock>) -> Self {
         Self { log, queue, clock, newest_begun: AtomicU64::new(0), watched: Mutex::default() }
     }
 
     /// Whether the job of a stream that stands like this is lost, as far as can be told.
-    pub(crate) fn is_job_lost(&self, vigil: &mut Vigil, phase: Phase) -> bool {
+    pub(crate) fn is_job_lost(&self, job_watch: &mut JobWatch, phase: Phase) -> bool {
         let waiting_until = match phase {
             Phase::Sealed => return false,
             Phase::Queued { created_at, .. } => {
-                vigil.queued_at = Some(created_at);
+                job_watch.queued_at = Some(created_at);
                 None
             }
             Phase::Running { waiting_until, .. } => {
-                self.has_begun(vigil);
+                self.has_begun(job_watch);
                 waiting_until
             }
         };
         if phase.has_owner() || waiting_until.is_some_and(|until| self.clock.now() < until) {
-            vigil.alone_since = None;
+            job_watch.alone_since = None;
             return false;
         }
-        let (since, alone_at) = *vigil.alone_since.get_or_insert_with(|| (Instant::now(), self.clock.now()));
+        let (since, alone_at) =
+            *job_watch.alone_since.get_or_insert_with(|| (Instant::now(), self.clock.now()));
         if since.elapsed() < LOST_AFTER {
             return false;
         }
         let newest_begun = Timestamp::from_millis(self.newest_begun.load(Ordering::Relaxed));
         // One that has begun may have been stored again for a retry since then, behind the others.
-        let stored_by = vigil.queued_at.unwrap_or_else(|| alone_at.after(LONGEST_BACKOFF));
+        let stored_by = job_watch.queued_at.unwrap_or_else(|| alone_at.after(LONGEST_BACKOFF));
         let is_overtaken = stored_by.after(LOST_AFTER) < newest_begun;
         let is_lost = is_overtaken || self.queue.waiting() == 0;
         if is_lost {
             // The next conclusion is drawn from what is seen from here on.
-            vigil.alone_since = None;
+            job_watch.alone_since = None;
         }
         is_lost
     }
 
     /// An attempt has begun: jobs that were stored well before this one's were taken too, or are lost.
-    pub(crate) fn has_begun(&self, vigil: &mut Vigil) {
-        if let Some(created_at) = vigil.queued_at.take() {
+    pub(crate) fn has_begun(&self, job_watch: &mut JobWatch) {
+        if let Some(created_at) = job_watch.queued_at.take() {
             self.newest_begun.fetch_max(created_at.as_millis(), Ordering::Relaxed);
         }
     }
@@ -170,7 +171,7 @@ impl Keeper {
         let mut watched = self.watched();
         if watched.ids.len() < MOST_WATCHED && watched.ids.insert(id) {
             let due = Instant::now() + LOOK_EVERY;
-            watched.put_back(Watched { id, due, vigil: Vigil::default(), to_the_end });
+            watched.put_back(Watched { id, due, job_watch: JobWatch::default(), to_the_end });
         }
     }
 
@@ -203,7 +204,7 @@ impl Keeper {
                 Err(LogError::Unavailable(_)) => LOOK_EVERY,
                 Err(_) | Ok(Phase::Sealed) => return None,
                 Ok(phase) => {
-                    if self.is_job_lost(&mut watched.vigil, phase) {
+                    if self.is_job_lost(&mut watched.job_watch, phase) {
                         self.store_again(watched.id).await;
                     }
                     match phase {

@@ -97,7 +97,7 @@ impl Progress {
 
     /// This batch is in the log.
     fn appended(&mut self, batch: &[Event]) {
-        self.kept += batch.iter().map(Event::said).sum::<u64>();
+        self.kept += batch.iter().map(Event::content_bytes).sum::<u64>();
         if self.kept > self.best {
             self.unproven = None;
         }

@@ -382,11 +382,11 @@ impl Prefix {
             Event::Delta { text, tokens } => {
                 self.text.push_str(text);
                 self.tokens.extend_from_slice(tokens);
-                self.size += entry.event.said();
+                self.size += entry.event.content_bytes();
             }
             Event::Reasoning { .. } | Event::ToolCall(_) => {
                 self.beyond_text = true;
-                self.size += entry.event.said();
+                self.size += entry.event.content_bytes();
             }
             Event::Finished { .. } | Event::Failed { .. } => {}
         }

@@ -10,7 +10,7 @@
 
 mod dead_letters;
 mod log_gate;
-mod own_jobs;
+mod running_jobs;
 mod trials;
 
 use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
@@ -27,7 +27,7 @@ pub(crate) use self::trials::Unproven;
 use self::{
     dead_letters::Unreadable,
     log_gate::LogGate,
-    own_jobs::{OwnJob, OwnJobs, Taken},
+    running_jobs::{Admitted, RunningJob, RunningJobs},
     trials::{Suspicion, Trials},
 };
 use crate::{
@@ -117,7 +117,7 @@ pub struct Worker {
     clock: Arc<dyn Clock>,
     config: Arc<Config>,
     slots: Arc<Semaphore>,
-    own_jobs: OwnJobs,
+    running_jobs: RunningJobs,
     trials: Trials,
     log_gate: LogGate,
 }
@@ -159,8 +159,8 @@ impl Worker {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(config.slots));
         let log_gate = LogGate::new(Arc::clone(&log));
-        let (own_jobs, trials) = (OwnJobs::default(), Trials::default());
-        Self { log, queue, models, clock, config: Arc::new(config), slots, own_jobs, trials, log_gate }
+        let (running_jobs, trials) = (RunningJobs::default(), Trials::default());
+        Self { log, queue, models, clock, config: Arc::new(config), slots, running_jobs, trials, log_gate }
     }
 
     /// Works until `soft` fires, then finishes what runs, until `hard` fires, then gives back what still runs: its jobs go
@@ -185,16 +185,16 @@ impl Worker {
             };
             let id = lease.job().id;
             let span = tracing::info_span!("job", generation.id = %id, region = self.config.region);
-            match self.own_jobs.take(lease) {
-                Taken::New(own) => {
+            match self.running_jobs.admit(lease) {
+                Admitted::New(job) => {
                     let worker = self.clone();
-                    jobs.spawn(worker.settle(Box::new(own), slot, stop.clone()).instrument(span));
+                    jobs.spawn(worker.settle(Box::new(job), slot, stop.clone()).instrument(span));
                 }
-                Taken::Copy { before } => {
+                Admitted::Duplicate { earlier } => {
                     tracing::debug!(parent: &span, "a job that runs here was delivered again");
                     metrics::own_copy();
                     // Its connection may be gone, and then there is nothing to acknowledge.
-                    jobs.spawn(async move { drop(before.ack().await) }.instrument(span));
+                    jobs.spawn(async move { drop(earlier.ack().await) }.instrument(span));
                 }
             }
         }
@@ -228,11 +228,11 @@ impl Worker {
 
     /// Runs one job, and gives up its lease in the way that follows from what happened. The job is boxed, because a future
     /// keeps room for every place that it moves a value to.
-    async fn settle(self, own: Box<OwnJob>, slot: OwnedSemaphorePermit, stop: Stop) {
-        let id = own.job.id;
+    async fn settle(self, running: Box<RunningJob>, slot: OwnedSemaphorePermit, stop: Stop) {
+        let id = running.job.id;
         let mut slot = Some(slot);
-        let verdict = self.run_to_a_verdict(&own.job, &mut slot, &stop).await;
-        let Some(lease) = own.into_lease() else { return };
+        let verdict = self.run_to_a_verdict(&running.job, &mut slot, &stop).await;
+        let Some(lease) = running.into_lease() else { return };
         let settled = match verdict {
             Verdict::Done => lease.ack().await,
             // Dropped, the job comes back before the jobs behind it. A retry may put it behind them, and an answer that has

@@ -14,7 +14,7 @@ use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
     CancelCause, Clock, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError, Seq,
     Timestamp,
-    follow::News,
+    follow::Update,
     generations::{Submission, Submitted},
     job_queue::Hold,
     token_log::{JobClaim, OnDisconnect, Phase},
@@ -335,14 +335,14 @@ async fn readers_learn_that_a_generation_waits_for_its_model() {
     house.worker_with(Script::new([vec![Step::Busy(again)], vec![Step::Finish]]), config());
     let id = house.ask().await;
     let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
-    let mut news = Vec::new();
-    while let Some(one) = follower.news().await.unwrap() {
-        if let News::Waiting { until } = one {
-            news.push(until.since(house.clock.now()));
+    let mut waits = Vec::new();
+    while let Some(one) = follower.next_update().await.unwrap() {
+        if let Update::Waiting { until } = one {
+            waits.push(until.since(house.clock.now()));
         }
     }
-    assert_eq!(news.len(), 1, "{news:?}");
-    assert!(news[0] <= again && news[0] + 3 * SECOND > again, "{news:?}");
+    assert_eq!(waits.len(), 1, "{waits:?}");
+    assert!(waits[0] <= again && waits[0] + 3 * SECOND > again, "{waits:?}");
 }
 
 /// A retry that lies in the queue holds no slot: others are answered meanwhile.
@@ -704,7 +704,7 @@ async fn read(follower: &mut Follower) -> Vec<Event> {
 async fn a_reader_without_wake_ups_reads_all_the_same() {
     let plain = House::new();
     let outage = Outage::new(Arc::clone(&plain.log));
-    outage.deafen();
+    outage.take_wake_ups_away();
     let mut house = House::with_log(Arc::new(outage), Arc::clone(&plain.clock));
     let steps = [Step::Say("a"), Step::Wait(SECOND), Step::Say("b"), Step::Wait(SECOND), Step::Finish];
     house.worker_with(Script::new([steps.to_vec()]), config());
