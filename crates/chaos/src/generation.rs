@@ -9,7 +9,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenwire_core::GenerationId;
 use tokio::{
     sync::watch,
@@ -53,7 +53,8 @@ pub(crate) struct Progress {
 impl Generation {
     pub(crate) fn new(prompt: Prompt) -> Self {
         let id = GenerationId::fresh();
-        let body = serde_json::json!({ "query": prompt.query, "uuid": id.to_string() }).to_string();
+        let (query, model) = (&prompt.query, prompt.asks.model());
+        let body = json!({ "query": query, "uuid": id.to_string(), "model": model }).to_string();
         Self {
             id,
             prompt,
@@ -126,6 +127,13 @@ impl Generation {
                 None
             });
         }
+        if self.prompt.repeats > 0 {
+            let (generation, world) = (Arc::clone(&self), Arc::clone(&world));
+            readers.spawn(async move {
+                world.give_up.run_until_cancelled(generation.repeat(&world)).await;
+                None
+            });
+        }
         readers.join_all().await.into_iter().flatten().collect()
     }
 
@@ -149,6 +157,32 @@ impl Generation {
         };
         let name = format!("{number}, {:?}", other.joins);
         Some(Reader::new(world, &self, name, opening, self.prompt.seed.wrapping_add(number)).read().await)
+    }
+
+    /// A client that sends the same prompt with the same id again and again while it waits, and does not read.
+    async fn repeat(&self, world: &World) {
+        let mut dice = StdRng::seed_from_u64(self.prompt.seed ^ 2);
+        let request = Request::post("/ask", &self.body, 0);
+        for _ in 0..self.prompt.repeats {
+            sleep(Duration::from_millis(dice.random_range(20..400))).await;
+            if self.progress.borrow().seq > 0 {
+                return;
+            }
+            world.repeated();
+            match wire::send(world.replica(&mut dice), &request, None).await {
+                Ok(answer) if answer.status == 200 => self.accept(),
+                Ok(answer) if answer.status == 503 => world.refused(&answer.text().await),
+                Ok(answer) => {
+                    let (status, text) = (answer.status, answer.text().await);
+                    return world
+                        .violation(format!("generation {}: sent again: status {status}: {text}", self.id));
+                }
+                Err(End::Broken(what)) => {
+                    return world.violation(format!("generation {}: sent again: {what}", self.id));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     async fn stop(&self, world: &World, after: Duration) {

@@ -17,34 +17,47 @@ mod generation;
 mod plan;
 mod process;
 mod reader;
+mod redis;
 mod report;
 mod run;
 mod system;
 mod takeover;
+mod upstream;
 mod verdict;
 mod weather;
 mod wire;
 mod world;
 
-use std::{env::current_exe, process::ExitCode};
+use std::{env::current_exe, path::absolute, process::ExitCode};
 
 use clap::Parser;
 
-use crate::{args::Options, run::say};
+use crate::{args::Options, process::Binaries, run::say};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    // The processes run in directories of their own.
+    options.keep = options.keep.and_then(|keep| absolute(keep).ok());
     let beside = current_exe().ok().map(|chaos| chaos.with_file_name("tokenwire"));
     let Some(binary) = options.binary.clone().or(beside).and_then(|path| path.canonicalize().ok()) else {
         say("there is no tokenwire to hurt: build it (cargo build --release -p tokenwire), or say --binary");
         return ExitCode::FAILURE;
     };
-    let ran = match options.takeovers {
-        None => {
-            Box::pin(run::run(&options, &binary)).await.map(|report| (report.is_clean(), report.to_string()))
+    let previous = match options.previous.as_ref().map(|path| path.canonicalize()).transpose() {
+        Ok(previous) => previous,
+        Err(error) => {
+            say(&format!("the binary of --previous cannot be used: {error}"));
+            return ExitCode::FAILURE;
         }
-        Some(times) => Box::pin(takeover::run(&options, &binary, times))
+    };
+    let binaries = Binaries { current: binary, previous };
+    let ran = match options.takeovers {
+        None => Box::pin(run::run(&options, &binaries)).await.map(|report| {
+            report.keep();
+            (report.is_clean(), report.to_string())
+        }),
+        Some(times) => Box::pin(takeover::run(&options, &binaries, times))
             .await
             .map(|table| (table.is_clean(), table.to_string())),
     };

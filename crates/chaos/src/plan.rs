@@ -7,16 +7,38 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::args::Mode;
+use crate::{
+    args::{Mode, Options},
+    upstream::REFUSED,
+};
 
 /// The roles of the cluster's processes, in the order of [`Target::Process`]. Each has a link to each server.
 pub(crate) const CLUSTER: [Role; 5] = [Role::Api, Role::Api, Role::Worker, Role::Worker, Role::Worker];
 
+/// The faults that are set at a round, not drawn, come again after so many rounds.
+const EVERY_EMBEDDED: usize = 20;
+const EVERY_CLUSTER: usize = 40;
+
 /// RabbitMQ takes ten seconds to come back, and 3.10 forgets a queue that is less than half a second old when it is killed:
-/// never in the first rounds, and then rarely. In which rounds of so many it is hurt, and how.
-const RABBITMQ_EVERY: usize = 40;
+/// never in the first rounds, and then rarely.
 const RABBITMQ_KILLED: usize = 8;
-const RABBITMQ_FROZEN: usize = 28;
+
+/// Redis is away for a minute once in so many rounds, and in which of them.
+const EVERY_OUTAGE: usize = 60;
+const OUTAGE: usize = 45;
+
+/// How long that is.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Runs of fewer rounds are short: they have no outage of a minute, and no upstream that is away for half of one.
+const LONG: usize = 100;
+
+/// More restarts, and more kills, than a generation has attempts.
+const DRAINS: u32 = 6;
+const KILLS: u32 = 5;
+
+/// How often a client that does not wait for an answer repeats its prompt.
+const MOST_REPEATS: u32 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -37,10 +59,33 @@ pub(crate) struct Round {
 pub(crate) struct Prompt {
     pub(crate) at: Duration,
     pub(crate) query: String,
+    pub(crate) asks: Asks,
+    /// How often the same prompt with the same id is sent again while it waits.
+    pub(crate) repeats: u32,
     pub(crate) asker: Asker,
     pub(crate) others: Vec<Other>,
     /// Of the readers' own choices: where they are cut, which replica they ask.
     pub(crate) seed: u64,
+}
+
+/// Which model is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    Simulated,
+    /// The service of [`crate::upstream`].
+    Upstream,
+    /// The same, for something that it refuses.
+    Refused,
+}
+
+impl Asks {
+    /// The name of the model.
+    pub(crate) fn model(self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+            Self::Upstream | Self::Refused => "upstream",
+        }
+    }
 }
 
 /// What the one who asked does after that.
@@ -88,6 +133,7 @@ pub(crate) enum Target {
     RabbitMqLink(usize),
     Redis,
     RabbitMq,
+    Upstream,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +148,34 @@ pub(crate) enum Fault {
     Drain,
     /// SIGTERM twice, and a start once it has ended.
     DrainHastily { again: Duration },
+    /// SIGTERM and a start, as one step of a rolling restart.
+    Roll,
+    /// SIGTERM and a start, so many times within one slow answer.
+    DrainLoop { times: u32, between: Duration },
+    /// kill -9 and a start, so many times within one slow answer.
+    KillLoop { times: u32, between: Duration },
+    /// A second process is started on the same port, with another data directory. It must fail, and leave nothing behind.
+    SecondStart,
+    /// kill -9, and a start while its port is taken for this time: it must fail, and not touch a job. Then a start.
+    PortTaken { lasts: Duration },
+    /// Redis is killed, and started after a minute with its data.
+    Stopped { lasts: Duration },
+    /// Redis answers nothing for a minute.
+    Frozen { lasts: Duration },
+    /// The replica of Redis becomes the primary. The old connections are closed, or stay with the old primary.
+    Switch { closes: bool },
+    /// RabbitMQ closes every connection.
+    CloseConnections,
+    /// RabbitMQ closes one connection.
+    CloseConnection { number: usize },
+    /// RabbitMQ drops the messages of a queue.
+    Purge { queue: usize },
+    /// RabbitMQ deletes a queue.
+    Delete { queue: usize },
+    /// The upstream answers 503.
+    Busy { lasts: Duration, retry_after: Option<Duration> },
+    /// The upstream's port is closed.
+    Closed { lasts: Duration },
     /// Every connection is reset.
     Cut,
     /// The connection that carries the last of so many bytes is reset.
@@ -129,6 +203,22 @@ impl Fault {
             (Self::Freeze { .. }, _) => "SIGSTOP and SIGCONT",
             (Self::Drain, _) => "SIGTERM and restart",
             (Self::DrainHastily { .. }, _) => "SIGTERM twice and restart",
+            (Self::Roll, _) => "SIGTERM and restart, rolling",
+            (Self::DrainLoop { .. }, _) => "SIGTERM and restart, 6 in a row",
+            (Self::KillLoop { .. }, _) => "kill -9 and restart, 5 in a row",
+            (Self::SecondStart, _) => "second start on the same port",
+            (Self::PortTaken { .. }, _) => "start on a taken port",
+            (Self::Stopped { .. }, _) => "Redis stopped for a minute",
+            (Self::Frozen { .. }, _) => "Redis SIGSTOP for a minute",
+            (Self::Switch { closes: false }, _) => "Redis switch, connections stay",
+            (Self::Switch { closes: true }, _) => "Redis switch, connections closed",
+            (Self::CloseConnections, _) => "RabbitMQ closes all connections",
+            (Self::CloseConnection { .. }, _) => "RabbitMQ closes a connection",
+            (Self::Purge { .. }, _) => "RabbitMQ queue purged",
+            (Self::Delete { .. }, _) => "RabbitMQ queue deleted",
+            (Self::Busy { retry_after: None, .. }, _) => "upstream busy",
+            (Self::Busy { retry_after: Some(_), .. }, _) => "upstream busy, with Retry-After",
+            (Self::Closed { .. }, _) => "upstream away",
             (Self::Cut, _) => "TCP cut",
             (Self::CutAfter { .. }, _) => "TCP cut after some bytes",
             (Self::HalfClose, _) => "TCP half close",
@@ -137,20 +227,78 @@ impl Fault {
             (Self::Delay { .. }, _) => "TCP delay",
         }
     }
+
+    /// Whether version 6e312e1 lets nothing end for a reason that is not its own, or kept the promises that this fault asks
+    /// for. The others are left out of a run with `--previous`.
+    fn suits_previous(self) -> bool {
+        !matches!(
+            self,
+            Self::SecondStart
+                | Self::PortTaken { .. }
+                | Self::Stopped { .. }
+                | Self::Frozen { .. }
+                | Self::Switch { .. }
+                | Self::Purge { .. }
+                | Self::Delete { .. }
+                | Self::Busy { .. }
+                | Self::Closed { .. }
+        )
+    }
+}
+
+/// What a plan may hold, whatever its seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) mode: Mode,
+    length: Length,
+    versions: Versions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Short,
+    Long,
+}
+
+/// How many versions of the product run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Versions {
+    One,
+    Two,
+}
+
+impl Scope {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            mode: options.mode,
+            length: if options.rounds < LONG { Length::Short } else { Length::Long },
+            versions: if options.previous.is_none() { Versions::One } else { Versions::Two },
+        }
+    }
+}
+
+/// The faults of a round, before they have their instants.
+#[derive(Debug, Default)]
+struct Faults {
+    blows: Vec<(Target, Fault)>,
+    /// Those that need an instant of their own.
+    timed: Vec<Blow>,
+    /// How long the round is at least.
+    length: Duration,
 }
 
 /// The rounds of one seed, without end.
 #[derive(Debug)]
 pub(crate) struct Plan {
     dice: StdRng,
-    mode: Mode,
+    scope: Scope,
     seed: u64,
     round: usize,
 }
 
 impl Plan {
-    pub(crate) fn new(mode: Mode, seed: u64) -> Self {
-        Self { dice: StdRng::seed_from_u64(seed), mode, seed, round: 0 }
+    pub(crate) fn new(scope: Scope, seed: u64) -> Self {
+        Self { dice: StdRng::seed_from_u64(seed), scope, seed, round: 0 }
     }
 
     fn ms(&mut self, from: u64, to: u64) -> Duration {
@@ -173,8 +321,18 @@ impl Plan {
             Asker::Stays | Asker::Stops { .. } => self.dice.random_range(0..=3),
         };
         let others = (0..others).map(|_| self.other()).collect();
-        let query = format!("What happened in round {} of seed {}, question {index}?", self.round, self.seed);
-        Prompt { at, query, asker, others, seed: self.dice.random() }
+        let asks = match self.weigh() {
+            0..68 => Asks::Simulated,
+            68..98 => Asks::Upstream,
+            _ => Asks::Refused,
+        };
+        let repeats = if self.weigh() < 15 { self.dice.random_range(1..=MOST_REPEATS) } else { 0 };
+        let mut query =
+            format!("What happened in round {} of seed {}, question {index}?", self.round, self.seed);
+        if asks == Asks::Refused {
+            query.insert_str(0, REFUSED);
+        }
+        Prompt { at, query, asks, repeats, asker, others, seed: self.dice.random() }
     }
 
     fn other(&mut self) -> Other {
@@ -185,9 +343,53 @@ impl Plan {
         }
     }
 
-    fn embedded(&mut self) -> Vec<(Target, Fault)> {
+    fn embedded(&mut self) -> Faults {
+        let serve = Target::Process(0);
+        let mut faults = Faults::default();
+        match self.round % EVERY_EMBEDDED {
+            3 => faults.blows.push((Target::Upstream, self.upstream())),
+            5 => faults.blows.push((serve, Fault::SecondStart)),
+            7 => {
+                let between = self.ms(100, 400);
+                faults = Self::alone(serve, Fault::DrainLoop { times: DRAINS, between }, 9);
+                return faults;
+            }
+            12 => {
+                let between = self.ms(200, 1200);
+                faults = Self::alone(serve, Fault::KillLoop { times: KILLS, between }, 6);
+                return faults;
+            }
+            15 => faults.blows.push((serve, Fault::PortTaken { lasts: self.ms(0, 500) })),
+            // Too fast for any progress.
+            17 => {
+                let between = self.ms(0, 200);
+                faults = Self::alone(serve, Fault::KillLoop { times: KILLS, between }, 3);
+                return faults;
+            }
+            _ => {}
+        }
         let count = if self.weigh() < 30 { 2 } else { 1 };
-        (0..count).map(|_| (Target::Process(0), self.blow(Duration::from_millis(300)))).collect()
+        faults.blows.extend((0..count).map(|_| (serve, self.blow(Duration::from_millis(300)))));
+        faults
+    }
+
+    /// One fault at the beginning of a round that has no other, so that it meets one answer from its beginning to its end.
+    fn alone(target: Target, fault: Fault, seconds: u64) -> Faults {
+        let blow = Blow { at: Duration::ZERO, target, fault };
+        Faults { timed: vec![blow], length: Duration::from_secs(seconds), ..Faults::default() }
+    }
+
+    fn upstream(&mut self) -> Fault {
+        let most = match self.scope.length {
+            Length::Short => 8_000,
+            Length::Long => 30_000,
+        };
+        let lasts = self.ms(2_000, most);
+        match self.weigh() {
+            0..30 => Fault::Busy { lasts, retry_after: None },
+            30..60 => Fault::Busy { lasts, retry_after: Some(self.ms(1_000, 6_000)) },
+            _ => Fault::Closed { lasts },
+        }
     }
 
     /// To a process. It is down for at most so long.
@@ -202,17 +404,69 @@ impl Plan {
         }
     }
 
-    fn cluster(&mut self) -> Vec<(Target, Fault)> {
-        let count = self.dice.random_range(1..=3);
-        let mut faults: Vec<_> = (0..count).map(|_| self.somewhere()).collect();
-        match self.round % RABBITMQ_EVERY {
-            RABBITMQ_KILLED => {
-                faults.push((Target::RabbitMq, Fault::Kill { down: self.ms(0, 1000) }));
+    fn cluster(&mut self) -> Faults {
+        let mut faults = Faults::default();
+        let workers = || (2..CLUSTER.len()).map(Target::Process);
+        if self.round % EVERY_OUTAGE == OUTAGE && self.scope.length == Length::Long {
+            let fault = match self.round / EVERY_OUTAGE % 2 {
+                0 => Fault::Stopped { lasts: MINUTE },
+                _ => Fault::Frozen { lasts: MINUTE },
+            };
+            faults.blows.push((Target::Redis, fault));
+        }
+        match self.round % EVERY_CLUSTER {
+            3 => faults.blows.push((Target::Redis, Fault::Switch { closes: false })),
+            5 | 16 | 25 | 36 => faults.blows.push((Target::Upstream, self.upstream())),
+            6 | 26 => faults.blows.push((Target::RabbitMq, Fault::CloseConnections)),
+            1 | 19 | 35 => {
+                let number = self.dice.random_range(0..CLUSTER.len());
+                faults.blows.push((Target::RabbitMq, Fault::CloseConnection { number }));
             }
-            RABBITMQ_FROZEN => faults.push((Target::RabbitMq, Fault::Freeze { lasts: self.ms(500, 5000) })),
+            RABBITMQ_KILLED => {
+                faults.blows.push((Target::RabbitMq, Fault::Kill { down: self.ms(0, 1000) }));
+            }
+            // Two sweeps over all workers.
+            9 | 31 => {
+                let step = self.ms(1_500, 2_000);
+                let blow = |(index, target)| Blow { at: step * index, target, fault: Fault::Roll };
+                faults.timed = (0..).zip(workers().chain(workers())).map(blow).collect();
+                faults.length = step * 6;
+                return faults;
+            }
+            11 | 33 => faults.blows.push((Target::RabbitMq, Fault::Purge { queue: self.queue() })),
+            14 | 38 => faults.blows.push((Target::RabbitMq, Fault::Delete { queue: self.queue() })),
+            18 => {
+                let worker = Target::Process(self.dice.random_range(2..CLUSTER.len()));
+                let between = self.ms(300, 1500);
+                return Self::alone(worker, Fault::DrainLoop { times: DRAINS, between }, 12);
+            }
+            // All of them at once, or the others would go on with the answer undisturbed. A worker needs 1.5 s to be sure that
+            // the one before it is silent.
+            21 => {
+                let between = self.ms(1_700, 2_500);
+                let fault = Fault::KillLoop { times: KILLS, between };
+                faults.timed = workers().map(|target| Blow { at: Duration::ZERO, target, fault }).collect();
+                faults.length = Duration::from_secs(13);
+                return faults;
+            }
+            23 => faults.blows.push((Target::Redis, Fault::Switch { closes: true })),
+            28 => {
+                faults.blows.push((Target::RabbitMq, Fault::Freeze { lasts: self.ms(500, 5000) }));
+            }
+            30 => {
+                let api = Target::Process(self.dice.random_range(0..2));
+                faults.blows.push((api, Fault::PortTaken { lasts: self.ms(0, 500) }));
+            }
             _ => {}
         }
+        let count = self.dice.random_range(1..=3);
+        faults.blows.extend((0..count).map(|_| self.somewhere()));
         faults
+    }
+
+    /// Which of the broker's queues: most often the first, which is the one of the jobs.
+    fn queue(&mut self) -> usize {
+        if self.weigh() < 60 { 0 } else { self.dice.random_range(1..8) }
     }
 
     fn somewhere(&mut self) -> (Target, Fault) {
@@ -254,7 +508,7 @@ impl Iterator for Plan {
     type Item = Round;
 
     fn next(&mut self) -> Option<Round> {
-        let (length, prompts) = match self.mode {
+        let (length, prompts) = match self.scope.mode {
             Mode::Embedded => (self.ms(800, 2000), 2..=4),
             Mode::Cluster => (self.ms(1200, 2800), 3..=6),
         };
@@ -264,16 +518,18 @@ impl Iterator for Plan {
                 self.prompt(index, at)
             })
             .collect();
-        let faults = match self.mode {
+        let mut faults = match self.scope.mode {
             Mode::Embedded => self.embedded(),
             Mode::Cluster => self.cluster(),
         };
-        let faults = faults
-            .into_iter()
-            .map(|(target, fault)| Blow { at: self.dice.random_range(Duration::ZERO..length), target, fault })
-            .collect();
+        for (target, fault) in std::mem::take(&mut faults.blows) {
+            faults.timed.push(Blow { at: self.dice.random_range(Duration::ZERO..length), target, fault });
+        }
+        if self.scope.versions == Versions::Two {
+            faults.timed.retain(|blow| blow.fault.suits_previous());
+        }
         self.round += 1;
-        Some(Round { length, prompts, faults })
+        Some(Round { length: length.max(faults.length), prompts, faults: faults.timed })
     }
 }
 
@@ -281,33 +537,67 @@ impl Iterator for Plan {
 mod tests {
     use std::collections::BTreeSet;
 
+    use clap::Parser;
+
     use super::*;
+
+    fn plan(arguments: &str, seed: u64) -> Plan {
+        let options = Options::parse_from(format!("chaos {arguments}").split(' '));
+        Plan::new(Scope::of(&options), seed)
+    }
+
+    fn kinds(plan: Plan, rounds: usize) -> BTreeSet<&'static str> {
+        let faults = plan.take(rounds).flat_map(|round| round.faults);
+        faults.map(|blow| blow.fault.kind(blow.target)).collect()
+    }
 
     #[test]
     fn one_seed_is_one_plan() {
-        for mode in [Mode::Embedded, Mode::Cluster] {
-            let plan = |seed| Plan::new(mode, seed).take(300).collect::<Vec<_>>();
+        for mode in ["--mode embedded", "--mode cluster"] {
+            let plan = |seed| plan(mode, seed).take(300).collect::<Vec<_>>();
             assert_eq!(plan(7), plan(7));
             assert_ne!(plan(7), plan(8));
         }
     }
 
     #[test]
-    fn three_hundred_rounds_hurt_everybody_in_every_way() {
-        let kinds: BTreeSet<_> = Plan::new(Mode::Cluster, 1)
-            .take(300)
-            .flat_map(|round| round.faults)
-            .map(|blow| blow.fault.kind(blow.target))
-            .collect();
-        assert_eq!(kinds.len(), 15, "{kinds:?}");
+    fn two_hundred_rounds_hurt_everybody_in_every_way() {
+        let cluster = kinds(plan("--mode cluster --rounds 200", 1), 200);
+        assert_eq!(cluster.len(), 30, "{cluster:?}");
+        let embedded = kinds(plan("--mode embedded --rounds 200", 1), 200);
+        assert_eq!(embedded.len(), 12, "{embedded:?}");
+    }
+
+    #[test]
+    fn a_short_run_has_no_long_outage() {
+        for round in plan("--mode cluster --rounds 99", 1).take(99) {
+            for blow in round.faults {
+                if let Fault::Busy { lasts, .. } | Fault::Closed { lasts } = blow.fault {
+                    assert!(lasts <= Duration::from_secs(8), "{blow:?}");
+                }
+                assert!(!matches!(blow.fault, Fault::Stopped { .. } | Fault::Frozen { .. }), "{blow:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn beside_the_previous_version_nothing_happens_that_it_does_not_survive() {
+        for mode in ["embedded", "cluster"] {
+            let plan = plan(&format!("--mode {mode} --rounds 200 --previous old"), 1);
+            for round in plan.take(200) {
+                assert!(round.faults.iter().all(|blow| blow.fault.suits_previous()), "{round:?}");
+            }
+        }
     }
 
     #[test]
     fn a_young_queue_is_left_alone() {
         for seed in 0..100 {
-            let mut young =
-                Plan::new(Mode::Cluster, seed).take(RABBITMQ_KILLED).flat_map(|round| round.faults);
-            assert!(young.all(|blow| blow.target != Target::RabbitMq));
+            let mut young = plan("--mode cluster", seed).take(RABBITMQ_KILLED).flat_map(|round| round.faults);
+            assert!(young.all(|blow| {
+                let closes = matches!(blow.fault, Fault::CloseConnections | Fault::CloseConnection { .. });
+                blow.target != Target::RabbitMq || closes
+            }));
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
-use rand::{rngs::StdRng, seq::IndexedRandom};
+use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use tempfile::TempDir;
 use testkit::services::{Guarded, free_port};
 use tokio::{
@@ -24,15 +25,25 @@ use crate::{
 /// How long every answer is, in words.
 pub(crate) const WORDS: usize = 250;
 
-/// The times between two words of [`Setup::Patient`], drawn at each start: answers that end within a second and answers that
-/// live through a dozen faults. The text is the same.
-const PACES: [&str; 4] = ["2ms", "5ms", "20ms", "60ms"];
+/// The times between two words of [`Setup::Patient`] in milliseconds, drawn at each start: answers that end within a second and
+/// answers that live through a dozen faults. The text is the same.
+pub(crate) const PACES: [u64; 4] = [2, 5, 20, 60];
+
+/// The slowest of them: an answer of 15 s, for what has to happen within one.
+const SLOWEST: u64 = 60;
+
+/// How many prompts may wait. More than the run asks at once, and less than one copy for each time that a client repeats
+/// its prompt: a queue that keeps those would be full.
+const MAX_WAITING: usize = 100;
+
+/// What a worker says when it begins with a job.
+const BEGINNINGS: [&str; 2] = ["generation started", "taking a generation over"];
 
 /// Of [`Setup::Plain`]: twenty words a second, so that a silence is known to a twentieth.
 const PACE: &str = "50ms";
 
-/// More than a start takes, recovery included.
-const START: Duration = Duration::from_secs(60);
+/// More than a start takes, recovery and a minute without Redis included.
+const START: Duration = Duration::from_secs(120);
 
 /// More than a drain and the last words of a process take.
 const END: Duration = Duration::from_secs(20);
@@ -40,21 +51,44 @@ const END: Duration = Duration::from_secs(20);
 /// How a process is set up.
 #[derive(Debug)]
 pub(crate) enum Setup {
-    /// For any weather: nothing ends because it takes long.
-    Patient { dice: Box<StdRng> },
+    /// For any weather: nothing ends because it takes long. Everything else is as it comes, the number of attempts included.
+    Patient {
+        dice: Box<StdRng>,
+        /// The port of the service behind the model `upstream`.
+        upstream: u16,
+    },
     /// As it comes, with its metrics at this port.
     Plain { metrics: u16 },
+}
+
+/// The programs that a process may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Binaries {
+    pub(crate) current: PathBuf,
+    pub(crate) previous: Option<PathBuf>,
+}
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// The one, where there is no other.
+    Only,
+    Current,
+    Previous,
 }
 
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) name: String,
     role: Role,
-    binary: PathBuf,
+    binaries: Binaries,
     env: Vec<String>,
     setup: Setup,
     port: Option<u16>,
     running: Option<Guarded>,
+    /// The next answers are the slowest.
+    is_slow: bool,
+    starts_of_previous: usize,
     directory: PathBuf,
     /// Last: removed after the process has gone.
     _temporary: Option<TempDir>,
@@ -62,25 +96,58 @@ pub(crate) struct Process {
 
 impl Setup {
     /// The settings of one start. Each role takes those that concern it.
-    fn env(&mut self, role: Role) -> Vec<String> {
-        let mut env = vec![format!("TOKENWIRE_SIMULATED_WORDS={WORDS}")];
-        let pace = match self {
-            Self::Patient { dice } => {
+    fn env(&self, role: Role, version: Version) -> Vec<String> {
+        match self {
+            Self::Patient { .. } => {
                 // RabbitMQ allows half an hour at most.
-                env.extend(["TIMEOUT_SECONDS=1500", "TOKENWIRE_QUEUE_TIME=1h"].map(str::to_owned));
-                env.extend(["TOKENWIRE_ATTEMPTS=1000", "TOKENWIRE_SLOTS=24"].map(str::to_owned));
+                let mut env = ["TIMEOUT_SECONDS=1500", "TOKENWIRE_QUEUE_TIME=1h", "TOKENWIRE_SLOTS=24"]
+                    .map(str::to_owned)
+                    .to_vec();
                 let grace = if role == Role::Serve { "4s" } else { "8s" };
                 env.push(format!("TOKENWIRE_DISCONNECT_GRACE={grace}"));
-                env.push("TOKENWIRE_DRAIN=1s".into());
-                PACES.choose(dice).expect("there are some")
+                env.extend(["TOKENWIRE_DRAIN=1s", "TOKENWIRE_MODELS=models.toml"].map(str::to_owned));
+                match version {
+                    Version::Only => env.push(format!("TOKENWIRE_MAX_WAITING={MAX_WAITING}")),
+                    // The other version stores copies, which count.
+                    Version::Current => {}
+                    // It counts what happens to processes as attempts.
+                    Version::Previous => env.push("TOKENWIRE_ATTEMPTS=1000".into()),
+                }
+                env
             }
-            Self::Plain { metrics } => {
-                env.push(format!("TOKENWIRE_METRICS_LISTEN=127.0.0.1:{metrics}"));
-                PACE
+            Self::Plain { metrics } => vec![
+                format!("TOKENWIRE_METRICS_LISTEN=127.0.0.1:{metrics}"),
+                format!("TOKENWIRE_SIMULATED_WORDS={WORDS}"),
+                format!("TOKENWIRE_SIMULATED_DELAY={PACE}"),
+            ],
+        }
+    }
+
+    /// The models of the next start, as TOML. None where there is only the simulated one of the flags.
+    fn models(&mut self, is_slow: bool) -> Option<String> {
+        let Self::Patient { dice, upstream } = self else { return None };
+        let drawn = *PACES.choose(dice).expect("there are some");
+        let pace = if is_slow { SLOWEST } else { drawn };
+        Some(format!(
+            "default = \"simulated\"\n\
+             [models.simulated]\nkind = \"simulated\"\nwords = {WORDS}\ndelay = \"{pace}ms\"\n\
+             [models.upstream]\nkind = \"upstream\"\nbase_url = \"http://127.0.0.1:{upstream}/v1\"\n\
+             model = \"chaos\"\ncontinuation = \"assistant_prefill\"\n"
+        ))
+    }
+
+    /// Which binary is started next.
+    fn version(&mut self, binaries: &Binaries) -> Version {
+        match self {
+            Self::Patient { dice, .. } if binaries.previous.is_some() => {
+                if dice.random_bool(0.5) {
+                    Version::Previous
+                } else {
+                    Version::Current
+                }
             }
-        };
-        env.push(format!("TOKENWIRE_SIMULATED_DELAY={pace}"));
-        env
+            _ => Version::Only,
+        }
     }
 }
 
@@ -89,7 +156,7 @@ impl Process {
     pub(crate) fn new(
         role: Role,
         name: String,
-        binary: &Path,
+        binaries: &Binaries,
         env: Vec<String>,
         setup: Setup,
         keep: Option<&Path>,
@@ -101,8 +168,29 @@ impl Process {
         };
         fs::create_dir_all(&directory).expect("a directory for the files of a process");
         let port = (role != Role::Worker).then(free_port);
-        let binary = binary.to_owned();
-        Self { name, role, binary, env, setup, port, running: None, directory, _temporary: temporary }
+        Self {
+            name,
+            role,
+            binaries: binaries.clone(),
+            env,
+            setup,
+            port,
+            running: None,
+            is_slow: false,
+            starts_of_previous: 0,
+            directory,
+            _temporary: temporary,
+        }
+    }
+
+    /// Whether it was started, and not seen to end.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// How often the older version was started.
+    pub(crate) fn starts_of_previous(&self) -> usize {
+        self.starts_of_previous
     }
 
     pub(crate) fn port(&self) -> Option<u16> {
@@ -115,9 +203,24 @@ impl Process {
     }
 
     fn spawn(&mut self) {
+        if let Some(models) = self.setup.models(self.is_slow) {
+            fs::write(self.directory.join("models.toml"), models).expect("the directory takes files");
+        }
+        let version = self.setup.version(&self.binaries);
+        self.starts_of_previous += usize::from(version == Version::Previous);
+        let command = self.command(version, &[]);
+        self.running = Some(block_in_place(|| Guarded::spawn(&command, &self.directory)));
+    }
+
+    /// What starts it, with these settings beside its own.
+    fn command(&self, version: Version, env: &[String]) -> Command {
+        let binary = match (version, &self.binaries.previous) {
+            (Version::Previous, Some(previous)) => previous,
+            _ => &self.binaries.current,
+        };
         let mut command = Command::new("env");
         command.current_dir(&self.directory).arg("-i").arg("PATH=/usr/bin:/bin").args(&self.env);
-        command.args(self.setup.env(self.role)).arg(&self.binary);
+        command.args(self.setup.env(self.role, version)).args(env).arg(binary);
         command.arg(match self.role {
             Role::Serve => "serve",
             Role::Api => "api",
@@ -126,7 +229,7 @@ impl Process {
         if let Some(port) = self.port {
             command.arg("--listen").arg(format!("127.0.0.1:{port}"));
         }
-        self.running = Some(block_in_place(|| Guarded::spawn(&command, &self.directory)));
+        command
     }
 
     /// Starts it, and waits until it listens.
@@ -209,6 +312,15 @@ impl Process {
                 self.end().await?;
                 self.start().await
             }
+            Fault::Roll => {
+                self.signal(Signal::SIGTERM);
+                self.end().await?;
+                // For an answer that meets all of the steps.
+                self.is_slow = true;
+                let started = self.start().await;
+                self.is_slow = false;
+                started
+            }
             Fault::DrainHastily { again } => {
                 self.signal(Signal::SIGTERM);
                 sleep(again).await;
@@ -216,12 +328,93 @@ impl Process {
                 self.end().await?;
                 self.start().await
             }
-            Fault::Cut
-            | Fault::CutAfter { .. }
-            | Fault::HalfClose
-            | Fault::Unreachable { .. }
-            | Fault::BlackHole { .. }
-            | Fault::Delay { .. } => Err(format!("{} is no connection: {fault:?}", self.name)),
+            Fault::DrainLoop { times, between } => {
+                self.is_slow = true;
+                let restarted = self.drain_again_and_again(times, between).await;
+                self.is_slow = false;
+                restarted
+            }
+            Fault::KillLoop { times, between } => {
+                self.is_slow = true;
+                let restarted = self.kill_again_and_again(times, between).await;
+                self.is_slow = false;
+                restarted
+            }
+            Fault::SecondStart => self.start_second().await,
+            Fault::PortTaken { lasts } => {
+                self.kill();
+                self.start_on_a_taken_port(lasts).await?;
+                self.start().await
+            }
+            other => Err(format!("{} is a process: {other:?}", self.name)),
+        }
+    }
+
+    /// Once more than so many times: the first restart is not of the loop, it makes the answers slow.
+    async fn drain_again_and_again(&mut self, times: u32, between: Duration) -> Result<(), String> {
+        for _ in 0..=times {
+            self.signal(Signal::SIGTERM);
+            self.end().await?;
+            self.start().await?;
+            sleep(between).await;
+        }
+        Ok(())
+    }
+
+    /// The same with kill -9.
+    async fn kill_again_and_again(&mut self, times: u32, between: Duration) -> Result<(), String> {
+        for _ in 0..=times {
+            self.kill();
+            self.start().await?;
+            sleep(between).await;
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// Starts a second process on the port of this one, with a data directory that does not exist.
+    async fn start_second(&self) -> Result<(), String> {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let data = scratch.path().join("data");
+        let command = self.command(Version::Only, &[format!("TOKENWIRE_DATA_DIR={}", data.display())]);
+        let mut second = block_in_place(|| Guarded::spawn(&command, scratch.path()));
+        self.must_fail(&mut second).await?;
+        if data.exists() {
+            return Err(format!("a second {} failed on the taken port and left a data directory", self.name));
+        }
+        Ok(())
+    }
+
+    /// Starts it while something else listens on its port. It must end, and must not have touched a job.
+    async fn start_on_a_taken_port(&mut self, lasts: Duration) -> Result<(), String> {
+        let Some(port) = self.port else { return Err(format!("{} has no port", self.name)) };
+        let _other = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .map_err(|error| format!("the port of {} cannot be taken: {error}", self.name))?;
+        let before = self.output().len();
+        let command = self.command(Version::Only, &[]);
+        let mut failing = block_in_place(|| Guarded::spawn(&command, &self.directory));
+        self.must_fail(&mut failing).await?;
+        let output = self.output();
+        let said = output.get(before..).unwrap_or_default();
+        if let Some(line) = said.lines().find(|line| BEGINNINGS.iter().any(|words| line.contains(words))) {
+            return Err(format!("{} took a job before it had its port: {line}", self.name));
+        }
+        sleep(lasts).await;
+        Ok(())
+    }
+
+    /// Waits until a start on a taken port has failed.
+    async fn must_fail(&self, process: &mut Guarded) -> Result<(), String> {
+        let began = Instant::now();
+        while !process.has_ended() {
+            if began.elapsed() > END {
+                return Err(format!("{} still runs {END:?} after a start on a taken port", self.name));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        match block_in_place(|| process.wait()) {
+            0 => Err(format!("{} ended with success after a start on a taken port", self.name)),
+            _ => Ok(()),
         }
     }
 

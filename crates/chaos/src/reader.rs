@@ -170,7 +170,9 @@ impl Reader {
                 self.body(&mut response).await
             }
             503 => {
-                self.note(&format!("503 at {port}"));
+                let text = response.text().await;
+                self.note(&format!("503 at {port}: {text}"));
+                self.world.refused(&text);
                 Next::Again { within: Duration::from_millis(400) }
             }
             404 if !self.generation.is_accepted() => Next::Again { within: Duration::from_millis(200) },
@@ -216,7 +218,8 @@ impl Reader {
 
     fn saw(&mut self, frame: Frame) {
         let Some(id) = frame.id else {
-            if self.cursor > 0 || frame.event != "queued" {
+            let is_news = frame.event == "waiting_for_model" || (self.cursor == 0 && frame.event == "queued");
+            if !is_news {
                 self.world.violation(format!(
                     "generation {}: reader {}: {frame:?} without an id after {}",
                     self.generation.id, self.record.name, self.cursor
@@ -268,7 +271,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::plan::{Asker, Prompt};
+    use crate::plan::{Asker, Asks, Prompt};
 
     const STARTED: &str = "id: 1\nevent: started\ndata:{}\n\n";
     const WORD: &str = "id: 2\ndata: word\n\n";
@@ -289,6 +292,8 @@ mod tests {
         let prompt = Prompt {
             at: Duration::ZERO,
             query: "a question".into(),
+            asks: Asks::Simulated,
+            repeats: 0,
             asker: Asker::Stays,
             others: Vec::new(),
             seed: 0,

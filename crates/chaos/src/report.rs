@@ -3,12 +3,14 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Display},
+    fs,
     time::Duration,
 };
 
 use crate::{
     args::Options,
     reader::{Ending, Record},
+    run::say,
     verdict::{Counts, Verdict, count, ids},
 };
 
@@ -23,11 +25,19 @@ pub(crate) struct Report {
     /// From the moment when everything was whole again to the last reader's end.
     pub(crate) settled_after: Duration,
     pub(crate) faults: BTreeMap<&'static str, usize>,
+    /// How often the binary of `--previous` was started.
+    pub(crate) starts_of_previous: usize,
+    /// How many prompts were sent again with the same id.
+    pub(crate) repeats: usize,
     prompts: usize,
     accepted: usize,
     endings: BTreeMap<String, usize>,
+    /// Ended for a reason that is not their own (I11).
+    foreign: usize,
     attempts: usize,
     most_attempts: usize,
+    /// Generations of more than five attempts: these would have failed if a restart were counted.
+    beyond_five: usize,
     readers: usize,
     connections: usize,
     counts: Counts,
@@ -44,9 +54,13 @@ impl Report {
             took: Duration::ZERO,
             settled_after: Duration::ZERO,
             faults: BTreeMap::new(),
+            starts_of_previous: 0,
+            repeats: 0,
             prompts: 0,
             accepted: 0,
             endings: BTreeMap::new(),
+            foreign: 0,
+            beyond_five: 0,
             attempts: 0,
             most_attempts: 0,
             readers: 0,
@@ -63,7 +77,9 @@ impl Report {
         self.prompts += 1;
         self.accepted += usize::from(accepted);
         *self.endings.entry(verdict.ending.clone()).or_default() += 1;
+        self.foreign += usize::from(verdict.is_foreign);
         self.attempts += verdict.attempts;
+        self.beyond_five += usize::from(verdict.attempts > 5);
         self.most_attempts = self.most_attempts.max(verdict.attempts);
     }
 
@@ -80,10 +96,19 @@ impl Report {
         self.longest_calm_stall = self.longest_calm_stall.max(record.longest_calm_stall);
     }
 
+    /// Writes every violation in full into the directory of `--keep`: the table shows the first ones.
+    pub(crate) fn keep(&self) {
+        if let Some(keep) = &self.options.keep
+            && let Err(error) = fs::write(keep.join("violations.txt"), self.violations.join("\n\n"))
+        {
+            say(&format!("the violations cannot be kept: {error}"));
+        }
+    }
+
     /// Whether every promise was kept.
     pub(crate) fn is_clean(&self) -> bool {
         let Counts { lost, repeated, reordered, .. } = self.counts;
-        self.violations.is_empty() && lost + repeated + reordered + self.hung == 0
+        self.violations.is_empty() && lost + repeated + reordered + self.hung + self.foreign == 0
     }
 }
 
@@ -99,13 +124,19 @@ impl Display for Report {
         for (kind, count) in &self.faults {
             row(&format!("  {kind}"), count)?;
         }
+        if self.options.previous.is_some() {
+            row("starts of the previous version", &self.starts_of_previous)?;
+        }
         row("generations asked for", &self.prompts)?;
         row("generations accepted", &self.accepted)?;
         for (ending, count) in &self.endings {
             row(&format!("  ended: {ending}"), count)?;
         }
+        row("ended for a reason not their own", &self.foreign)?;
+        row("prompts sent again with the same id", &self.repeats)?;
         row("attempts", &self.attempts)?;
         row("most attempts of one generation", &self.most_attempts)?;
+        row("generations of more than 5 attempts", &self.beyond_five)?;
         row("readers", &self.readers)?;
         row("connections", &self.connections)?;
         row("pieces read", &self.counts.pieces)?;

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    path::Path,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -19,7 +18,8 @@ use crate::{
     args::Options,
     examine::examine,
     generation::Generation,
-    plan::{Blow, Plan, Prompt},
+    plan::{Blow, Plan, Prompt, Scope},
+    process::{Binaries, Process},
     reader::{Opening, Reader, Record},
     report::Report,
     system::{Suffering, System},
@@ -28,10 +28,13 @@ use crate::{
 
 /// How long after the last fault everybody must have been told the end: a few answers at the slowest pace, one after the
 /// other, and every patience of the product in between.
-const BOUND: Duration = Duration::from_secs(90);
+const BOUND: Duration = Duration::from_secs(120);
 
 /// How many generations may run at once. A machine that is slower than the plan gets more time, not more work.
 const AT_ONCE: usize = 40;
+
+/// How long the plan waits for one of them to end. Longer than every outage: after that the product hangs, and the run ends.
+const STUCK: Duration = Duration::from_secs(240);
 
 /// How many of the last readers read at once.
 const LAST_READERS: usize = 8;
@@ -47,8 +50,8 @@ enum Happening {
 
 type Lived = JoinSet<(Arc<Generation>, Vec<Record>)>;
 
-pub(crate) async fn run(options: &Options, binary: &Path) -> Result<Report, String> {
-    let system = System::start(options, binary).await?;
+pub(crate) async fn run(options: &Options, binaries: &Binaries) -> Result<Report, String> {
+    let system = System::start(options, binaries).await?;
     let began = Instant::now();
     let world = Arc::new(World::new(system.replicas()));
     let suffering = system.suffer(&world);
@@ -69,6 +72,8 @@ pub(crate) async fn run(options: &Options, binary: &Path) -> Result<Report, Stri
     for (_, kind) in world.weather.kinds() {
         *report.faults.entry(kind).or_default() += 1;
     }
+    report.starts_of_previous = system.processes().map(Process::starts_of_previous).sum();
+    report.repeats = world.repeats();
     report.took = began.elapsed();
     report.violations.splice(0..0, world.violations());
     Ok(report)
@@ -88,7 +93,7 @@ pub(crate) async fn within<T>(bound: Duration, world: &World, ending: impl Futur
 async fn play(options: &Options, world: &Arc<World>, suffering: &Suffering) -> Lived {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut lived = JoinSet::new();
-    for (number, round) in (1..).zip(Plan::new(options.mode, options.seed).take(options.rounds)) {
+    for (number, round) in (1..).zip(Plan::new(Scope::of(options), options.seed).take(options.rounds)) {
         let began = Instant::now();
         let prompts = round.prompts.into_iter().map(|prompt| (prompt.at, Happening::Ask(prompt)));
         let faults = round.faults.into_iter().map(|blow| (blow.at, Happening::Hurt(blow)));
@@ -99,7 +104,13 @@ async fn play(options: &Options, world: &Arc<World>, suffering: &Suffering) -> L
             match happening {
                 Happening::Hurt(blow) => suffering.hurt(blow).await,
                 Happening::Ask(prompt) => {
-                    let slot = Arc::clone(&slots).acquire_owned().await.expect("it is never closed");
+                    let Ok(slot) = timeout(STUCK, Arc::clone(&slots).acquire_owned()).await else {
+                        world.violation(format!(
+                            "in round {number} no generation ended for {STUCK:?}; no more rounds"
+                        ));
+                        return lived;
+                    };
+                    let slot = slot.expect("it is never closed");
                     let (generation, world) = (Arc::new(Generation::new(prompt)), Arc::clone(world));
                     lived.spawn(async move {
                         let records = Arc::clone(&generation).live(world).await;

@@ -1,11 +1,11 @@
 //! Everything that can be hurt: the processes, the servers they need, and the network between them.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::{SeedableRng, rngs::StdRng};
 use testkit::{
     proxy::Proxy,
-    services::{AppendOnly, RabbitMq, Redis, free_port},
+    services::{RabbitMq, free_port},
 };
 use tokio::{
     sync::mpsc,
@@ -16,7 +16,9 @@ use tokio::{
 use crate::{
     args::{Mode, Options},
     plan::{Blow, CLUSTER, Fault, Role, Target},
-    process::{Process, Setup},
+    process::{Binaries, Process, Setup},
+    redis::Pair,
+    upstream::Upstream,
     world::World,
 };
 
@@ -44,8 +46,9 @@ struct Victim {
 enum What {
     Process(Box<Process>),
     Link(Proxy),
-    Redis(Redis),
+    Redis(Box<Pair>),
     RabbitMq(Box<RabbitMq>),
+    Upstream(Upstream),
 }
 
 impl System {
@@ -53,11 +56,15 @@ impl System {
     ///
     /// # Errors
     /// A process does not start.
-    pub(crate) async fn start(options: &Options, binary: &Path) -> Result<Self, String> {
+    pub(crate) async fn start(options: &Options, binaries: &Binaries) -> Result<Self, String> {
+        let upstream = Upstream::start().await;
+        let port = upstream.port();
         let mut victims = match options.mode {
-            Mode::Embedded => vec![process(options, binary, 0, Role::Serve, Vec::new())],
-            Mode::Cluster => cluster(options, binary).await,
+            Mode::Embedded => vec![process(options, binaries, port, 0, Role::Serve, Vec::new())],
+            Mode::Cluster => cluster(options, binaries, port).await,
         };
+        let what = What::Upstream(upstream);
+        victims.push(Victim { target: Target::Upstream, name: "upstream".into(), what });
         for victim in &mut victims {
             if let What::Process(process) = &mut victim.what {
                 process.start().await?;
@@ -74,7 +81,7 @@ impl System {
     pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
         self.victims.iter().filter_map(|victim| match &victim.what {
             What::Process(process) => Some(&**process),
-            What::Link(_) | What::Redis(_) | What::RabbitMq(_) => None,
+            What::Link(_) | What::Redis(_) | What::RabbitMq(_) | What::Upstream(_) => None,
         })
     }
 
@@ -110,6 +117,15 @@ impl System {
             }
         }
         Ok(())
+    }
+
+    /// Hurts one thing once, and waits until it is whole again.
+    ///
+    /// # Errors
+    /// What is wrong then.
+    pub(crate) async fn suffer_once(&mut self, target: Target, fault: Fault) -> Result<(), String> {
+        let victim = self.victims.iter_mut().find(|victim| victim.target == target);
+        victim.ok_or("the mode has no such part")?.what.suffer(fault).await
     }
 
     /// From now on everything suffers what it is sent, one fault after the other, until [`Suffering::heal`].
@@ -163,7 +179,7 @@ impl Victim {
                 Err(_) => {
                     let looked = match &mut self.what {
                         What::Process(process) => process.look(),
-                        What::Link(_) | What::Redis(_) | What::RabbitMq(_) => Ok(()),
+                        What::Link(_) | What::Redis(_) | What::RabbitMq(_) | What::Upstream(_) => Ok(()),
                     };
                     self.recover(looked, &world).await;
                 }
@@ -172,11 +188,13 @@ impl Victim {
     }
 
     async fn recover(&mut self, suffered: Result<(), String>, world: &World) {
-        if let (Err(violation), What::Process(process)) = (suffered, &mut self.what) {
+        let Err(violation) = suffered else { return };
+        world.violation(violation);
+        if let What::Process(process) = &mut self.what
+            && !process.is_running()
+            && let Err(violation) = process.start().await
+        {
             world.violation(violation);
-            if let Err(violation) = process.start().await {
-                world.violation(violation);
-            }
         }
     }
 }
@@ -189,40 +207,61 @@ impl What {
                 disturb(link, fault).await;
                 Ok(())
             }
-            Self::Redis(redis) => {
-                match fault {
-                    Fault::Kill { down } => {
-                        redis.kill().await;
-                        sleep(down).await;
-                        redis.restart().await;
-                    }
-                    Fault::Freeze { lasts } => {
-                        redis.pause();
-                        sleep(lasts).await;
-                        redis.resume();
-                    }
-                    _ => {}
-                }
+            Self::Redis(redis) => redis.suffer(fault).await,
+            Self::RabbitMq(rabbitmq) => {
+                disturb_broker(rabbitmq, fault).await;
                 Ok(())
             }
-            Self::RabbitMq(rabbitmq) => {
-                match fault {
-                    Fault::Kill { down } => {
-                        rabbitmq.kill().await;
-                        sleep(down).await;
-                        rabbitmq.restart().await;
-                    }
-                    Fault::Freeze { lasts } => {
-                        rabbitmq.pause();
-                        sleep(lasts).await;
-                        rabbitmq.resume();
-                    }
-                    _ => {}
-                }
+            Self::Upstream(upstream) => {
+                upstream.suffer(fault).await;
                 Ok(())
             }
         }
     }
+}
+
+async fn disturb_broker(rabbitmq: &RabbitMq, fault: Fault) {
+    match fault {
+        Fault::Kill { down } => {
+            rabbitmq.kill().await;
+            sleep(down).await;
+            rabbitmq.restart().await;
+        }
+        Fault::Freeze { lasts } => {
+            rabbitmq.pause();
+            sleep(lasts).await;
+            rabbitmq.resume();
+        }
+        Fault::CloseConnections => rabbitmq.close_connections().await,
+        Fault::CloseConnection { number } => {
+            // In one step: a connection from a list may be gone by the time it is closed.
+            let close = format!(
+                "case rabbit_networking:connections() of [] -> ok; All -> catch rabbit_networking:close_connection(\
+                 lists:nth({number} rem length(All) + 1, All), \"closed by the chaos run\") end."
+            );
+            rabbitmq.control(&["eval", &close]).await;
+        }
+        Fault::Purge { queue } => {
+            if let Some(name) = queue_of(rabbitmq, queue).await {
+                rabbitmq.purge(&name).await;
+            }
+        }
+        Fault::Delete { queue } => {
+            if let Some(name) = queue_of(rabbitmq, queue).await {
+                rabbitmq.delete(&name).await;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One of the queues that there are. The one of the jobs has the shortest name, and is the first.
+async fn queue_of(rabbitmq: &RabbitMq, number: usize) -> Option<String> {
+    let list = rabbitmq.control(&["list_queues", "--no-table-headers", "name"]).await;
+    let mut names: Vec<_> = list.lines().map(str::to_owned).collect();
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    let number = number.checked_rem(names.len())?;
+    Some(names.swap_remove(number))
 }
 
 async fn disturb(link: &Proxy, fault: Fault) {
@@ -251,18 +290,14 @@ async fn disturb(link: &Proxy, fault: Fault) {
             link.delay(by);
             lasts
         }
-        Fault::Kill { .. }
-        | Fault::KillTwice { .. }
-        | Fault::Freeze { .. }
-        | Fault::Drain
-        | Fault::DrainHastily { .. } => Duration::ZERO,
+        _ => Duration::ZERO,
     };
     sleep(lasts).await;
     link.heal();
 }
 
-async fn cluster(options: &Options, binary: &Path) -> Vec<Victim> {
-    let (redis, rabbitmq) = tokio::join!(Redis::start(AppendOnly::Yes), RabbitMq::start());
+async fn cluster(options: &Options, binaries: &Binaries, upstream: u16) -> Vec<Victim> {
+    let (redis, rabbitmq) = tokio::join!(Pair::start(), RabbitMq::start());
     let mut victims = Vec::new();
     for (index, role) in CLUSTER.into_iter().enumerate() {
         let to_redis = Proxy::start(redis.port()).await;
@@ -271,7 +306,7 @@ async fn cluster(options: &Options, binary: &Path) -> Vec<Victim> {
             format!("REDIS_URL=redis://127.0.0.1:{}", to_redis.port()),
             format!("AMQP_URL=amqp://guest:guest@127.0.0.1:{}/%2f", to_rabbitmq.port()),
         ];
-        let process = process(options, binary, index, role, env);
+        let process = process(options, binaries, upstream, index, role, env);
         let link = |target, server, proxy| Victim {
             target,
             name: format!("{} to {server}", process.name),
@@ -281,13 +316,20 @@ async fn cluster(options: &Options, binary: &Path) -> Vec<Victim> {
         victims.push(link(Target::RabbitMqLink(index), "RabbitMQ", to_rabbitmq));
         victims.push(process);
     }
-    victims.push(Victim { target: Target::Redis, name: "Redis".into(), what: What::Redis(redis) });
+    victims.push(Victim { target: Target::Redis, name: "Redis".into(), what: What::Redis(Box::new(redis)) });
     let what = What::RabbitMq(Box::new(rabbitmq));
     victims.push(Victim { target: Target::RabbitMq, name: "RabbitMQ".into(), what });
     victims
 }
 
-fn process(options: &Options, binary: &Path, index: usize, role: Role, mut env: Vec<String>) -> Victim {
+fn process(
+    options: &Options,
+    binaries: &Binaries,
+    upstream: u16,
+    index: usize,
+    role: Role,
+    mut env: Vec<String>,
+) -> Victim {
     // Its region, too: what an answer says of who gives it.
     let name = match role {
         Role::Serve => "serve".to_owned(),
@@ -298,8 +340,8 @@ fn process(options: &Options, binary: &Path, index: usize, role: Role, mut env: 
     let seed = options.seed.wrapping_mul(31).wrapping_add(index as u64);
     let setup = match options.takeovers {
         Some(_) => Setup::Plain { metrics: free_port() },
-        None => Setup::Patient { dice: Box::new(StdRng::seed_from_u64(seed)) },
+        None => Setup::Patient { dice: Box::new(StdRng::seed_from_u64(seed)), upstream },
     };
-    let process = Process::new(role, name.clone(), binary, env, setup, options.keep.as_deref());
+    let process = Process::new(role, name.clone(), binaries, env, setup, options.keep.as_deref());
     Victim { target: Target::Process(index), name, what: What::Process(Box::new(process)) }
 }

@@ -11,7 +11,7 @@
 mod table;
 mod way;
 
-use std::{num::NonZeroUsize, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -25,8 +25,8 @@ use crate::{
     args::Options,
     examine::examine,
     generation::Generation,
-    plan::{Asker, Fault, Prompt},
-    process::Process,
+    plan::{Asker, Asks, Fault, Prompt},
+    process::{Binaries, Process},
     reader::{Opening, Reader},
     run::{say, within},
     system::System,
@@ -42,8 +42,12 @@ const BOUND: Duration = Duration::from_secs(90);
 /// How often the one that has come back is asked whether it has been fenced.
 const LOOK: Duration = Duration::from_millis(10);
 
-pub(crate) async fn run(options: &Options, binary: &Path, times: NonZeroUsize) -> Result<Table, String> {
-    let mut system = System::start(options, binary).await?;
+pub(crate) async fn run(
+    options: &Options,
+    binaries: &Binaries,
+    times: NonZeroUsize,
+) -> Result<Table, String> {
+    let mut system = System::start(options, binaries).await?;
     let mut dice = StdRng::seed_from_u64(options.seed);
     let mut table = Table::new(options);
     for &way in Way::all(options.mode) {
@@ -61,7 +65,15 @@ async fn trial(system: &mut System, way: Way, dice: &mut StdRng) -> Trial {
     let words = dice.random_range(MIDDLE);
     let query = format!("What happens after {words} words, {}?", way.name());
     let seed = dice.random();
-    let prompt = Prompt { at: Duration::ZERO, query, asker: Asker::Stays, others: Vec::new(), seed };
+    let prompt = Prompt {
+        at: Duration::ZERO,
+        query,
+        asks: Asks::Simulated,
+        repeats: 0,
+        asker: Asker::Stays,
+        others: Vec::new(),
+        seed,
+    };
     let generation = Arc::new(Generation::new(prompt));
     let world = Arc::new(World::new(system.replicas()));
     let reader = Reader::new(&world, &generation, "the only", Opening::Post, seed).undisturbed();
@@ -76,7 +88,7 @@ async fn trial(system: &mut System, way: Way, dice: &mut StdRng) -> Trial {
     let (verdict, fault) = examine(&world, system, &generation, &[record], &last).await;
     let mut wrong: Vec<_> =
         fault.into_iter().chain(world.violations()).chain(last_world.violations()).collect();
-    if wrong.is_empty() && verdict.attempts < 2 {
+    if wrong.is_empty() && way.dependency().is_none() && verdict.attempts < 2 {
         wrong.push(format!("generation {}: nobody took over, and nothing was shown", generation.id));
     }
     wrong.extend(system.look().err());
@@ -100,6 +112,10 @@ async fn hurt(
     let Some(before) = world.give_up.run_until_cancelled(in_the_middle).await else {
         return Err(format!("the answer never came to its word {words}"));
     };
+    if let Some((target, fault)) = way.dependency() {
+        let _blowing = world.weather.blow(way.name(), way.name());
+        return system.suffer_once(target, fault).await.map(|()| None);
+    }
     let Some((process, links)) = system.reach(&before.region) else {
         return Err(format!(
             "there is no process {:?}, of which the answer says it is its own",
@@ -113,11 +129,18 @@ async fn hurt(
     match way {
         Way::Restart => process.suffer(Fault::Kill { down: Duration::ZERO }).await?,
         Way::Drain => process.suffer(Fault::Drain).await?,
+        Way::DrainHastily => process.suffer(Fault::DrainHastily { again: Duration::from_millis(50) }).await?,
         Way::Kill => {
             process.kill();
             let _ = replaced.await;
             process.start().await?;
         }
+        // Done above.
+        Way::RedisAway
+        | Way::RedisSwitch
+        | Way::RedisSwitchUnnoticed
+        | Way::RabbitMqRestart
+        | Way::RabbitMqConnections => {}
         Way::Freeze => {
             let fenced = process.times_fenced().await;
             process.signal(Signal::SIGSTOP);

@@ -16,7 +16,7 @@ use tokenwire_core::{
 use crate::{
     frames::Frame,
     generation::Generation,
-    plan::Asker,
+    plan::{Asker, Asks},
     process::WORDS,
     reader::{Ending, Record},
 };
@@ -34,6 +34,9 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) ending: String,
+    /// It ended for a reason that is not its own (I11): neither done, nor cancelled as somebody wanted, nor rejected as its
+    /// prompt asks for.
+    pub(crate) is_foreign: bool,
     pub(crate) attempts: usize,
     pub(crate) faults: Vec<String>,
 }
@@ -84,14 +87,14 @@ pub(crate) fn judge(generation: &Generation, log: &Record, others: &[Record], un
     if counts != (Counts { pieces: log.seen.len(), ..Counts::default() }) {
         faults.push(format!("the log is not 1..=n: {counts:?}"));
     }
-    let started = log.seen.iter().filter(|frame| frame.event == "started").count();
+    let attempts = attempts(log);
     if log.seen.iter().any(|frame| frame.event == "rewind") {
         faults.push("a model that continues exactly was started over".into());
     }
     let last = log.seen.last();
-    let (ending, wrong) = match last {
-        Some(last) => ending(generation, last),
-        None => ("nothing".into(), None),
+    let Ended { ending, is_foreign, wrong } = match last {
+        Some(last) => ending(generation, last, attempts),
+        None => Ended { ending: "nothing".into(), is_foreign: false, wrong: None },
     };
     faults.extend(wrong);
     let text: String =
@@ -106,33 +109,60 @@ pub(crate) fn judge(generation: &Generation, log: &Record, others: &[Record], un
         ));
     }
     faults.extend(others.iter().flat_map(|reader| disagreements(log, reader)));
-    Verdict { ending, attempts: started, faults }
+    Verdict { ending, is_foreign, attempts, faults }
+}
+
+/// How many attempts there were, up to the last one that had something to say: an attempt may end before that.
+fn attempts(log: &Record) -> usize {
+    let started = log.seen.iter().filter(|frame| frame.event == "started");
+    let number = |frame: &Frame| {
+        let data: Value = serde_json::from_str(&frame.data).ok()?;
+        usize::try_from(data.get("attempt")?.as_u64()?).ok()
+    };
+    started.filter_map(number).max().unwrap_or_default()
+}
+
+/// What the last event says.
+struct Ended {
+    ending: String,
+    is_foreign: bool,
+    wrong: Option<String>,
 }
 
 /// What the last event says, and what is wrong with that.
-fn ending(generation: &Generation, last: &Frame) -> (String, Option<String>) {
+fn ending(generation: &Generation, last: &Frame, attempts: usize) -> Ended {
     let data: Value = serde_json::from_str(&last.data).unwrap_or_default();
     let field = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     match last.event.as_str() {
         "done" => {
             let said = data.pointer("/usage/output_tokens").and_then(Value::as_u64);
-            let wrong = said != Some(WORDS as u64);
-            ("done".into(), wrong.then(|| format!("done after {said:?} words, and not {WORDS}")))
+            // An upstream counts what its last call said.
+            let is_right = match generation.prompt.asks {
+                Asks::Upstream if attempts > 1 => said.is_some_and(|said| said <= WORDS as u64),
+                Asks::Simulated | Asks::Upstream => said == Some(WORDS as u64),
+                Asks::Refused => false,
+            };
+            let wrong = (!is_right).then(|| format!("done after {said:?} words, and not {WORDS}"));
+            Ended { ending: "done".into(), is_foreign: false, wrong }
         }
         "cancelled" => {
             let cause = field("cause");
-            let right = match cause.as_str() {
+            let is_right = match cause.as_str() {
                 "requested" => generation.is_stopped(),
                 "abandoned" => matches!(generation.prompt.asker, Asker::Leaves { .. }),
                 _ => false,
             };
-            let name = format!("cancelled, {cause}");
-            (name.clone(), (!right).then(|| format!("{name}, though nobody wanted that")))
+            let ending = format!("cancelled, {cause}");
+            let wrong = (!is_right).then(|| format!("{ending}, though nobody wanted that"));
+            Ended { ending, is_foreign: !is_right, wrong }
         }
-        "message" | "started" => ("unfinished".into(), None),
+        "message" | "started" => Ended { ending: "unfinished".into(), is_foreign: false, wrong: None },
         other => {
-            let name = format!("{other}, {}", field("type"));
-            (name.clone(), Some(format!("{name}: {}", field("message"))))
+            let kind = field("type");
+            let ending = format!("{other}, {kind}");
+            let is_right = generation.prompt.asks == Asks::Refused && kind == "rejected";
+            let wrong = (!is_right).then(|| format!("{ending}: {}", field("message")));
+            Ended { ending, is_foreign: !is_right, wrong }
         }
     }
 }
@@ -164,7 +194,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::{self, Asker};
+    use crate::plan;
 
     fn frame(id: u64, event: &str, data: &str) -> Frame {
         Frame { id: Some(id), event: event.into(), data: data.into() }
@@ -192,10 +222,12 @@ mod tests {
         ]
     }
 
-    fn generation() -> Generation {
+    fn generation(asks: Asks) -> Generation {
         Generation::new(plan::Prompt {
             at: Duration::ZERO,
             query: "a question".into(),
+            asks,
+            repeats: 0,
             asker: Asker::Stays,
             others: Vec::new(),
             seed: 0,
@@ -203,7 +235,14 @@ mod tests {
     }
 
     fn faults(log: Vec<Frame>, reader: Vec<Frame>) -> String {
-        judge(&generation(), &record(log), &[record(reader)], "one two").faults.join("; ")
+        judge(&generation(Asks::Simulated), &record(log), &[record(reader)], "one two").faults.join("; ")
+    }
+
+    /// A log whose last entry is this.
+    fn ended(event: &str, data: &str) -> Vec<Frame> {
+        let mut frames = whole();
+        frames[3] = frame(4, event, data);
+        frames
     }
 
     #[test]
@@ -239,14 +278,39 @@ mod tests {
 
     #[test]
     fn an_answer_must_end_as_somebody_wanted() {
-        let ended = |event: &str, data: &str| {
-            let mut frames = whole();
-            frames[3] = frame(4, event, data);
-            faults(frames.clone(), frames)
-        };
+        let ended = |event: &str, data: &str| faults(ended(event, data), ended(event, data));
         assert!(ended("error", "{\"type\":\"exhausted\"}").contains("error, exhausted"));
         assert!(ended("cancelled", "{\"cause\":\"requested\"}").contains("nobody wanted that"));
         assert!(ended("cancelled", "{\"cause\":\"abandoned\"}").contains("nobody wanted that"));
         assert!(ended("done", "{\"usage\":{\"output_tokens\":249}}").contains("done after Some(249) words"));
+    }
+
+    #[test]
+    fn an_ending_that_is_not_of_the_generations_own_is_counted() {
+        let is_foreign = |asks, event: &str, data: &str| {
+            let log = record(ended(event, data));
+            judge(&generation(asks), &log, &[], "one two").is_foreign
+        };
+        for event in ["error", "timeout", "expired"] {
+            assert!(is_foreign(Asks::Simulated, event, "{\"type\":\"exhausted\"}"), "{event}");
+        }
+        assert!(is_foreign(Asks::Upstream, "error", "{\"type\":\"rejected\"}"));
+        assert!(!is_foreign(Asks::Refused, "error", "{\"type\":\"rejected\"}"));
+        assert!(is_foreign(Asks::Simulated, "cancelled", "{\"cause\":\"abandoned\"}"));
+        assert!(!is_foreign(Asks::Simulated, "done", "{\"usage\":{\"output_tokens\":250}}"));
+        assert!(!is_foreign(Asks::Simulated, "message", "one"));
+    }
+
+    #[test]
+    fn an_upstream_counts_the_words_of_its_last_call() {
+        let mut frames = ended("done", "{\"usage\":{\"output_tokens\":249}}");
+        let wrong = |frames: &[Frame]| {
+            let log = record(frames.to_vec());
+            judge(&generation(Asks::Upstream), &log, &[], "one two").faults
+        };
+        assert_eq!(wrong(&frames).len(), 1);
+        frames[2] = frame(3, "started", "{\"attempt\":2}");
+        frames[1].data = "one two".into();
+        assert_eq!(wrong(&frames), Vec::<String>::new());
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     fmt::Display,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use rand::{rngs::StdRng, seq::IndexedRandom};
@@ -18,6 +21,8 @@ pub(crate) struct World {
     /// Fires when everything has been whole for so long that whoever still waits is hung.
     pub(crate) give_up: CancellationToken,
     violations: Mutex<Vec<String>>,
+    /// How many prompts were sent again by clients that did not wait for an answer.
+    repeats: AtomicUsize,
 }
 
 impl World {
@@ -27,6 +32,7 @@ impl World {
             replicas,
             give_up: CancellationToken::new(),
             violations: Mutex::default(),
+            repeats: AtomicUsize::new(0),
         }
     }
 
@@ -42,6 +48,22 @@ impl World {
 
     pub(crate) fn violations(&self) -> Vec<String> {
         self.lock().clone()
+    }
+
+    /// Looks at what came with a 503. The queue takes more prompts than this run has at once: it is full only when a prompt that
+    /// was sent again is counted again.
+    pub(crate) fn refused(&self, text: &str) {
+        if text.contains("overloaded") {
+            self.violation(format!("the queue is full, and must have room for every prompt: {text}"));
+        }
+    }
+
+    pub(crate) fn repeated(&self) {
+        self.repeats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn repeats(&self) -> usize {
+        self.repeats.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {

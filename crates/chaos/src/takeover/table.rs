@@ -66,10 +66,10 @@ impl Display for Table {
             let [times, attempts, silence, longest, fenced, latest] = cells;
             writeln!(
                 f,
-                "{name:<28}{times:>7}{attempts:>10}{silence:>11}{longest:>11}{fenced:>11}{latest:>11}"
+                "{name:<34}{times:>7}{attempts:>10}{silence:>11}{longest:>11}{fenced:>11}{latest:>11}"
             )
         };
-        line("the process of an answer", ["times", "attempts", "median", "longest", "median", "longest"])?;
+        line("what was hurt", ["times", "attempts", "median", "longest", "median", "longest"])?;
         for (way, trials) in &self.rows {
             let silences = Spread::of(trials.iter().map(|trial| trial.silence));
             let fenced = Spread::of(trials.iter().filter_map(|trial| trial.fenced_after));

@@ -1,6 +1,11 @@
-//! The ways in which the process of an answer is hurt.
+//! The ways in which the process of an answer, or what it depends on, is hurt.
 
-use crate::args::Mode;
+use std::time::Duration;
+
+use crate::{
+    args::Mode,
+    plan::{Fault, Target},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Way {
@@ -14,6 +19,18 @@ pub(crate) enum Way {
     Restart,
     /// Asked to end, and started again.
     Drain,
+    /// Asked to end twice, so that it gives its answer back at once, and started again.
+    DrainHastily,
+    /// Redis is gone for ten seconds, with its data.
+    RedisAway,
+    /// The replica of Redis becomes the primary, and the old connections are closed.
+    RedisSwitch,
+    /// The same, and the old connections stay with the old primary.
+    RedisSwitchUnnoticed,
+    /// RabbitMQ is killed and started again.
+    RabbitMqRestart,
+    /// RabbitMQ closes every connection.
+    RabbitMqConnections,
 }
 
 impl Way {
@@ -21,7 +38,17 @@ impl Way {
     pub(crate) fn all(mode: Mode) -> &'static [Self] {
         match mode {
             Mode::Embedded => &[Self::Restart, Self::Drain],
-            Mode::Cluster => &[Self::Kill, Self::Freeze, Self::Isolate],
+            Mode::Cluster => &[
+                Self::Kill,
+                Self::DrainHastily,
+                Self::Freeze,
+                Self::Isolate,
+                Self::RedisAway,
+                Self::RedisSwitch,
+                Self::RedisSwitchUnnoticed,
+                Self::RabbitMqRestart,
+                Self::RabbitMqConnections,
+            ],
         }
     }
 
@@ -33,6 +60,26 @@ impl Way {
             Self::Isolate => "black hole until replaced",
             Self::Restart => "kill -9 and restart",
             Self::Drain => "SIGTERM and restart",
+            Self::DrainHastily => "SIGTERM twice and restart",
+            Self::RedisAway => "Redis away for 10 s",
+            Self::RedisSwitch => "Redis switch, connections closed",
+            Self::RedisSwitchUnnoticed => "Redis switch, connections stay",
+            Self::RabbitMqRestart => "RabbitMQ kill -9 and restart",
+            Self::RabbitMqConnections => "RabbitMQ closes all connections",
+        }
+    }
+
+    /// What is hurt in place of the process, and how. Its answer then needs no other attempt.
+    pub(super) fn dependency(self) -> Option<(Target, Fault)> {
+        match self {
+            Self::Kill | Self::Freeze | Self::Isolate | Self::Restart | Self::Drain | Self::DrainHastily => {
+                None
+            }
+            Self::RedisAway => Some((Target::Redis, Fault::Kill { down: Duration::from_secs(10) })),
+            Self::RedisSwitch => Some((Target::Redis, Fault::Switch { closes: true })),
+            Self::RedisSwitchUnnoticed => Some((Target::Redis, Fault::Switch { closes: false })),
+            Self::RabbitMqRestart => Some((Target::RabbitMq, Fault::Kill { down: Duration::ZERO })),
+            Self::RabbitMqConnections => Some((Target::RabbitMq, Fault::CloseConnections)),
         }
     }
 }

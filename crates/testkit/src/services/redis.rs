@@ -137,6 +137,15 @@ impl Redis {
         .await;
     }
 
+    /// Runs one command, its words separated by blanks, and returns the answer as the server sent it.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn command(&self, command: &str) -> String {
+        let (port, command) = (self.port, command.to_owned());
+        unblock(move || tell(port, &command).expect("the server answers")).await
+    }
+
     /// Gives the server a user with these rights only, as `ACL SETUSER` takes them, and returns the address of the server
     /// for that user.
     pub async fn url_of_user(&self, name: &str, rules: &str) -> String {
