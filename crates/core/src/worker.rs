@@ -35,6 +35,7 @@ use crate::{
     clock::{Clock, Timestamp},
     error::explain,
     event::{Event, Failure, Seq, TextSoFar},
+    follow::end,
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, Lease, QueueError},
@@ -303,6 +304,11 @@ impl Worker {
                 if !self.release(&mut *writer, attempts, stop).await {
                     // The next attempt waits for this one's silence, and takes it for one that died.
                     tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
+                } else if let Some(cause) = writer.cancellation().cause() {
+                    // Told to stop while the attempt ended: whoever did that has seen an owner, and has left the rest to it.
+                    // Through another writer: this one may have an append under way.
+                    end(&*self.log, job.id, &Failure::Cancelled { cause }).await?;
+                    return Ok(Verdict::Done);
                 }
                 Ok(Verdict::Again(after))
             }

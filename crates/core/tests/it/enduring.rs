@@ -440,6 +440,24 @@ async fn a_note_of_unknown_outcome_is_no_attempt() {
     assert_eq!(script.asked(), 1);
 }
 
+/// The API sees a worker and leaves the rest to it; the worker is about to give its slot up until the model has room.
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_meets_a_model_that_has_become_busy_is_not_put_off_until_it_has_room() {
+    let plain = House::new();
+    let outage = Outage::new(Arc::clone(&plain.log));
+    outage.slow_to_append(SECOND);
+    let mut house = House::with_log(Arc::new(outage), Arc::clone(&plain.clock));
+    let script = Script::new([vec![Step::Say("x"), Step::Busy(30 * SECOND)]]);
+    house.worker_with(script.clone(), config());
+    let id = house.ask().await;
+    asked(&script, 1).await;
+    house.generations.cancel(id).await.unwrap();
+    let began = Instant::now();
+    let entries = house.follow(id).await;
+    assert_eq!(failure(&entries), Some(&Failure::Cancelled { cause: CancelCause::Requested }));
+    assert!(began.elapsed() < 3 * SECOND, "{:?}", began.elapsed());
+}
+
 /// Accepted is accepted: the client gets its stream, and reads when the log is back.
 #[tokio::test(start_paused = true)]
 async fn what_fails_between_acceptance_and_the_first_byte_refuses_nothing() {

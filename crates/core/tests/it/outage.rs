@@ -34,6 +34,8 @@ struct State {
     deaf: AtomicBool,
     /// What the streams hold cannot be read.
     damaged: AtomicBool,
+    /// What writers wait for each append, in milliseconds.
+    slow_to_append: AtomicU64,
     /// How many notes are taken, and not answered.
     unanswered: AtomicU64,
 }
@@ -47,6 +49,7 @@ impl Outage {
             asked: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
+            slow_to_append: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
         };
         Self { log, state: Arc::new(state) }
@@ -77,6 +80,12 @@ impl Outage {
     /// From now on it gives no wake-ups.
     pub(crate) fn deafen(&self) {
         self.state.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on writers wait this long for each append.
+    pub(crate) fn slow_to_append(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap();
+        self.state.slow_to_append.store(millis, Ordering::SeqCst);
     }
 
     /// So many notes that a model is about to be asked are taken, and their answers are lost.
@@ -235,6 +244,10 @@ impl LogWriter for OutageWriter {
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
         self.state.asked.fetch_add(u64::from(batch.is_empty()), Ordering::SeqCst);
+        let slow_by = self.state.slow_to_append.load(Ordering::SeqCst);
+        if slow_by > 0 {
+            tokio::time::sleep(Duration::from_millis(slow_by)).await;
+        }
         self.state.check()?;
         self.writer.append(batch).await
     }
