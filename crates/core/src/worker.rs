@@ -306,19 +306,14 @@ impl Worker {
         let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
-        let outcome = self.attempt(job.id, &request, &mut *writer, stop).await?;
-        let outcome = match (outcome, writer.cancellation().cause()) {
-            // Told to stop while the attempt ended. Whoever did that has seen an owner, and leaves the rest to it.
-            (Outcome::Release(..), Some(cause)) => failed(Failure::Cancelled { cause }),
-            (outcome, _) => outcome,
-        };
-        match outcome {
+        match self.attempt(job.id, &request, &mut *writer, stop).await? {
             Outcome::Release(attempts, after) => {
                 if !self.release(&mut *writer, attempts, stop).await {
                     // The next attempt waits for this one's silence, and takes it for one that died.
                     tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
                 } else if let Some(cause) = writer.cancellation().cause() {
-                    // The same, at the last moment.
+                    // The stop came while the attempt ended: its caller saw an owner, and left the end to it. Through another
+                    // writer: this one may have an append under way.
                     end(&*self.log, job.id, &Failure::Cancelled { cause }).await?;
                     return Ok(Verdict::Done);
                 }
