@@ -73,7 +73,7 @@ everything() {
     step "nothing is left running" nothing_left
 }
 
-# What finds what nobody has thought of: too long for every change.
+# Random runs, which find faults that no test was written for: too long for every change.
 long_runs() {
     step "the programs, optimised" cargo build --release --locked --package tokenwire --package sim --package chaos
     local release=${CARGO_TARGET_DIR:-target}/release

@@ -58,12 +58,12 @@ impl Clock for SystemClock {
 /// How far the machine's clock may be from where it should be before that counts as a step.
 const STEP: Duration = Duration::from_secs(2);
 
-/// How long after a step the time goes on as if there had been none. Longer than prompts wait and run.
+/// How long after a step the time goes on as if there had been none. Longer than prompts wait and run by default.
 const HOLD: Duration = Duration::from_secs(60 * 60);
 
-/// A clock that does not step: deadlines that were set before a step of the machine's clock are met as if it had not
-/// happened. It takes the time of another clock once, and counts on from there by the monotonic clock. An hour after a
-/// step, when whatever waited has ended, it takes the new time; smaller differences it follows at once.
+/// A clock that does not step: a deadline that was set before a step of the machine's clock is met as if there had been no
+/// step. It takes the time of another clock once, and counts on from there by the monotonic clock. It takes the new time an
+/// hour after a step, when everything that waited at the step has ended. It follows smaller differences at once.
 #[derive(Debug)]
 pub struct SteadyClock<C = SystemClock> {
     clock: C,
@@ -72,7 +72,7 @@ pub struct SteadyClock<C = SystemClock> {
 
 #[derive(Debug)]
 struct Steady {
-    /// What the clock said, and when.
+    /// The time that the clock gave last, and when by the monotonic clock.
     anchor: (Timestamp, Instant),
     stepped_at: Option<Instant>,
 }
@@ -95,15 +95,16 @@ impl<C: Clock> Clock for SteadyClock<C> {
     fn now(&self) -> Timestamp {
         // Nothing panics while it holds the lock.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.tell(self.clock.now(), Instant::now())
+        state.time_at(Instant::now(), self.clock.now())
     }
 }
 
 impl Steady {
-    fn tell(&mut self, told: Timestamp, at: Instant) -> Timestamp {
+    /// The time to go by, where the clock shows `shown`.
+    fn time_at(&mut self, at: Instant, shown: Timestamp) -> Timestamp {
         let (anchor, since) = self.anchor;
         let steady = anchor.after(at.duration_since(since));
-        let off = told.since(steady).max(steady.since(told));
+        let off = shown.since(steady).max(steady.since(shown));
         if off < STEP {
             self.stepped_at = None;
         } else {
@@ -113,11 +114,11 @@ impl Steady {
             }
             tracing::warn!(
                 off_s = off.as_secs(),
-                "the machine's clock was set an hour ago; going by it from now on"
+                "the machine's clock was set an hour ago; using its time from now on"
             );
         }
-        *self = Self { anchor: (told, at), stepped_at: None };
-        told
+        *self = Self { anchor: (shown, at), stepped_at: None };
+        shown
     }
 }
 
@@ -136,16 +137,16 @@ mod tests {
             let step = |time: Timestamp| {
                 if back { Timestamp::from_millis(time.as_millis() - 3_600_000) } else { time.after(HOUR) }
             };
-            assert_eq!(clock.tell(noon.after(SECOND), began + SECOND), noon.after(SECOND));
+            assert_eq!(clock.time_at(began + SECOND, noon.after(SECOND)), noon.after(SECOND));
             for seconds in [2, 600, 3599] {
                 let later = Duration::from_secs(seconds);
-                assert_eq!(clock.tell(step(noon.after(later)), began + later), noon.after(later));
+                assert_eq!(clock.time_at(began + later, step(noon.after(later))), noon.after(later));
             }
             let later = HOUR + 2 * SECOND;
             assert_eq!(
-                clock.tell(step(noon.after(later)), began + later),
+                clock.time_at(began + later, step(noon.after(later))),
                 step(noon.after(later)),
-                "and then"
+                "an hour later"
             );
         }
     }
@@ -155,8 +156,8 @@ mod tests {
         let (began, noon) = (Instant::now(), Timestamp::from_millis(1_800_000_000_000));
         let mut clock = Steady { anchor: (noon, began), stepped_at: None };
         for minute in 1..100 {
-            let told = noon.after(Duration::from_millis(minute * 60_500));
-            assert_eq!(clock.tell(told, began + Duration::from_millis(minute * 60_000)), told);
+            let shown = noon.after(Duration::from_millis(minute * 60_500));
+            assert_eq!(clock.time_at(began + Duration::from_millis(minute * 60_000), shown), shown);
         }
     }
 }

@@ -147,7 +147,7 @@ impl Event {
     }
 
     /// How much of an answer the event holds: text, reasoning or a piece of a tool call, in bytes.
-    pub fn said(&self) -> u64 {
+    pub fn content_bytes(&self) -> u64 {
         match self {
             Self::Delta { text, .. } | Self::Reasoning { text } => text.len() as u64,
             Self::ToolCall(ToolCallDelta { index: _, id, name, arguments }) => {
@@ -244,9 +244,9 @@ pub enum Failure {
         /// Why, for the caller.
         message: String,
     },
-    /// Every attempt that it may have failed.
+    /// As many attempts in a row as it may have asked the model and got no further.
     Exhausted {
-        /// How many there were.
+        /// How many of these there were.
         attempts: u32,
         /// What went wrong last, for the caller.
         message: String,

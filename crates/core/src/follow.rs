@@ -3,7 +3,7 @@
 //! This is the only read loop: the log is the truth, tails are hints (I7). It takes the tail before its first read, once,
 //! so nothing is missed at the seam between replay and live; a slow recheck sits underneath, so losing every wake-up
 //! costs latency and never an entry; where there are no wake-ups at all, it looks twice a second until there are. It also
-//! keeps the audience alive, ends a stream that nobody can end any more (I6, I10), and has the job of a generation stored
+//! keeps the audience alive, ends a stream that no worker can end any more (I6, I10), and has the job of a generation stored
 //! again that waits without one (I11). Framing, heartbeats, resuming and drain belong to the front ends.
 //!
 //! An id is not a stream: one that was removed, or that a log has lost, may be taken again, at any moment and without a
@@ -21,7 +21,7 @@ use crate::{
     error::explain,
     event::{Entry, Event, Failure, Seq},
     id::GenerationId,
-    keeper::{Keeper, Vigil},
+    keeper::{JobKeeper, JobWatch},
     metrics,
     retry::Backoff,
     token_log::{ATTENDANCE, Hint, LogError, Page, Phase, Tail, TokenLog},
@@ -45,8 +45,8 @@ const RECHECK: Duration = Duration::from_millis(2500);
 const _: () = assert!(RECHECK.as_millis() * 2 <= ATTENDANCE.as_millis(), "one may be late");
 
 /// How often a follower looks that has no wake-ups, and how often it tries to get some.
-const LOOK_DEAF: Duration = Duration::from_millis(500);
-const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_WITHOUT_WAKE_UPS: Duration = Duration::from_millis(500);
+const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How soon a follower that could not say that it is there says so again.
 const ATTEND_AGAIN: Duration = Duration::from_millis(500);
@@ -59,37 +59,37 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 pub struct Follower {
     source: Source,
     cursor: Seq,
-    tail: Ears,
+    wake_ups: WakeUps,
     /// Why the next step is what it is.
     state: State,
     recheck: Interval,
-    /// The last that was told of a wait for the model.
+    /// Until when the model is waited for, as the caller learned it last.
     waiting_told: Option<Timestamp>,
-    keeper: Option<Arc<Keeper>>,
-    vigil: Vigil,
-    /// How the stream stood when it was opened, until it is told to the keeper.
+    keeper: Option<Arc<JobKeeper>>,
+    job_watch: JobWatch,
+    /// How the stream stood when it was opened, until there is a keeper to look at it.
     found: Option<Phase>,
 }
 
 /// Whether there are wake-ups.
 #[derive(Debug)]
-enum Ears {
-    Open(Tail),
+enum WakeUps {
+    Subscribed(Tail),
     /// The log gives none now.
-    Deaf {
-        listen_at: Instant,
+    Missing {
+        subscribe_at: Instant,
     },
 }
 
-impl Ears {
-    fn deaf() -> Self {
-        Self::Deaf { listen_at: Instant::now() + LISTEN_AGAIN }
+impl WakeUps {
+    fn missing() -> Self {
+        Self::Missing { subscribe_at: Instant::now() + SUBSCRIBE_AGAIN }
     }
 }
 
-/// What a reader may learn.
+/// What [`Follower::next_update`] gives.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum Update {
     /// The next entries: at least one, consecutive, right after the cursor.
     Entries(Arc<[Entry]>),
     /// The generation waits for its model, which is busy or cannot be reached, and asks it again at this time. That is no
@@ -157,7 +157,7 @@ impl Follower {
         after: Seq,
     ) -> Result<Self, FollowError> {
         // The order matters: what is appended between the two is seen twice by us and once by the reader.
-        let tail = listen(&*log, id).await;
+        let tail = subscribe(&*log, id).await;
         let Page { entries, tail: _, phase, start_by } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
             (false, _) => State::Opened(entries.into()),
@@ -168,13 +168,14 @@ impl Follower {
             log.attend(id).await?;
         }
         let source = Source { log, clock, id, start_by };
-        let mut follower = Self::at(source, after, tail.map_or_else(Ears::deaf, Ears::Open), state);
+        let mut follower =
+            Self::at(source, after, tail.map_or_else(WakeUps::missing, WakeUps::Subscribed), state);
         follower.found = Some(phase);
         Ok(follower)
     }
 
     /// Begins to read a stream that is known to be there, without asking the log for anything yet: for one that was accepted a
-    /// moment ago. Whatever goes wrong is met by the patience of [`Self::next`].
+    /// moment ago. [`Self::next`] waits for what cannot be read yet.
     pub(crate) fn begin(
         log: Arc<dyn TokenLog>,
         clock: Arc<dyn Clock>,
@@ -184,22 +185,22 @@ impl Follower {
     ) -> Self {
         let source = Source { log, clock, id, start_by };
         let state = State::Looking(source.clone().recheck(after));
-        Self::at(source, after, Ears::Deaf { listen_at: Instant::now() }, state)
+        Self::at(source, after, WakeUps::Missing { subscribe_at: Instant::now() }, state)
     }
 
-    fn at(source: Source, cursor: Seq, tail: Ears, state: State) -> Self {
+    fn at(source: Source, cursor: Seq, wake_ups: WakeUps, state: State) -> Self {
         let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (waiting_told, keeper, vigil) = (None, None, Vigil::default());
-        Self { source, cursor, tail, state, recheck, waiting_told, keeper, vigil, found: None }
+        let (waiting_told, keeper, job_watch) = (None, None, JobWatch::default());
+        Self { source, cursor, wake_ups, state, recheck, waiting_told, keeper, job_watch, found: None }
     }
 
-    /// With somebody who stores the job of the generation again, should the queue have lost it.
+    /// With a keeper that stores the job of the generation again, should the queue have lost it.
     #[must_use]
-    pub(crate) fn kept_by(mut self, keeper: Arc<Keeper>) -> Self {
+    pub(crate) fn kept_by(mut self, keeper: Arc<JobKeeper>) -> Self {
         if let Some(phase) = self.found.take() {
             // Nothing is concluded from one look.
-            let _ = keeper.is_job_lost(&mut self.vigil, phase);
+            let _ = keeper.is_job_lost(&mut self.job_watch, phase);
         }
         self.keeper = Some(keeper);
         self
@@ -226,19 +227,19 @@ impl Follower {
     /// seconds, or another stream has its id now: nothing will follow.
     pub async fn next(&mut self) -> Result<Option<Arc<[Entry]>>, FollowError> {
         loop {
-            match self.news().await? {
-                Some(News::Entries(entries)) => return Ok(Some(entries)),
-                Some(News::Waiting { .. }) => {}
+            match self.next_update().await? {
+                Some(Update::Entries(entries)) => return Ok(Some(entries)),
+                Some(Update::Waiting { .. }) => {}
                 None => return Ok(None),
             }
         }
     }
 
-    /// As [`Self::next`], and tells also that the generation waits for its model, once for each wait.
+    /// As [`Self::next`], and says also that the generation waits for its model, once for each wait.
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn news(&mut self) -> Result<Option<News>, FollowError> {
+    pub async fn next_update(&mut self) -> Result<Option<Update>, FollowError> {
         loop {
             match &mut self.state {
                 State::Ended => return Ok(None),
@@ -255,7 +256,7 @@ impl Follower {
                         self.recheck.reset_at(soon);
                     }
                     if let Some(tail) = tail {
-                        self.tail = Ears::Open(tail);
+                        self.wake_ups = WakeUps::Subscribed(tail);
                     }
                     if !page.entries.is_empty() {
                         return Ok(Some(self.give(page.entries.into())));
@@ -265,7 +266,7 @@ impl Follower {
                         Phase::Queued { .. } | Phase::Running { .. } => State::Wait,
                     };
                     if let Some(keeper) = &self.keeper
-                        && keeper.is_job_lost(&mut self.vigil, page.phase)
+                        && keeper.is_job_lost(&mut self.job_watch, page.phase)
                     {
                         let storing = self.source.clone().store_again(Arc::clone(keeper), self.cursor);
                         self.state = State::Looking(storing);
@@ -274,7 +275,7 @@ impl Follower {
                         && !page.phase.has_owner()
                         && self.waiting_told.replace(until) != Some(until)
                     {
-                        return Ok(Some(News::Waiting { until }));
+                        return Ok(Some(Update::Waiting { until }));
                     }
                 }
                 // Both futures may be dropped: a hint that is lost with one is made up for by the recheck.
@@ -284,9 +285,9 @@ impl Follower {
                     _ = self.recheck.tick() => {
                         self.state = State::Looking(self.source.clone().recheck(self.cursor));
                     }
-                    hint = self.tail.hint() => match hint {
-                        None if self.tail.is_to_listen() => {
-                            self.state = State::Looking(self.source.clone().listen(self.cursor));
+                    hint = self.wake_ups.hint() => match hint {
+                        None if self.wake_ups.is_time_to_subscribe() => {
+                            self.state = State::Looking(self.source.clone().subscribe(self.cursor));
                         }
                         None => self.state = State::Look,
                         Some(hint) => match hint {
@@ -309,47 +310,47 @@ impl Follower {
     }
 
     /// Moves the cursor past entries that came from a read, of which there may be more.
-    fn give(&mut self, entries: Arc<[Entry]>) -> News {
+    fn give(&mut self, entries: Arc<[Entry]>) -> Update {
         // A page that was not full still may not be the end: look again, and wait when that finds nothing.
         self.advance(entries, State::Look)
     }
 
     /// Moves the cursor past entries that came with a hint: the next thing to do is to wait for the next hint.
-    fn give_waiting(&mut self, entries: Arc<[Entry]>) -> News {
+    fn give_waiting(&mut self, entries: Arc<[Entry]>) -> Update {
         self.advance(entries, State::Wait)
     }
 
-    fn advance(&mut self, entries: Arc<[Entry]>, then: State) -> News {
+    fn advance(&mut self, entries: Arc<[Entry]>, then: State) -> Update {
         if let Some(last) = entries.last() {
             self.cursor = last.seq;
             self.state = if last.event.is_terminal() { State::Ended } else { then };
         }
         self.waiting_told = None;
         if let Some(keeper) = &self.keeper {
-            keeper.has_begun(&mut self.vigil);
+            keeper.has_begun(&mut self.job_watch);
         }
-        News::Entries(entries)
+        Update::Entries(entries)
     }
 }
 
-impl Ears {
+impl WakeUps {
     /// Whether it is time to try again to get wake-ups. Then the next time is later.
-    fn is_to_listen(&mut self) -> bool {
+    fn is_time_to_subscribe(&mut self) -> bool {
         match self {
-            Self::Deaf { listen_at } if *listen_at <= Instant::now() => {
-                *self = Self::deaf();
+            Self::Missing { subscribe_at } if *subscribe_at <= Instant::now() => {
+                *self = Self::missing();
                 true
             }
-            Self::Open(_) | Self::Deaf { .. } => false,
+            Self::Subscribed(_) | Self::Missing { .. } => false,
         }
     }
 
     /// Waits for the next hint. `None` when it is time to look without one: there are none. May be dropped and called again.
     async fn hint(&mut self) -> Option<Hint> {
         match self {
-            Self::Open(tail) => Some(tail.next().await),
-            Self::Deaf { .. } => {
-                sleep(LOOK_DEAF).await;
+            Self::Subscribed(tail) => Some(tail.next().await),
+            Self::Missing { .. } => {
+                sleep(LOOK_WITHOUT_WAKE_UPS).await;
                 None
             }
         }
@@ -357,10 +358,11 @@ impl Ears {
 }
 
 /// Wake-ups for a stream, where the log gives any.
-async fn listen(log: &dyn TokenLog, id: GenerationId) -> Option<Tail> {
+async fn subscribe(log: &dyn TokenLog, id: GenerationId) -> Option<Tail> {
+    // Tried again every few seconds for every reader, and `ready` says why: not a line each at `warn`.
     let tail = log.tail(id).await;
     tail.inspect_err(|error| {
-        tracing::warn!(generation.id = %id, error = %explain(error), "there are no wake-ups for a reader; reading without them");
+        tracing::debug!(generation.id = %id, error = %explain(error), "no wake-ups for a reader; reading without them");
     })
     .ok()
 }
@@ -375,17 +377,17 @@ impl Source {
     }
 
     /// Tries to get wake-ups, and looks after that.
-    fn listen(self, cursor: Seq) -> Looking {
-        let listen = async move {
-            let tail = listen(&*self.log, self.id).await;
+    fn subscribe(self, cursor: Seq) -> Looking {
+        let subscribing = async move {
+            let tail = subscribe(&*self.log, self.id).await;
             let page = self.read(cursor).await?;
             Ok(Looked { page, attend_again: None, tail })
         };
-        Looking(listen.boxed())
+        Looking(subscribing.boxed())
     }
 
     /// Has the job of the generation stored again, and looks.
-    fn store_again(self, keeper: Arc<Keeper>, cursor: Seq) -> Looking {
+    fn store_again(self, keeper: Arc<JobKeeper>, cursor: Seq) -> Looking {
         let storing = async move {
             keeper.store_again(self.id).await;
             let page = self.read(cursor).await?;
@@ -485,9 +487,9 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
     }
 }
 
-/// What the stream held is gone, and waiting does not bring it back.
+/// The entries of the stream cannot be read any more, and waiting does not bring them back.
 fn damaged(id: GenerationId, error: &LogError) -> FollowError {
-    tracing::error!(generation.id = %id, error = %explain(error), "a stream cannot be read any more; telling a reader that it is lost");
+    tracing::error!(generation.id = %id, error = %explain(error), "a stream cannot be read any more; a reader gets `lost`");
     FollowError::Lost(id)
 }
 
@@ -515,7 +517,7 @@ pub(crate) async fn end_given_up(
     end(log, id, lost).await
 }
 
-/// Ends a stream that no worker has. One that was ended meanwhile is as good.
+/// Ends a stream that no worker has. It is no error when another one has ended it meanwhile.
 ///
 /// # Errors
 /// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].

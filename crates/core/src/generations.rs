@@ -18,7 +18,7 @@ use crate::{
     id::GenerationId,
     job::Job,
     job_queue::{JobQueue, QueueError},
-    keeper::Keeper,
+    keeper::JobKeeper,
     metrics,
     model::ModelError,
     request::GenerateRequest,
@@ -57,7 +57,7 @@ pub struct Generations {
     models: ModelNames,
     limits: Limits,
     admission: Admission,
-    keeper: Arc<Keeper>,
+    keeper: Arc<JobKeeper>,
 }
 
 /// What a front end asks for.
@@ -116,7 +116,7 @@ impl Generations {
         models: ModelNames,
         limits: Limits,
     ) -> Self {
-        let keeper = Arc::new(Keeper::new(Arc::clone(&log), Arc::clone(&queue), Arc::clone(&clock)));
+        let keeper = Arc::new(JobKeeper::new(Arc::clone(&log), Arc::clone(&queue), Arc::clone(&clock)));
         Self { log, queue, clock, models, limits, admission: Admission::default(), keeper }
     }
 
@@ -128,8 +128,8 @@ impl Generations {
         self
     }
 
-    /// Looks after the generations that are accepted through this door and its clones, until `stop` fires: should the queue
-    /// lose the job of one that waits, it is stored again. Without it only readers notice that.
+    /// Watches the generations that this object and its clones accept, until `stop` fires: when the queue has lost the job of
+    /// one that waits, stores it again. Without this only readers notice the loss.
     pub async fn keep_watch(&self, stop: CancellationToken) {
         self.keeper.keep_watch(stop).await;
     }
@@ -188,8 +188,9 @@ impl Generations {
             }
             Created::Existing(other) if other != fingerprint => Err(SubmitError::Conflict(id)),
             Created::Existing(_) => {
-                self.store_job_if_missing(id, request).await?;
+                // Before the job is stored: an error after that would refuse a prompt that is answered.
                 let spec = StreamSpec { request: Bytes::new(), ..self.log.spec(id).await? };
+                self.store_job_if_missing(id, request).await?;
                 // The submission that created it may have been refused, and then nothing watches it yet.
                 self.keeper.watch(id, spec.on_disconnect == OnDisconnect::Detached);
                 Ok(Accepted { id, how: Submitted::Existing, spec })
@@ -206,8 +207,8 @@ impl Generations {
         Ok(follower.kept_by(Arc::clone(&self.keeper)))
     }
 
-    /// Reads a generation that was accepted a moment ago. Whatever goes wrong at the log now does not turn what was accepted
-    /// into a refusal: then the follower begins without having read anything, and has all of its patience before it.
+    /// Reads a generation that was accepted a moment ago. An error of the log does not turn the accepted generation into a
+    /// refused one: the follower then begins without having read anything, and tries again as [`Follower::next`] does.
     ///
     /// # Errors
     /// [`FollowError::BeyondTail`] for a cursor that no reader of this stream can have.
@@ -215,7 +216,7 @@ impl Generations {
         let Accepted { id, spec, .. } = accepted;
         match self.follow(*id, after).await {
             Err(error @ (FollowError::Unavailable(_) | FollowError::NotFound(_) | FollowError::Lost(_))) => {
-                tracing::warn!(generation.id = %id, error = %explain(&error), "cannot read what was just accepted; going on trying");
+                tracing::warn!(generation.id = %id, error = %explain(&error), "cannot read a generation that was just accepted; trying again until it can be read");
                 let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.clock));
                 Ok(Follower::begin(log, clock, *id, spec.start_by, after).kept_by(Arc::clone(&self.keeper)))
             }
@@ -271,14 +272,14 @@ impl Generations {
         self.log.cancel(id).await?;
         tracing::info!(generation.id = %id, "asked to stop a generation");
         if let Err(error) = self.end_if_it_waits(id).await {
-            // Its next worker will.
+            // Its next worker ends it.
             tracing::warn!(generation.id = %id, error = %explain(&error), "could not end a generation that waits");
         }
         Ok(())
     }
 
-    /// Ends a generation that was told to stop and that no worker has now. A worker that leases its job meanwhile finds it
-    /// sealed, or is fenced and finds it sealed then.
+    /// Ends a generation that is to stop and that no worker has now. A worker that leases its job meanwhile finds it sealed,
+    /// or is fenced and finds it sealed then.
     async fn end_if_it_waits(&self, id: GenerationId) -> Result<(), LogError> {
         let phase = self.log.read(id, Seq::START, NonZeroUsize::MIN).await?.phase;
         if phase == Phase::Sealed || phase.has_owner() {
@@ -341,7 +342,10 @@ impl Generations {
                         let job = Job { id, request: Some(request), expires_at: Some(start_by) };
                         self.queue.enqueue(&job).await?;
                         metrics::stored_again();
-                        return Ok(self.log.job_stored(id).await?);
+                        if let Err(error) = self.log.job_stored(id).await {
+                            tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
+                        }
+                        return Ok(());
                     }
                 }
             }

@@ -12,6 +12,6 @@ pub struct Job {
     pub request: Option<GenerateRequest>,
     /// When it is too late to begin. A generation that has begun may finish. The same instant as its stream's
     /// [`crate::token_log::StreamSpec::start_by`], which tells it from jobs that were stored for another stream of this id.
-    /// `None` when the job does not say: it is of whatever stream has its id.
+    /// `None` when the job does not say: it belongs to the stream that has its id now.
     pub expires_at: Option<Timestamp>,
 }

@@ -30,8 +30,8 @@ pub trait JobQueue: fmt::Debug + Send + Sync + 'static {
     /// [`QueueError::Unavailable`]: call again after a while.
     async fn lease(&self) -> Result<Lease, QueueError>;
 
-    /// Waits for a job that the queue itself has given up on, and leases it so that its stream can be sealed. Dropping
-    /// the future loses no job.
+    /// Waits for a job that the queue itself has given up on, and leases it so that it can be stored again. Dropping the
+    /// future loses no job.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]: call again after a while.
@@ -71,7 +71,8 @@ impl Lease {
         self.hold.ack().await
     }
 
-    /// Gives the job back, to be leased again no sooner than `after` from now.
+    /// Gives the job back, to be leased again no sooner than `after` from now. It may then be behind jobs that were stored
+    /// later. Drop the lease instead to have it back at once and in front.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]: the job comes back, maybe sooner.

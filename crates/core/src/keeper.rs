@@ -1,4 +1,4 @@
-//! Sees to it that a generation which waits has a job.
+//! Stores the job of a waiting generation again when the queue has lost it.
 //!
 //! A queue can be deleted, purged, or come back without what it had confirmed. The stream has the request, so the job can be
 //! made again, without help from the client (I11). That a job is missing cannot be seen at a queue; it is concluded: the
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     metrics,
     request::GenerateRequest,
     token_log::{JobClaim, LogError, Phase, TokenLog},
+    worker::LONGEST_BACKOFF,
 };
 
 /// How long a generation waits before its job may count as lost: longer than a job is on its way from a queue to a worker
@@ -47,7 +48,7 @@ const LOOKS_A_SECOND: u64 = 200;
 const MOST_WATCHED: usize = 50_000;
 
 /// Stores jobs again.
-pub(crate) struct Keeper {
+pub(crate) struct JobKeeper {
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,
     clock: Arc<dyn Clock>,
@@ -68,66 +69,68 @@ struct WatchList {
 struct Watched {
     id: GenerationId,
     due: Instant,
-    vigil: Vigil,
+    job_watch: JobWatch,
     /// Whether to watch it also when it runs: no reader may ever look at it.
     to_the_end: bool,
 }
 
 /// What one observer has seen of a stream that waits.
 #[derive(Debug, Default)]
-pub(crate) struct Vigil {
+pub(crate) struct JobWatch {
     /// When the stream was created, if it was seen before its first attempt.
     queued_at: Option<Timestamp>,
-    /// Since when it was seen without an owner.
-    alone_since: Option<Instant>,
+    /// Since when it was seen without an owner, by both clocks.
+    alone_since: Option<(Instant, Timestamp)>,
 }
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for JobKeeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").finish_non_exhaustive()
+        f.debug_struct("JobKeeper").finish_non_exhaustive()
     }
 }
 
-impl Keeper {
+impl JobKeeper {
     pub(crate) fn new(log: Arc<dyn TokenLog>, queue: Arc<dyn JobQueue>, clock: Arc<dyn Clock>) -> Self {
         Self { log, queue, clock, newest_begun: AtomicU64::new(0), watched: Mutex::default() }
     }
 
     /// Whether the job of a stream that stands like this is lost, as far as can be told.
-    pub(crate) fn is_job_lost(&self, vigil: &mut Vigil, phase: Phase) -> bool {
+    pub(crate) fn is_job_lost(&self, job_watch: &mut JobWatch, phase: Phase) -> bool {
         let waiting_until = match phase {
             Phase::Sealed => return false,
             Phase::Queued { created_at, .. } => {
-                vigil.queued_at = Some(created_at);
+                job_watch.queued_at = Some(created_at);
                 None
             }
             Phase::Running { waiting_until, .. } => {
-                self.has_begun(vigil);
+                self.has_begun(job_watch);
                 waiting_until
             }
         };
         if phase.has_owner() || waiting_until.is_some_and(|until| self.clock.now() < until) {
-            vigil.alone_since = None;
+            job_watch.alone_since = None;
             return false;
         }
-        let alone_since = *vigil.alone_since.get_or_insert_with(Instant::now);
-        if alone_since.elapsed() < LOST_AFTER {
+        let (since, alone_at) =
+            *job_watch.alone_since.get_or_insert_with(|| (Instant::now(), self.clock.now()));
+        if since.elapsed() < LOST_AFTER {
             return false;
         }
         let newest_begun = Timestamp::from_millis(self.newest_begun.load(Ordering::Relaxed));
-        let is_overtaken =
-            vigil.queued_at.is_some_and(|created_at| created_at.after(LOST_AFTER) < newest_begun);
+        // One that has begun may have been stored again for a retry since then, behind the others.
+        let stored_by = job_watch.queued_at.unwrap_or_else(|| alone_at.after(LONGEST_BACKOFF));
+        let is_overtaken = stored_by.after(LOST_AFTER) < newest_begun;
         let is_lost = is_overtaken || self.queue.waiting() == 0;
         if is_lost {
             // The next conclusion is drawn from what is seen from here on.
-            vigil.alone_since = None;
+            job_watch.alone_since = None;
         }
         is_lost
     }
 
     /// An attempt has begun: jobs that were stored well before this one's were taken too, or are lost.
-    pub(crate) fn has_begun(&self, vigil: &mut Vigil) {
-        if let Some(created_at) = vigil.queued_at.take() {
+    pub(crate) fn has_begun(&self, job_watch: &mut JobWatch) {
+        if let Some(created_at) = job_watch.queued_at.take() {
             self.newest_begun.fetch_max(created_at.as_millis(), Ordering::Relaxed);
         }
     }
@@ -157,7 +160,9 @@ impl Keeper {
             return Ok(false);
         }
         self.queue.enqueue(&Job { id, request: Some(request), expires_at: Some(spec.start_by) }).await?;
-        self.log.job_stored(id).await?;
+        if let Err(error) = self.log.job_stored(id).await {
+            tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
+        }
         Ok(true)
     }
 
@@ -166,7 +171,7 @@ impl Keeper {
         let mut watched = self.watched();
         if watched.ids.len() < MOST_WATCHED && watched.ids.insert(id) {
             let due = Instant::now() + LOOK_EVERY;
-            watched.due.push_back(Watched { id, due, vigil: Vigil::default(), to_the_end });
+            watched.put_back(Watched { id, due, job_watch: JobWatch::default(), to_the_end });
         }
     }
 
@@ -174,11 +179,14 @@ impl Keeper {
     pub(crate) async fn keep_watch(&self, stop: CancellationToken) {
         let watching = async {
             loop {
-                let Some(next) = self.watched().due.pop_front() else {
-                    sleep(LOOK_EVERY).await;
-                    continue;
+                let next = self.watched().next_due(Instant::now());
+                let next = match next {
+                    Ok(next) => next,
+                    Err(wait) => {
+                        sleep(wait).await;
+                        continue;
+                    }
                 };
-                sleep_until(next.due).await;
                 let id = next.id;
                 match self.look_after(next).await {
                     Some(again) => self.watched().put_back(again),
@@ -196,7 +204,7 @@ impl Keeper {
                 Err(LogError::Unavailable(_)) => LOOK_EVERY,
                 Err(_) | Ok(Phase::Sealed) => return None,
                 Ok(phase) => {
-                    if self.is_job_lost(&mut watched.vigil, phase) {
+                    if self.is_job_lost(&mut watched.job_watch, phase) {
                         self.store_again(watched.id).await;
                     }
                     match phase {
@@ -218,9 +226,16 @@ impl Keeper {
 }
 
 impl WatchList {
+    /// The next one to look at, or how long to wait before asking again: one that is watched from now on may be due first.
+    fn next_due(&mut self, now: Instant) -> Result<Watched, Duration> {
+        match self.due.front() {
+            Some(first) if first.due > now => Err(first.due.duration_since(now).min(LOOK_EVERY)),
+            Some(_) | None => self.due.pop_front().ok_or(LOOK_EVERY),
+        }
+    }
+
     fn put_back(&mut self, watched: Watched) {
-        // Most are due last.
-        let before = self.due.iter().rposition(|other| other.due <= watched.due);
-        self.due.insert(before.map_or(0, |before| before + 1), watched);
+        let at = self.due.partition_point(|other| other.due <= watched.due);
+        self.due.insert(at, watched);
     }
 }

@@ -76,7 +76,7 @@ pub struct Ended {
 pub enum Opening {
     /// Before the model has said anything.
     AtOnce(Event),
-    /// With the first piece that the model says. If it says nothing, the stream shows nothing of the attempt.
+    /// With the first piece that the model says. An attempt without a piece leaves no entry.
     WithText(Event),
 }
 
@@ -97,7 +97,7 @@ impl Progress {
 
     /// This batch is in the log.
     fn appended(&mut self, batch: &[Event]) {
-        self.kept += batch.iter().map(Event::said).sum::<u64>();
+        self.kept += batch.iter().map(Event::content_bytes).sum::<u64>();
         if self.kept > self.best {
             self.unproven = None;
         }
@@ -199,7 +199,7 @@ fn append<'a>(
 /// The model's side of the pump: what it said and is not yet in the log, and why it stopped.
 struct Tap<'a> {
     model: Mouth<'a>,
-    /// What goes before the first piece.
+    /// The entry to append before the first piece.
     opening: Option<Event>,
     pending: Vec<Event>,
     pending_bytes: usize,

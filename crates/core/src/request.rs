@@ -110,7 +110,7 @@ impl GenerateRequest {
     /// Reads what [`Self::encode`] gave, in this version or an earlier one.
     ///
     /// # Errors
-    /// [`UnknownForm`]: a newer version wrote it, or nobody did.
+    /// [`UnknownForm`]: a newer version wrote it, or it is no stored request.
     pub fn decode(stored: &[u8]) -> Result<Self, UnknownForm> {
         let Kept { v, model, messages, sampling, extras } =
             serde_json::from_slice(stored).map_err(|_| UnknownForm)?;

@@ -38,7 +38,7 @@ pub const OWNERSHIP: Duration = Duration::from_millis(1500);
 /// How long a claim on storing a job holds. Longer than storing one may take.
 pub const CLAIM_TIME: Duration = Duration::from_secs(6);
 
-/// How long after a job was stored nobody stores it again.
+/// How long after a job was stored it is not stored again.
 pub const STORED_TIME: Duration = Duration::from_secs(60);
 
 /// A durable log of streams. Implementations pass `testkit::conformance::token_log`.
@@ -114,14 +114,14 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     async fn remove(&self, id: GenerationId) -> Result<(), LogError>;
 
     /// Takes on the task of storing the job of a stream in the queue once more. Of many callers, on any replica, at most one
-    /// is told [`JobClaim::Yours`] within [`CLAIM_TIME`]; a stream's creator has that claim when it creates the stream. Says
-    /// nothing about whether the stream needs a job: that is the caller's question.
+    /// gets [`JobClaim::Yours`] within [`CLAIM_TIME`]; a stream's creator has that claim when it creates the stream. Whether
+    /// the stream needs a job is for the caller to decide.
     ///
     /// # Errors
     /// [`LogError::NotFound`] when no such stream is kept.
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError>;
 
-    /// Notes that the job of the stream is in the queue: until [`STORED_TIME`] has passed nobody is given the claim.
+    /// Notes that the job of the stream is in the queue: no caller gets the claim until [`STORED_TIME`] has passed.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]; the job may be stored once more than necessary, which does no harm.
@@ -152,13 +152,13 @@ pub trait LogWriter: fmt::Debug + Send {
     /// What earlier attempts committed.
     fn so_far(&self) -> &Prefix;
 
-    /// What the attempts before this one came to, as [`Self::record_attempts`] noted it last. The default before that.
+    /// The state of the attempts before this one, as [`Self::record_attempts`] noted it last. The default before that.
     fn attempts(&self) -> Attempts;
 
-    /// Notes what the attempts came to, in place of what was noted before. It is a field of the stream and no entry: readers
-    /// see nothing of it but [`Phase::Running::waiting_until`]. Durable when it returns. With [`Ownership::Released`] nobody
-    /// has to wait for this writer any more; it writes nothing after that. Whoever listens to the stream is woken when the
-    /// generation waits for its model. May be called after an append that was dropped.
+    /// Notes the state of the attempts, in place of the earlier note. It is a field of the stream and no entry: readers see
+    /// only [`Phase::Running::waiting_until`] of it. Durable when it returns. With [`Ownership::Released`] the next attempt
+    /// need not wait for this writer, which writes nothing after that. Listeners of the stream are woken when the generation
+    /// waits for its model. May be called after an append that was dropped.
     ///
     /// # Errors
     /// As [`Self::append`]; after [`LogError::Unavailable`], call again.
@@ -312,8 +312,8 @@ impl Phase {
     }
 }
 
-/// What the attempts of a generation came to: what decides whether there is another one, and when. A worker notes it before
-/// it asks the model, so that an attempt which takes its process down with it is counted too.
+/// The state of the attempts of a generation, which decides whether there is another attempt, and when. A worker notes it
+/// before it asks the model, so that an attempt during which its process dies is counted too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// How many attempts in a row asked the model and ended without getting further than [`Self::best`], the one that is
@@ -322,7 +322,7 @@ pub struct Attempts {
     /// The furthest that the answer had come when the last attempt began, in bytes as [`Prefix::size`] counts them: what an
     /// attempt has to exceed.
     pub best: u64,
-    /// Whether an attempt asks the model and has not said how that ended. Its process has died, or will be heard of.
+    /// Whether an attempt asks the model and its end is not noted yet: it runs, or its process has died.
     pub asking: bool,
     /// When the last attempt began, by its worker's clock.
     pub began_at: Timestamp,
@@ -332,7 +332,7 @@ pub struct Attempts {
     pub waiting_until: Option<Timestamp>,
 }
 
-/// What becomes of a writer that has noted what the attempts came to.
+/// What becomes of a writer that has noted the state of the attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
     /// It goes on writing.
@@ -391,11 +391,11 @@ impl Prefix {
             Event::Delta { text, tokens } => {
                 self.text.push_str(text);
                 self.tokens.extend_from_slice(tokens);
-                self.size += entry.event.said();
+                self.size += entry.event.content_bytes();
             }
             Event::Reasoning { .. } | Event::ToolCall(_) => {
                 self.beyond_text = true;
-                self.size += entry.event.said();
+                self.size += entry.event.content_bytes();
             }
             Event::Finished { .. } | Event::Failed { .. } => {}
         }
@@ -479,8 +479,8 @@ pub enum LogError {
     /// The stream is sealed: there is nothing left to write.
     #[error("the stream is sealed")]
     Sealed,
-    /// The stream is there, and what it held cannot be read any more: its data was lost or changed by others. Nothing will
-    /// bring it back; its readers are told that it is lost.
+    /// The stream exists, but its data was lost or changed by something else and cannot be read any more. It does not come
+    /// back: its readers get `lost`.
     #[error("the stream is damaged")]
     Damaged(#[source] BoxError),
     /// The log cannot be reached or cannot write. What was asked may or may not have happened. Try again later.

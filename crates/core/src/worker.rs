@@ -5,16 +5,16 @@
 //!
 //! What an attempt costs (I11): one that asked the model and died without getting further is counted, by the log, before
 //! the model is asked. Everything else is free: an attempt that was given back by a process that stops, one whose model was
-//! busy or could not be reached, one that the log or the queue could not serve. A job waits outside of the slots.
+//! busy or could not be reached, one that the log or the queue could not serve. A job that waits for its
+//! model, for its retry or for another worker holds no slot.
 
 mod dead_letters;
 mod log_gate;
-mod own_jobs;
+mod running_jobs;
 mod trials;
 
 use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -27,7 +27,7 @@ pub(crate) use self::trials::Unproven;
 use self::{
     dead_letters::Unreadable,
     log_gate::LogGate,
-    own_jobs::{OwnJob, OwnJobs, Taken},
+    running_jobs::{Admitted, RunningJob, RunningJobs},
     trials::{Suspicion, Trials},
 };
 use crate::{
@@ -67,10 +67,13 @@ const NO_MODEL_AGAIN: Duration = Duration::from_secs(1);
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
 const TRIAL_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a process that stops takes to give back what runs, and how much of that the log has to note it. A process has
-/// five seconds for its last words.
+/// How long a process that stops takes to give back what runs, and how much of that the log has to note it. Less than the
+/// five seconds that a process has at its end.
 const GIVE_BACK_TIME: Duration = Duration::from_secs(4);
 const RELEASE_TIME: Duration = Duration::from_secs(2);
+
+/// How long a generation waits at most between two attempts, unless its model asks for more.
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What a worker may do.
 #[derive(Clone, Debug)]
@@ -114,7 +117,7 @@ pub struct Worker {
     clock: Arc<dyn Clock>,
     config: Arc<Config>,
     slots: Arc<Semaphore>,
-    own_jobs: OwnJobs,
+    running_jobs: RunningJobs,
     trials: Trials,
     log_gate: LogGate,
 }
@@ -132,7 +135,7 @@ enum Verdict {
 #[derive(Debug)]
 enum Outcome {
     Seal(Event),
-    /// The attempt ends here, and this is what the attempts came to. Another one follows after this time.
+    /// The attempt ends here, with this state of the attempts. Another one follows after this time.
     Release(Attempts, Duration),
 }
 
@@ -156,8 +159,8 @@ impl Worker {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(config.slots));
         let log_gate = LogGate::new(Arc::clone(&log));
-        let (own_jobs, trials) = (OwnJobs::default(), Trials::default());
-        Self { log, queue, models, clock, config: Arc::new(config), slots, own_jobs, trials, log_gate }
+        let (running_jobs, trials) = (RunningJobs::default(), Trials::default());
+        Self { log, queue, models, clock, config: Arc::new(config), slots, running_jobs, trials, log_gate }
     }
 
     /// Works until `soft` fires, then finishes what runs, until `hard` fires, then gives back what still runs: its jobs go
@@ -182,16 +185,16 @@ impl Worker {
             };
             let id = lease.job().id;
             let span = tracing::info_span!("job", generation.id = %id, region = self.config.region);
-            match self.own_jobs.take(lease) {
-                Taken::New(own) => {
+            match self.running_jobs.admit(lease) {
+                Admitted::New(job) => {
                     let worker = self.clone();
-                    jobs.spawn(worker.settle(Box::new(own), slot, stop.clone()).instrument(span));
+                    jobs.spawn(worker.settle(Box::new(job), slot, stop.clone()).instrument(span));
                 }
-                Taken::Copy { before } => {
+                Admitted::Duplicate { earlier } => {
                     tracing::debug!(parent: &span, "a job that runs here was delivered again");
                     metrics::own_copy();
                     // Its connection may be gone, and then there is nothing to acknowledge.
-                    jobs.spawn(async move { drop(before.ack().await) }.instrument(span));
+                    jobs.spawn(async move { drop(earlier.ack().await) }.instrument(span));
                 }
             }
         }
@@ -205,7 +208,8 @@ impl Worker {
             () = &mut ended => return,
             () = stop.hard.cancelled() => tracing::info!("giving running generations back to the queue"),
         }
-        // What does not make it is dropped: its job comes back, and its attempt counts as one whose process died.
+        // A generation that is not given back in time is dropped: its job comes back, and its attempt counts as one whose
+        // process died.
         if timeout(GIVE_BACK_TIME, ended).await.is_err() {
             tracing::warn!("could not give every running generation back in time");
         }
@@ -224,13 +228,16 @@ impl Worker {
 
     /// Runs one job, and gives up its lease in the way that follows from what happened. The job is boxed, because a future
     /// keeps room for every place that it moves a value to.
-    async fn settle(self, own: Box<OwnJob>, slot: OwnedSemaphorePermit, stop: Stop) {
-        let id = own.job.id;
+    async fn settle(self, running: Box<RunningJob>, slot: OwnedSemaphorePermit, stop: Stop) {
+        let id = running.job.id;
         let mut slot = Some(slot);
-        let verdict = self.run_to_a_verdict(&own.job, &mut slot, &stop).await;
-        let Some(lease) = own.into_lease() else { return };
+        let verdict = self.run_to_a_verdict(&running.job, &mut slot, &stop).await;
+        let Some(lease) = running.into_lease() else { return };
         let settled = match verdict {
             Verdict::Done => lease.ack().await,
+            // Dropped, the job comes back before the jobs behind it. A retry may put it behind them, and an answer that has
+            // begun would wait for prompts that have not.
+            Verdict::Again(Duration::ZERO) => return drop(lease),
             Verdict::Again(after) => lease.retry(after).await,
         };
         report_unsettled(id, settled);
@@ -305,19 +312,14 @@ impl Worker {
         let _running = metrics::Running::begin();
         let began = Instant::now();
         let attempt = writer.attempt();
-        let outcome = self.attempt(job.id, &request, &mut *writer, slot, stop).await?;
-        let outcome = match (outcome, writer.cancellation().cause()) {
-            // Told to stop while the attempt ended. Whoever did that has seen an owner, and leaves the rest to it.
-            (Outcome::Release(..), Some(cause)) => failed(Failure::Cancelled { cause }),
-            (outcome, _) => outcome,
-        };
-        match outcome {
+        match self.attempt(job.id, &request, &mut *writer, stop).await? {
             Outcome::Release(attempts, after) => {
                 if !self.release(&mut *writer, attempts, stop).await {
                     // The next attempt waits for this one's silence, and takes it for one that died.
                     tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
                 } else if let Some(cause) = writer.cancellation().cause() {
-                    // The same, at the last moment.
+                    // The stop came while the attempt ended: its caller saw an owner, and left the end to it. Through another
+                    // writer: this one may have an append under way.
                     end(&*self.log, job.id, &Failure::Cancelled { cause }).await?;
                     return Ok(Verdict::Done);
                 }
@@ -333,8 +335,8 @@ impl Worker {
         }
     }
 
-    /// Notes what the attempts came to and that this one is over. An outage of the log is waited for, as long as it takes to
-    /// be sure that it is one; a process that stops has less time. Whether it is noted.
+    /// Notes the state of the attempts and that this one is over. Waits for a log that is away, for [`SEAL_PATIENCE`]; when the
+    /// process stops, for [`RELEASE_TIME`]. Returns whether it is noted.
     async fn release(&self, writer: &mut dyn LogWriter, attempts: Attempts, stop: &Stop) -> bool {
         let mut released = pin!(release(writer, attempts));
         let patient = stop.hard.run_until_cancelled(timeout(SEAL_PATIENCE, &mut released)).await;
@@ -345,7 +347,7 @@ impl Worker {
         matches!(outcome, Ok(Ok(())))
     }
 
-    /// Waits until nobody writes to the stream that the job was stored for. The job was delivered twice, or taken from a
+    /// Waits until no other worker writes to the stream that the job was stored for. The job was delivered twice, or taken from a
     /// worker that the broker does not see any more but that lives: it is left alone for as long as it does. The wait needs
     /// no slot, and no delivery either once it is clear that the owner lives: then the job goes back to the queue for a
     /// while.
@@ -372,7 +374,7 @@ impl Worker {
                 break page.start_by;
             }
             if waited {
-                // It was heard of while we waited.
+                // Its owner wrote while we waited.
                 tracing::debug!("another worker runs this generation; looking again later");
                 return Ok(Owned::Again(OWNER_AGAIN));
             }
@@ -398,7 +400,6 @@ impl Worker {
         id: GenerationId,
         request: &GenerateRequest,
         writer: &mut dyn LogWriter,
-        slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
     ) -> Result<Outcome, LogError> {
         let attempt = writer.attempt();
@@ -433,12 +434,14 @@ impl Worker {
             && !due.is_zero()
         {
             tracing::info!(%attempt, ?due, "the last attempt died before it got any further; waiting before the next one");
+            // A beginning in the future stems from a clock that is ahead of ours. It is waited for once.
+            let before = Attempts { began_at: before.began_at.min(now), ..before };
             return Ok(Outcome::Release(before, due));
         }
         let suspicion =
             if before.asking && before.without_progress > 0 { Suspicion::Suspect } else { Suspicion::None };
-        let Some(unproven) = self.wait_for_trial(suspicion, writer, slot, stop).await? else {
-            // Its turn will come; the wait holds nothing that others need.
+        let Some(unproven) = self.wait_for_trial(suspicion, writer, stop).await? else {
+            // It is offered again soon, and holds no slot until then.
             return Ok(Outcome::Release(before, TRIAL_AGAIN));
         };
         if suspicion == Suspicion::Suspect {
@@ -455,7 +458,7 @@ impl Worker {
                 Continuation::Unsupported => (TextSoFar::Superseded, Prefix::default()),
             }
         };
-        // Before the model is asked: what dies of it is counted.
+        // Before the model is asked, so that an attempt during which the process dies is counted.
         let asking = Attempts {
             without_progress: before.without_progress + 1,
             asking: true,
@@ -499,37 +502,22 @@ impl Worker {
         Ok(self.outcome(&request.model, asking, before, kept, deadline, ending))
     }
 
-    /// Waits until the attempt may ask its model, and keeps the stream meanwhile; the wait needs no slot. `None` when the wait
-    /// is too long, or the process stops.
+    /// Waits until the attempt may ask its model, and keeps its stream and its slot meanwhile: no other attempt could use the
+    /// slot, and without it the worker would go on leasing jobs only to let them wait here. `None` when the wait is too long,
+    /// or the process stops.
     async fn wait_for_trial(
         &self,
         suspicion: Suspicion,
         writer: &mut dyn LogWriter,
-        slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
     ) -> Result<Option<Unproven>, LogError> {
         let began = Instant::now();
-        let mut turn = pin!(async {
-            let unproven = self.trials.begin(suspicion).await;
-            (unproven, ())
-        });
-        // As a rule there is nothing to wait for.
-        if let Some((unproven, ())) = turn.as_mut().now_or_never() {
-            return Ok(Some(unproven));
-        }
-        *slot = None;
-        let mut turn = pin!(async {
-            let (unproven, ()) = turn.await;
-            (unproven, self.slot().await)
-        });
+        let mut turn = pin!(self.trials.begin(suspicion));
         let cancellation = writer.cancellation().clone();
         while began.elapsed() < TRIAL_WAIT {
             tokio::select! {
                 biased;
-                (unproven, free) = &mut turn => {
-                    *slot = Some(free);
-                    return Ok(Some(unproven));
-                }
+                unproven = &mut turn => return Ok(Some(unproven)),
                 () = stop.soft.cancelled() => break,
                 _ = cancellation.cancelled() => break,
                 () = sleep(CHECK_EVERY) => drop(writer.append(&[]).await?),
@@ -595,7 +583,7 @@ enum Owned {
     Again(Duration),
 }
 
-/// What the attempts came to, given what they have left in the stream.
+/// The state of the attempts, given what they have left in the stream.
 fn so_far(writer: &dyn LogWriter) -> Attempts {
     let (attempts, size) = (writer.attempts(), writer.so_far().size);
     if size > attempts.best {
@@ -613,10 +601,10 @@ fn crash_backoff(attempts: Attempts) -> Duration {
     }
 }
 
-/// The wait after so many failures in a row: half a second, doubling, up to half a minute.
+/// The wait after so many failures in a row: half a second, doubling, up to [`LONGEST_BACKOFF`].
 fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(6);
-    Duration::from_millis(500 << doublings).min(Duration::from_secs(30))
+    Duration::from_millis(500 << doublings).min(LONGEST_BACKOFF)
 }
 
 fn failed(failure: Failure) -> Outcome {
@@ -638,12 +626,12 @@ async fn note(writer: &mut dyn LogWriter, asking: Attempts, deadline: Instant) -
     }
 }
 
-/// Notes what the attempts came to, however often it takes.
+/// Notes the state of the attempts, and tries again until that works.
 async fn release(writer: &mut dyn LogWriter, attempts: Attempts) -> Result<(), LogError> {
     loop {
         match writer.record_attempts(attempts, Ownership::Released).await {
             Err(LogError::Unavailable(_)) => sleep(Duration::from_millis(100)).await,
-            // Another attempt owns the stream: nobody waits for this one.
+            // Another attempt owns the stream, and does not wait for this one.
             Err(LogError::Fenced | LogError::Sealed | LogError::NotFound(_)) | Ok(()) => return Ok(()),
             Err(error @ LogError::Damaged(_)) => return Err(error),
         }

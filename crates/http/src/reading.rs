@@ -8,7 +8,7 @@ use std::{error::Error, time::Duration};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokenwire_core::{
     Entry, Follower, GenerationId, Seq, Timestamp,
-    follow::{FollowError, News},
+    follow::{FollowError, Update},
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -32,8 +32,8 @@ pub(crate) trait Encoder<S = Frames>: Send + 'static {
     /// What an entry becomes: any number of frames.
     fn encode(&mut self, entry: &Entry, sink: &mut S);
 
-    /// What a reader is told when the generation waits for its model, which is asked again at this time. No entry stems from
-    /// it, so it must not have an id, and a reader that comes later may not be told.
+    /// The frame for a generation that waits for its model, which is asked again at this time. It stems from no entry, so it
+    /// must not have an id, and a reader that comes later may not get it.
     fn waiting(&mut self, _until: Timestamp, sink: &mut S)
     where
         S: Sink,
@@ -129,17 +129,17 @@ impl<E> Reading<E> {
                 return Ok(false);
             }
             // Whatever is dropped here, no entry is: the follower keeps what it is waiting for, and since when.
-            let news = tokio::select! {
+            let update = tokio::select! {
                 biased;
                 Some(interruption) = self.interruptions.next() => {
                     self.interrupted(interruption, sink)?;
                     continue;
                 }
-                news = self.follower.news() => news,
+                update = self.follower.next_update() => update,
             };
-            let entries = match news.inspect_err(|error| self.report(error)) {
-                Ok(Some(News::Entries(entries))) => entries,
-                Ok(Some(News::Waiting { until })) => {
+            let entries = match update.inspect_err(|error| self.report(error)) {
+                Ok(Some(Update::Entries(entries))) => entries,
+                Ok(Some(Update::Waiting { until })) => {
                     self.encoder.waiting(until, sink);
                     continue;
                 }

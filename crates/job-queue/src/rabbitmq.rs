@@ -4,8 +4,8 @@
 //! broker until its lease is settled. Publishing and each kind of consuming have a connection of their own, kept for
 //! ever by `link`; what moves on them is in `publish` and `consume`, and where it goes in `topology`.
 //!
-//! There is no counter of attempts here (I4): the broker's delivery limit is a second net, and what it catches arrives at
-//! [`JobQueue::dead_letter`].
+//! There is no counter of attempts here (I4). A job that reaches the broker's delivery limit arrives at
+//! [`JobQueue::dead_letter`], and is stored again if its generation has not ended.
 //!
 //! A job to be retried waits in a delay queue of the broker, and neither fills the prefetch nor counts as a delivery; see
 //! `delay` for how long. A worker that dies, or drops a lease, gives its jobs back at once.

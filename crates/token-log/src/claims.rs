@@ -1,4 +1,4 @@
-//! Who stores the job of a stream, in logs that one process has.
+//! The claim on storing the job of a stream, for the logs that live in one process.
 
 use tokenwire_core::token_log::{CLAIM_TIME, JobClaim, STORED_TIME};
 use tokio::time::Instant;
@@ -6,14 +6,14 @@ use tokio::time::Instant;
 /// The claim on storing the job of one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Claims {
-    /// Somebody stores the job, since then.
+    /// A caller has the claim, since then.
     Claimed(Instant),
     /// The job was stored then.
     Stored(Instant),
 }
 
 impl Claims {
-    /// Whoever creates a stream stores its job.
+    /// The creator of a stream stores its job.
     pub(crate) fn of_creator() -> Self {
         Self::Claimed(Instant::now())
     }

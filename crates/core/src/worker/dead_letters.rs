@@ -1,8 +1,9 @@
 //! What becomes of jobs that the queue has given up on.
 //!
-//! A queue counts deliveries, and knows nothing of generations: an outage of the log, or a worker that is restarted again and
-//! again, uses them up. Its count is no verdict (I11). A dead letter whose stream is not sealed is stored again, and the
-//! worker who leases it decides by what the log says. Each is handled by itself, and none waits for the owner of its stream.
+//! A queue counts deliveries. An outage of the log, or a worker that is restarted again and again, can reach its limit although
+//! nothing is wrong with the generation. So its count is no verdict (I11). A dead letter whose stream is not sealed is stored
+//! again, and the worker that leases it decides by what the log says. Dead letters are handled side by side, and none waits for
+//! the owner of its stream.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -44,7 +45,7 @@ impl Worker {
             let worker = self.clone();
             revivals.spawn(async move { worker.revive(lease).await });
         }
-        // What is dropped comes back.
+        // A lease that is dropped comes back.
         revivals.shutdown().await;
     }
 
@@ -140,7 +141,7 @@ impl Worker {
     }
 }
 
-/// Why it is not known what to ask.
+/// Why the request of a job is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// A newer version has written it: its workers can read it.

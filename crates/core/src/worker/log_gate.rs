@@ -1,6 +1,6 @@
 //! Whether the log can be reached: a worker leases no job while it cannot.
 //!
-//! A lease that cannot be worked on only takes the job from a worker who could, and every return of it counts at a broker.
+//! A job that is leased without a log cannot run, and another worker that has one cannot lease it.
 
 use std::{
     num::NonZeroUsize,

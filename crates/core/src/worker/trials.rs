@@ -3,8 +3,8 @@
 //! An attempt that is *asking* in the log although its owner is gone took its process down, or was in a process that
 //! something else took down: its generation is a *suspect*. A suspect is tried alone: it asks the model only when every other
 //! generation of this process has got further since it asked, so that none is counted when the process dies once more; and
-//! while it is tried, no other one begins. A trial ends when the answer gets further, or with the attempt. After
-//! [`ALONE`] others may begin beside it: a long prompt must not hold up a whole process.
+//! while it waits and while it is tried, no other one begins. A trial ends when the answer gets further, or with the attempt.
+//! Each of the two is bounded by [`ALONE`]: then others may begin, so a long prompt does not hold up a whole process.
 
 use std::{
     pin::pin,
@@ -20,7 +20,7 @@ use tokio::{
 /// How long a trial keeps others from beginning. Longer than a request takes that kills its process as soon as it is asked.
 const ALONE: Duration = Duration::from_secs(10);
 
-/// Who asks the model in this process.
+/// The attempts that ask their models in this process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trials(Arc<Shared>);
 
@@ -36,6 +36,53 @@ struct State {
     unproven: usize,
     /// Since when a suspect is tried.
     trial: Option<Instant>,
+    /// How many suspects wait for their turn, and since when there has been one.
+    waiting: usize,
+    waiting_since: Option<Instant>,
+}
+
+impl State {
+    /// Or when to look again, where that is known.
+    fn may_begin(&self, suspicion: Suspicion) -> Result<(), Option<Instant>> {
+        match suspicion {
+            Suspicion::None => {
+                let held_up_since = [self.trial, self.waiting_since].into_iter().flatten().max();
+                match held_up_since {
+                    Some(since) if since.elapsed() < ALONE => Err(Some(since + ALONE)),
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Suspicion::Suspect if self.unproven > 0 => Err(None),
+            Suspicion::Suspect => Ok(()),
+        }
+    }
+}
+
+/// A suspect that waits. In a busy process there is always an attempt that has got no further yet, so no other attempt begins
+/// before it, for [`ALONE`] at most.
+struct Waiting<'a>(&'a Trials);
+
+impl<'a> Waiting<'a> {
+    fn begin(trials: &'a Trials) -> Self {
+        let mut state = trials.lock();
+        state.waiting += 1;
+        state.waiting_since.get_or_insert_with(Instant::now);
+        Self(trials)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        {
+            let mut state = self.0.lock();
+            state.waiting -= 1;
+            if state.waiting > 0 {
+                return;
+            }
+            state.waiting_since = None;
+        }
+        self.0.0.changed.notify_waiters();
+    }
 }
 
 /// Whether a generation may have taken a process down.
@@ -55,6 +102,7 @@ pub(crate) struct Unproven {
 impl Trials {
     /// Waits until an attempt may ask its model. May be dropped and called again.
     pub(super) async fn begin(&self, suspicion: Suspicion) -> Unproven {
+        let _waiting = (suspicion == Suspicion::Suspect).then(|| Waiting::begin(self));
         loop {
             let mut changed = pin!(self.0.changed.notified());
             // Before the look: what changes after it is not missed.
@@ -76,11 +124,9 @@ impl Trials {
     /// Or when to look again, where that is known.
     fn try_begin(&self, suspicion: Suspicion) -> Result<Unproven, Option<Instant>> {
         let mut state = self.lock();
-        match (suspicion, state.trial) {
-            (Suspicion::None, Some(since)) if since.elapsed() < ALONE => return Err(Some(since + ALONE)),
-            (Suspicion::Suspect, _) if state.unproven > 0 => return Err(None),
-            (Suspicion::Suspect, _) => state.trial = Some(Instant::now()),
-            (Suspicion::None, _) => {}
+        state.may_begin(suspicion)?;
+        if suspicion == Suspicion::Suspect {
+            state.trial = Some(Instant::now());
         }
         state.unproven += 1;
         Ok(Unproven { trials: self.clone(), suspicion })
@@ -107,7 +153,7 @@ impl Drop for Unproven {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, poll};
+    use futures::poll;
 
     use super::*;
 
@@ -116,19 +162,31 @@ mod tests {
         let trials = Trials::default();
         let other = trials.begin(Suspicion::None).await;
         let mut suspect = Box::pin(trials.begin(Suspicion::Suspect));
-        assert!(poll!(&mut suspect).is_pending(), "another one could be blamed");
+        assert!(poll!(&mut suspect).is_pending(), "a crash would be counted for the other one too");
         drop(other);
         let tried = suspect.await;
         let mut second = Box::pin(trials.begin(Suspicion::Suspect));
         let mut other = Box::pin(trials.begin(Suspicion::None));
         assert!(poll!(&mut second).is_pending() && poll!(&mut other).is_pending());
         drop(tried);
-        assert!(other.now_or_never().is_some());
-        assert!(second.now_or_never().is_some());
+        assert!(poll!(&mut other).is_pending(), "a suspect that waits is first");
+        drop(second.await);
+        assert!(poll!(&mut other).is_ready());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_trial_holds_nobody_up() {
+    async fn a_suspect_that_waits_long_does_not_hold_up_other_generations() {
+        let trials = Trials::default();
+        let _slow = trials.begin(Suspicion::None).await;
+        let mut suspect = Box::pin(trials.begin(Suspicion::Suspect));
+        assert!(poll!(&mut suspect).is_pending());
+        let began = Instant::now();
+        let _other = trials.begin(Suspicion::None).await;
+        assert_eq!(began.elapsed(), ALONE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_trial_does_not_hold_up_other_generations() {
         let trials = Trials::default();
         let _tried = trials.begin(Suspicion::Suspect).await;
         let began = Instant::now();

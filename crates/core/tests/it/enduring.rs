@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
-    CancelCause, Event, Failure, Follower, GenerationId, Job, JobQueue, Seq, Timestamp,
-    follow::News,
+    CancelCause, Clock, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError, Seq,
+    Timestamp,
+    follow::Update,
     generations::{Submission, Submitted},
+    job_queue::Hold,
     token_log::{JobClaim, OnDisconnect, Phase},
     worker::Config,
 };
@@ -73,8 +76,83 @@ async fn planned_restarts_cost_an_answer_nothing_but_time() {
     let began = Instant::now();
     let entries = house.follow(id).await;
     assert_eq!(text(events(&entries)), "whole");
-    assert!(began.elapsed() < SECOND, "nobody waits for a worker that said that it goes");
+    assert!(began.elapsed() < SECOND, "the next worker does not wait for one that gave back");
     assert_eq!(entries.len(), 4, "what was given back left no entry: {entries:?}");
+}
+
+/// A queue that stores a job again behind all others when it is retried, as RabbitMQ does.
+#[derive(Debug, Default)]
+struct RetriesAtTheEnd(Arc<MemoryQueue>);
+
+#[derive(Debug)]
+struct RetriedAtTheEnd {
+    queue: Arc<MemoryQueue>,
+    lease: Lease,
+}
+
+#[async_trait]
+impl JobQueue for RetriesAtTheEnd {
+    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
+        self.0.enqueue(job).await
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        let lease = self.0.lease().await?;
+        let (job, queue) = (lease.job().clone(), Arc::clone(&self.0));
+        Ok(Lease::new(job, Box::new(RetriedAtTheEnd { queue, lease })))
+    }
+
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        self.0.dead_letter().await
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        self.0.ready().await
+    }
+}
+
+#[async_trait]
+impl Hold for RetriedAtTheEnd {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        self.lease.ack().await
+    }
+
+    async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
+        sleep(after).await;
+        self.queue.enqueue(self.lease.job()).await?;
+        self.lease.ack().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_a_restart_gave_back_goes_on_before_prompts_that_have_not_begun() {
+    let plain = House::new();
+    let queue = Arc::<RetriesAtTheEnd>::default();
+    let mut house = House::with(Arc::clone(&plain.log), queue, Arc::clone(&plain.clock));
+    let one_slot = || Config { slots: 1, ..config() };
+    let script = Script::new([vec![Step::Say("half "), Step::Hang]]);
+    house.worker_with(script.clone(), one_slot());
+    let half_done = house.ask().await;
+    asked(&script, 1).await;
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        waiting.push(house.ask().await);
+    }
+    house.restart_workers().await;
+    house.worker_with(
+        Script::new([vec![Step::Wait(5 * SECOND), Step::Say("whole"), Step::Finish]]),
+        one_slot(),
+    );
+    let began = Instant::now();
+    assert_eq!(text(events(&house.follow(half_done).await)), "half whole");
+    assert!(began.elapsed() < 6 * SECOND, "it waited {:?}, behind others", began.elapsed());
+    for id in waiting {
+        house.follow(id).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,6 +168,32 @@ async fn crashes_of_a_process_in_which_the_answer_gets_further_are_not_counted()
     }
     house.worker_with(Script::new([vec![Step::Finish]]), config());
     assert_eq!(text(events(&house.follow(id).await)), "x".repeat(20));
+}
+
+/// The clock of a machine that is ahead of the others.
+#[derive(Debug)]
+struct Ahead(Arc<dyn Clock>);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.0.now().after(QUEUE_TIME / 2)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_on_a_machine_whose_clock_is_ahead_is_not_waited_for_until_then() {
+    let mut house = House::new();
+    let ahead = Arc::new(Ahead(Arc::clone(&house.clock)));
+    let mut other = House::with(Arc::clone(&house.log), Arc::clone(&house.queue), ahead);
+    let id = house.ask().await;
+    let script = Script::new([vec![Step::Hang]]);
+    other.worker_with(script.clone(), config());
+    asked(&script, 1).await;
+    other.kill_workers().await;
+    house.worker_with(Script::new([vec![Step::Say("whole"), Step::Finish]]), config());
+    let began = Instant::now();
+    assert_eq!(text(events(&house.follow(id).await)), "whole");
+    assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
 }
 
 /// Forty kills in six seconds, with sixty prompts waiting.
@@ -112,14 +216,14 @@ async fn quick_crashes_of_a_process_end_no_generation() {
     }
 }
 
-/// A model that says nothing but kills its process: the test is the process.
+/// The model kills its process before it says anything. The test plays the process.
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_kills_its_process_ends_and_takes_no_neighbour_with_it() {
     let mut house = House::new();
     let poison = house.ask().await;
     let neighbours = [house.ask().await, house.ask().await, house.ask().await];
     let deadly = Arc::new(AtomicUsize::new(0));
-    // Whoever is asked first dies with its process, again and again: that is always the poison, which was asked first.
+    // The poison was asked for first, so it is the first to run in every process.
     loop {
         let script = super::script::Deadly::new(poison, Arc::clone(&deadly));
         house.worker_with(script.clone(), config());
@@ -134,6 +238,59 @@ async fn a_prompt_that_kills_its_process_ends_and_takes_no_neighbour_with_it() {
     assert_eq!(deadly.load(Ordering::SeqCst), 5);
     for id in neighbours {
         assert_eq!(text(events(&house.follow(id).await)), "fine");
+    }
+}
+
+/// While a suspect is tried, no other generation begins: their jobs stay in the queue, where other processes can lease them.
+#[tokio::test(start_paused = true)]
+async fn a_trial_does_not_empty_the_queue_into_its_process() {
+    let mut house = House::new();
+    house.ask().await;
+    let script = Script::new([vec![Step::Hang]]);
+    house.worker_with(script.clone(), config());
+    asked(&script, 1).await;
+    house.kill_workers().await;
+    house.worker_with(script.clone(), Config { slots: 2, ..config() });
+    asked(&script, 2).await;
+    for _ in 0..20 {
+        house.ask().await;
+    }
+    sleep(3 * SECOND).await;
+    assert_eq!(script.asked(), 2, "one is tried alone");
+    assert_eq!(house.queue.waiting(), 19, "one more has a slot");
+}
+
+/// In a busy process there is always an attempt whose model has not said anything yet. A suspect gets its turn all the same.
+#[tokio::test(start_paused = true)]
+async fn a_suspect_gets_its_turn_in_a_process_that_is_always_busy() {
+    let mut house = House::new();
+    let suspect = house.ask().await;
+    let script = Script::new([vec![Step::Hang]]);
+    house.worker_with(script.clone(), config());
+    asked(&script, 1).await;
+    house.kill_workers().await;
+    let answers = (0..1000).map(|number| {
+        let wait = Duration::from_millis(3000 + number * 700 % 3000);
+        vec![Step::Wait(wait), Step::Say("whole"), Step::Finish]
+    });
+    let held = house.queue.lease().await.unwrap();
+    house.worker_with(Script::new(answers), Config { slots: 4, ..config() });
+    let others = async {
+        loop {
+            while house.queue.waiting() < 8 {
+                house.ask().await;
+            }
+            sleep(SECOND / 10).await;
+        }
+    };
+    let suspect = async {
+        sleep(10 * SECOND).await;
+        drop(held);
+        house.follow(suspect).await
+    };
+    tokio::select! {
+        () = others => {}
+        entries = suspect => assert_eq!(text(events(&entries)), "whole", "{:?}", entries.last()),
     }
 }
 
@@ -178,14 +335,14 @@ async fn readers_learn_that_a_generation_waits_for_its_model() {
     house.worker_with(Script::new([vec![Step::Busy(again)], vec![Step::Finish]]), config());
     let id = house.ask().await;
     let mut follower = house.generations.follow(id, Seq::START).await.unwrap();
-    let mut news = Vec::new();
-    while let Some(one) = follower.news().await.unwrap() {
-        if let News::Waiting { until } = one {
-            news.push(until.since(house.clock.now()));
+    let mut waits = Vec::new();
+    while let Some(one) = follower.next_update().await.unwrap() {
+        if let Update::Waiting { until } = one {
+            waits.push(until.since(house.clock.now()));
         }
     }
-    assert_eq!(news.len(), 1, "{news:?}");
-    assert!(news[0] <= again && news[0] + 3 * SECOND > again, "{news:?}");
+    assert_eq!(waits.len(), 1, "{waits:?}");
+    assert!(waits[0] <= again && waits[0] + 3 * SECOND > again, "{waits:?}");
 }
 
 /// A retry that lies in the queue holds no slot: others are answered meanwhile.
@@ -215,7 +372,7 @@ async fn a_stop_ends_what_waits_at_once() {
     house.generations.cancel(queued).await.unwrap();
     let entries = house.follow(queued).await;
     assert_eq!(failure(&entries), Some(&Failure::Cancelled { cause: CancelCause::Requested }));
-    assert!(began.elapsed() < SECOND, "whatever the slots do");
+    assert!(began.elapsed() < SECOND, "though no slot is free");
 
     house.generations.cancel(running).await.unwrap();
     house.follow(running).await;
@@ -238,7 +395,7 @@ async fn a_log_that_is_away_uses_up_nothing() {
     let script = Script::new([vec![Step::Say("whole"), Step::Finish]]);
     house.worker_with(script.clone(), Config { attempts: 1, ..config() });
     sleep(QUEUE_TIME / 2).await;
-    assert_eq!(house.queue.waiting(), 1, "nobody leases what cannot be worked on");
+    assert_eq!(house.queue.waiting(), 1, "no job is leased without a log");
     outage.up();
     assert_eq!(text(events(&house.follow(id).await)), "whole");
     assert_eq!(script.asked(), 1);
@@ -257,7 +414,7 @@ async fn a_job_that_the_queue_lost_is_stored_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_the_queue_lost_is_stored_again_though_nobody_reads() {
+async fn a_job_that_the_queue_lost_is_stored_again_without_a_reader() {
     let mut house = House::new();
     let stop = CancellationToken::new();
     let (watching, theirs) = (house.generations.clone(), stop.clone());
@@ -269,6 +426,30 @@ async fn a_job_that_the_queue_lost_is_stored_again_though_nobody_reads() {
     sleep(30 * SECOND).await;
     assert_eq!(script.asked(), 1);
     assert_eq!(house.stored(id).await.len(), 2);
+    stop.cancel();
+    watch.join_all().await;
+}
+
+/// A generation that runs is looked at less often. One that was accepted later does not wait behind it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_job_is_stored_again_as_soon_when_others_run_without_readers() {
+    let mut house = House::new();
+    let stop = CancellationToken::new();
+    let (watching, theirs) = (house.generations.clone(), stop.clone());
+    let watch = tokio::task::JoinSet::from_iter([async move { watching.keep_watch(theirs).await }]);
+    let script = Script::new([vec![Step::Hang], vec![Step::Finish]]);
+    house.worker_with(script.clone(), config());
+    house.ask().await;
+    asked(&script, 1).await;
+    sleep(10 * SECOND).await;
+    house.kill_workers().await;
+    let running = house.queue.lease().await.unwrap();
+    house.ask().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    house.worker_with(script.clone(), config());
+    sleep(25 * SECOND).await;
+    assert_eq!(script.asked(), 2);
+    drop(running);
     stop.cancel();
     watch.join_all().await;
 }
@@ -314,6 +495,37 @@ async fn a_job_that_was_lost_among_others_is_stored_again_once_they_overtake_it(
     }
     let (lost, _) = futures::join!(house.follow(lost), house.follow(others[0]));
     assert_eq!(text(events(&lost)), "x");
+}
+
+/// The same, for an answer that has begun and whose worker died.
+#[tokio::test(start_paused = true)]
+async fn the_job_of_an_answer_that_has_begun_is_stored_again_though_the_queue_is_never_empty() {
+    let mut house = House::new();
+    let script = Script::new([vec![Step::Say("x"), Step::Hang]]);
+    house.worker_with(script.clone(), config());
+    let lost = house.ask().await;
+    asked(&script, 1).await;
+    sleep(SECOND).await;
+    house.kill_workers().await;
+    house.queue.lease().await.unwrap().ack().await.unwrap();
+    let script = Script::new([vec![Step::Wait(SECOND), Step::Say("y"), Step::Finish]]);
+    house.worker_with(script, Config { slots: 1, ..config() });
+    let others = async {
+        loop {
+            let id = house.ask().await;
+            let door = house.generations.clone();
+            while house.queue.waiting() < 5 {
+                house.ask().await;
+            }
+            let mut follower = door.follow(id, Seq::START).await.unwrap();
+            while follower.next().await.unwrap().is_some() {}
+        }
+    };
+    let lost = async { house.follow(lost).await };
+    tokio::select! {
+        () = others => {}
+        lost = timeout(RUN_TIME, lost) => assert_eq!(text(events(&lost.unwrap())), "xy"),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -492,7 +704,7 @@ async fn read(follower: &mut Follower) -> Vec<Event> {
 async fn a_reader_without_wake_ups_reads_all_the_same() {
     let plain = House::new();
     let outage = Outage::new(Arc::clone(&plain.log));
-    outage.deafen();
+    outage.take_wake_ups_away();
     let mut house = House::with_log(Arc::new(outage), Arc::clone(&plain.clock));
     let steps = [Step::Say("a"), Step::Wait(SECOND), Step::Say("b"), Step::Wait(SECOND), Step::Finish];
     house.worker_with(Script::new([steps.to_vec()]), config());

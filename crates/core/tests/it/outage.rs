@@ -31,7 +31,7 @@ struct State {
     /// How often a writer has asked without appending.
     asked: AtomicU64,
     /// It gives no wake-ups.
-    deaf: AtomicBool,
+    without_wake_ups: AtomicBool,
     /// What the streams hold cannot be read.
     damaged: AtomicBool,
     /// What writers wait for each append, in milliseconds.
@@ -47,7 +47,7 @@ impl Outage {
             left: AtomicU64::new(u64::MAX),
             slow_by: AtomicU64::new(0),
             asked: AtomicU64::new(0),
-            deaf: AtomicBool::new(false),
+            without_wake_ups: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             slow_to_append: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
@@ -78,8 +78,8 @@ impl Outage {
     }
 
     /// From now on it gives no wake-ups.
-    pub(crate) fn deafen(&self) {
-        self.state.deaf.store(true, Ordering::SeqCst);
+    pub(crate) fn take_wake_ups_away(&self) {
+        self.state.without_wake_ups.store(true, Ordering::SeqCst);
     }
 
     /// From now on writers wait this long for each append.
@@ -161,7 +161,7 @@ impl TokenLog for Outage {
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
         self.check()?;
-        if self.state.deaf.load(Ordering::SeqCst) {
+        if self.state.without_wake_ups.load(Ordering::SeqCst) {
             return Err(LogError::unavailable("the test took its wake-ups away"));
         }
         self.log.tail(id).await

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use super::{
     house::{House, QUEUE_TIME, RUN_TIME, events, name, request, text},
+    outage::Outage,
     script::{Script, Step},
 };
 
@@ -165,6 +166,48 @@ async fn a_prompt_that_was_refused_without_a_queue_is_answered_when_it_is_posted
     whole.worker(Script::new([vec![Step::Say("at last"), Step::Finish]]));
     whole.generations.submit(submission(id, "Hello")).await.unwrap();
     assert_eq!(text(events(&whole.follow(id).await)), "at last");
+}
+
+/// A queue that takes a job, and after that the log cannot be reached.
+#[derive(Debug)]
+struct TakesTheLogAway(Outage);
+
+#[async_trait]
+impl JobQueue for TakesTheLogAway {
+    async fn enqueue(&self, _job: &Job) -> Result<(), QueueError> {
+        self.0.down();
+        Ok(())
+    }
+
+    fn waiting(&self) -> usize {
+        0
+    }
+
+    async fn lease(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+
+    async fn dead_letter(&self) -> Result<Lease, QueueError> {
+        std::future::pending().await
+    }
+
+    async fn ready(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_whose_job_is_stored_is_accepted_though_the_log_goes_away() {
+    let whole = House::new();
+    let outage = Outage::new(Arc::clone(&whole.log));
+    let queue = Arc::new(TakesTheLogAway(outage.clone()));
+    let house = House::with(Arc::new(outage.clone()), queue, Arc::clone(&whole.clock));
+    let id = GenerationId::fresh();
+    for expected in [Submitted::New, Submitted::Existing] {
+        outage.up();
+        let accepted = house.generations.submit(submission(id, "Hello")).await;
+        assert_eq!(accepted.unwrap().how, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

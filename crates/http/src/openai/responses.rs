@@ -101,7 +101,7 @@ pub(super) async fn retrieve(
     match query::wanted(&uri)? {
         Wanted::Events { after } => {
             let permit = app.limits.open_stream()?;
-            // From the start, whatever was seen: what is done repeats the whole text.
+            // From the start also with a cursor: the events at the end repeat the whole text.
             let follower = app.generations.follow(response.id, Seq::START).await?;
             Ok(events(&app, response, after, follower, permit))
         }

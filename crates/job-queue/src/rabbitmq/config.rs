@@ -18,9 +18,9 @@ pub struct Config {
     pub prefetch: NonZeroU16,
     /// How long storing a job may take, the wait for the broker's confirmation included. 5 s by default.
     pub confirm_timeout: Duration,
-    /// How often a job may come back before the broker gives it up as a dead letter, 20 by default. It is a net under the
-    /// worker's own limit of attempts, so it belongs well above it. Part of the queue's definition: a queue that exists
-    /// keeps its own, and another value here is refused.
+    /// How often a job may come back before the broker gives it up as a dead letter, 20 by default. Retries do not count,
+    /// dropped leases do. A dead letter is stored again, so the limit ends no generation. Part of the queue's definition: a
+    /// queue that exists keeps its own, and another value here is refused.
     pub delivery_limit: u32,
     /// The model for messages that name none: those of other producers.
     pub default_model: ModelName,

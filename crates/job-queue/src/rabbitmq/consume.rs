@@ -57,8 +57,8 @@ const UNCLAIMED: Duration = Duration::from_secs(1);
 /// this is short beside most waits for a model. Longer than a connection takes to be made again.
 const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
-/// How many dead letters may be unsettled at once. Each may wait some minutes for its stream's owner, so one at a time
-/// would be too slow; they are few and small.
+/// How many dead letters may be unsettled at once. Each takes some round trips, and one that cannot be stored again waits
+/// some seconds: one at a time would be too slow.
 const DEAD_LETTERS: u16 = 16;
 
 /// What a subscription is for.

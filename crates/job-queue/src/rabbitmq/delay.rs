@@ -8,8 +8,8 @@
 //! - Otherwise the longest shorter step is taken, and the message carries what is left of the wait in a header. The process
 //!   that then receives it sends it on, without leasing it. An older version does not know the header, and leases the job
 //!   early.
-//! - A message that is delivered a second time has waited enough, whatever its header says: its receiver died, or was of
-//!   an older version and leased it.
+//! - A message that is delivered a second time does not wait again, also when its header has a wait left: its receiver died,
+//!   or was of an older version and leased it.
 //!
 //! So a job comes back no sooner than asked, and at most half as late again or 250 ms late. While no process
 //! leases jobs, none is sent on either: a wait of several steps then lasts longer.
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_producer_said_is_kept_and_what_the_broker_said_is_not() {
+    fn properties_of_the_producer_are_kept_and_those_of_the_broker_are_not() {
         let mut headers = FieldTable::default();
         for name in ["x-death", "CC", "x-delivery-count", "traceparent", REST] {
             headers.insert(name.into(), AMQPValue::LongLongInt(7));

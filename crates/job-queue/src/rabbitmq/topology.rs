@@ -33,8 +33,8 @@ use super::{
 /// goes on must not fill the disk.
 const UNDECODABLE_KEPT: i32 = 1000;
 
-/// A dead letter stays until its stream is sealed, however long the log is away. Said outright because newer brokers
-/// have a limit of 20 by default.
+/// A dead letter stays until it was stored again or its stream is sealed, however long the log is away. The limit is set
+/// because newer brokers have one of 20 by default.
 const DEAD_LETTER_DELIVERIES: i64 = 1_000_000;
 
 /// The names of the queues, and what distinguishes ours from others of the same name.

@@ -67,6 +67,28 @@ async fn a_job_that_waits_for_its_retry_outlives_a_killed_broker() {
     eventually("no copy is left", || async { depth(&channel, "survives").await == 0 }).await;
 }
 
+/// A worker that stops drops the leases of answers that have begun: they must not wait behind prompts that have not.
+#[tokio::test]
+async fn a_dropped_lease_comes_back_before_the_jobs_behind_it_and_a_retried_one_after_them() {
+    let url = services::RabbitMq::shared().await.url();
+    let queue = RabbitMq::new(Config { prefetch: NonZeroU16::MIN, ..config(&url, "in_front") });
+    let jobs = [job("first"), job("second"), job("third")];
+    for job in &jobs {
+        queue.enqueue(job).await.unwrap();
+    }
+    let first = lease(&queue).await;
+    assert_eq!(*first.job(), jobs[0]);
+    drop(first);
+    let again = lease(&queue).await;
+    assert_eq!(*again.job(), jobs[0]);
+    again.retry(Duration::ZERO).await.unwrap();
+    for expected in [1, 2, 0] {
+        let lease = lease(&queue).await;
+        assert_eq!(*lease.job(), jobs[expected]);
+        lease.ack().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_wait_between_two_steps_takes_several() {
     let queue = shared("steps").await;

@@ -151,7 +151,7 @@ impl Caller {
                 }
                 Fault::Broken { .. } => {
                     broke += 1;
-                    // Another replica is asked at once, whatever this one says about itself.
+                    // Another replica is asked at once, even if this one asks for a wait.
                     let wait = if self.endpoints.any_well() {
                         Duration::ZERO
                     } else {

@@ -31,7 +31,7 @@ const MOST_ASIDE: Duration = Duration::from_secs(30);
 const MOST_FULL: Duration = Duration::from_secs(5);
 
 /// The longest that a replica is set aside because it says so: it may be wrong.
-const MOST_TOLD: Duration = Duration::from_secs(300);
+const MOST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// How long requests wait while another one tries a replica: as long as that has taken so far, within these bounds.
 const TRIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
@@ -125,14 +125,20 @@ impl State {
     }
 
     /// A request that was begun at `asked_at` failed.
-    fn set_aside(&mut self, now: Instant, asked_at: Instant, away: Option<Away>, told: Option<Duration>) {
-        let told = told.unwrap_or_default().min(MOST_TOLD);
+    fn set_aside(
+        &mut self,
+        now: Instant,
+        asked_at: Instant,
+        away: Option<Away>,
+        asked_for: Option<Duration>,
+    ) {
+        let asked_for = asked_for.unwrap_or_default().min(MOST_RETRY_AFTER);
         if let Some(aside) = &mut self.aside
             && (now < aside.until || asked_at <= aside.since)
             && (aside.away.is_some() || away.is_none())
         {
-            // What fails together is one failure, and says nothing new but for how long.
-            aside.until = aside.until.max(now + told);
+            // Requests that fail together are one failure. Only a longer wait is taken from the later ones.
+            aside.until = aside.until.max(now + asked_for);
             return;
         }
         if self.aside.as_ref().is_some_and(|aside| aside.away.is_some() != away.is_some()) {
@@ -140,7 +146,7 @@ impl State {
         }
         let is_full = away == Some(Away::Busy) && self.answering > 0;
         let most = if is_full { MOST_FULL } else { MOST_ASIDE };
-        let aside = ASIDE.saturating_mul(1 << self.failures.min(16)).min(most).max(told);
+        let aside = ASIDE.saturating_mul(1 << self.failures.min(16)).min(most).max(asked_for);
         self.failures = self.failures.saturating_add(1);
         self.aside = Some(Aside { since: now, until: now + aside, away });
     }
@@ -272,7 +278,7 @@ pub(super) struct Hold {
     pub(super) endpoint: Arc<Endpoint>,
     model: ModelName,
     asked_at: Instant,
-    /// Nothing was known against the replica when it was chosen.
+    /// The replica was not set aside when it was chosen.
     pub(super) was_well: bool,
     on_trial: bool,
     answered: bool,

@@ -70,7 +70,7 @@ async fn a_port_that_is_closed_for_10_s_costs_time_and_no_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_says_that_the_upstream_is_not_there_costs_no_attempt() {
+async fn every_answer_of_an_absent_upstream_costs_no_attempt() {
     for (why, reply) in [
         ("a closed connection", Reply::silence().close()),
         ("a reset connection", Reply::silence().reset()),
@@ -151,7 +151,7 @@ async fn a_single_request_finds_out_whether_it_is_back() {
     .await;
     let upstream = upstream(fake.config());
     advance(ask_now(&upstream).await.wait().unwrap()).await;
-    // One that is given up tells nothing: the next one tries.
+    // A trial that is given up has no result: the next request tries.
     let mut given_up = ask(&upstream).await;
     frozen(async {
         tokio::select! {

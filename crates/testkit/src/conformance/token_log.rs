@@ -87,7 +87,7 @@ macro_rules! token_log_conformance {
             what_the_attempts_came_to_is_there_after_a_reopen
             an_older_writer_notes_nothing
             a_writer_that_was_released_is_silent_at_once
-            whoever_listens_learns_that_the_model_is_waited_for
+            listeners_are_woken_when_the_model_is_waited_for
             the_request_of_a_stream_is_there_until_its_seal
             of_many_that_claim_a_job_one_stores_it
         }}

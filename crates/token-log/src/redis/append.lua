@@ -75,7 +75,7 @@ if every ~= '' then
   local grace, heard, attended_until = unpack(redis.call('HMGET', meta, 'grace', 'heard', 'attended_until'))
   redis.call('HSET', meta, 'heard', now)
   if grace and not stop and redis.call('EXISTS', audience) == 0 then
-    -- The same as in `open_writer.lua`. Without the field nobody knows whether anybody reads, and the grace begins anew.
+    -- The same as in `open_writer.lua`. Without the field it is unknown whether there are readers, and the grace begins anew.
     local whole = tonumber(every) + tonumber(grace)
     local left = whole
     if attended_until and not (heard and now - heard > tonumber(every)) then

@@ -1,4 +1,4 @@
-//! What the attempts of a stream came to: the field `attempts` of its meta.
+//! The state of the attempts of a stream: the field `attempts` of its meta.
 //!
 //! Decimal numbers with a space between: the version of this form, which is 1, how many attempts made no progress, the best
 //! size, 1 while an attempt asks, when the last began, how often the model was waited for, and until when (0 for not now).

@@ -7,8 +7,8 @@
 //! One address may lead to another server at any time: a failover moves a virtual IP, a name, or what a proxy forwards to.
 //! The old connection stays open then, to a server that is a replica now. So a connection counts as up only after a write,
 //! every sign of life is a write, and a refusal that only another server could lift ([`outage::is_elsewhere`]) ends the
-//! connection. The name is looked up again for each attempt. What one of a process's connections learns, all of them are
-//! told: subscribers write nothing else, and would wait at the old server.
+//! connection. The name is looked up again for each attempt. When one connection of a process is ended for this reason,
+//! all others are: subscribers write nothing else, and would wait at the old server.
 //!
 //! The client's own manager is not used: it keeps a first connection that failed for another reason than I/O (a wrong
 //! password that is corrected later), and it does not leave a connection that has gone silent.
@@ -35,7 +35,7 @@ const OLDEST: u32 = 7;
 const LASTED: Duration = Duration::from_secs(5);
 
 /// How often a connection is asked for a sign of life, which is a write: it may have gone silent, or its server may have
-/// become a replica, while nobody needed it. The next append or wake-up should not be the one to find out.
+/// become a replica, while it was not used. The next append or wake-up should not be the one to find out.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the key of the probe is kept, in milliseconds.
@@ -51,7 +51,7 @@ pub(super) struct Server {
     without_database: Client,
     address: String,
     timeout: Duration,
-    /// A write that changes nothing that anyone reads.
+    /// A write to a key that is never read.
     probe: Cmd,
     /// Changes when any connection was given up because the server is not the one to write to any more.
     moves: watch::Sender<()>,
@@ -337,7 +337,7 @@ impl Link {
         self.timeout
     }
 
-    /// Whom the server knows this process as.
+    /// The name of the user that this process is to the server.
     pub(super) fn user(&self) -> String {
         self.user.to_string()
     }
@@ -381,7 +381,7 @@ impl Up {
                 }
             }
         };
-        // All of these may be dropped: a probe whose answer nobody reads has done nothing.
+        // All of these may be dropped: a probe without its answer does no harm.
         tokio::select! {
             () = self.lost.cancelled() => {}
             // It cannot end otherwise: this connection holds a sender.

@@ -34,8 +34,8 @@ local stop = ''
 if cancelled then
   stop = 'requested'
 elseif grace and redis.call('EXISTS', audience) == 0 then
-  -- The key alone may have been evicted or deleted: it is lost, and not out of date, while the field says that somebody may
-  -- read. Versions that know no field keep the key alone, and where both are missing the grace begins anew.
+  -- The key alone may have been evicted or deleted: while the time in the field is not over, it is lost and not out of date.
+  -- Versions that do not know the field keep the key alone. Where both are missing, the grace begins anew.
   local whole = every + tonumber(grace)
   local left = whole
   if attended_until and not was_away and not (heard and now - heard > every) then

@@ -77,7 +77,7 @@ pub(super) enum Damage {
     Record(#[from] DecodeError),
 }
 
-/// What a caller of the port hears of it. A newer version is no damage: whoever knows it can read the stream.
+/// The error for the caller of the port. A newer version is no damage: a process of that version can read the stream.
 impl From<Damage> for LogError {
     fn from(damage: Damage) -> Self {
         match damage {

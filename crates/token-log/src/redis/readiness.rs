@@ -1,7 +1,7 @@
 //! Whether the server does all that Tokenwire asks of it, for this user, now.
 //!
 //! A ping says little: a user may have the keys and not the channels, and then a prompt is stored whose readers are never
-//! woken. So a trial does what a generation does, with a stream of its own: it creates, listens, opens, appends, hears of it,
+//! woken. So a trial does what a generation does, with a stream of its own: it creates, listens, opens, appends, is woken,
 //! puts back, reads, attends, stops and removes. Every key of it expires within a minute, should this process end in between.
 //!
 //! A trial takes some round trips. There is one at a time in a process, and its outcome stands for a second.
@@ -87,7 +87,7 @@ impl Readiness {
 /// All that happens to a generation, once.
 async fn trial(shared: &Arc<Shared>, id: GenerationId) -> Result<(), LogError> {
     let outcome = live(shared, id).await;
-    // In any case: what it has left is in nobody's way for long, and yet not needed.
+    // Also after a failure: the keys would expire by themselves, but are not needed.
     let removed = shared.remove(id).await;
     outcome.and(removed)
 }
@@ -142,7 +142,7 @@ fn explain(shared: &Shared, error: LogError) -> LogError {
     }
 }
 
-/// It is its cause: whoever shows it with its sources shows each once.
+/// The text is that of the cause, so that an error that is shown with its sources shows each once.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {

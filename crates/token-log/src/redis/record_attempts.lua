@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Notes what the attempts came to, as the writer that owns the stream.
+-- Notes the state of the attempts, as the writer that owns the stream.
 -- KEYS: meta
 -- ARGV: token of the writer, the attempts, released ('1', or '' where the writer goes on), channel of the entries ('' wakes
---       nobody)
+--       no listener)
 local meta = KEYS[1]
 local writer, attempts, released, channel = unpack(ARGV)
 
@@ -25,7 +25,7 @@ end
 
 redis.call('HSET', meta, 'attempts', attempts)
 if released ~= '' then
-  -- Nobody has to wait until it is silent.
+  -- The next writer need not wait until this one is silent.
   redis.call('HDEL', meta, 'heard')
 else
   local time = redis.call('TIME')

@@ -73,7 +73,7 @@ struct Unsettled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Also {
     Nothing,
-    /// Says that the owner lives, and asks whether anybody reads and whether everything is still there.
+    /// Says that the owner lives, and asks whether there are readers and whether all entries are still there.
     Ask,
     /// Seals the stream, and keeps it for this time from now.
     Seal(Duration),

@@ -59,7 +59,7 @@ async fn who_gives_a_stream_back_is_not_waited_for() {
     writer.append(&[]).await.unwrap();
     let mut tail = log.tail(id).await.unwrap();
     writer.record_attempts(noted(0, Some(1_763_800_030_000)), Ownership::Released).await.unwrap();
-    assert!(matches!(next(&mut tail).await, Hint::Look), "readers hear that it waits for its model");
+    assert!(matches!(next(&mut tail).await, Hint::Look), "readers are woken when it waits for its model");
     let Phase::Running { silent_for, waiting_until, .. } = phase(&log, id).await else { panic!("it runs") };
     assert_eq!((silent_for, waiting_until), (Duration::MAX, Some(Timestamp::from_millis(1_763_800_030_000))));
     drop(writer);

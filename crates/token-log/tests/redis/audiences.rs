@@ -1,4 +1,4 @@
-//! Whether anybody reads, where the server has lost what says so.
+//! Whether a stream has readers, when the server has lost the key that says so.
 
 use std::time::Duration;
 

@@ -70,12 +70,12 @@ async fn a_process_that_only_listens_hears_again_within_seconds() {
     let mut tail = readers.tail(id).await.unwrap();
     append(&mut *writer, &[delta("one")]).await;
     assert!(matches!(crate::support::next(&mut tail).await, Hint::Appended { .. }));
-    // The old primary follows nobody: what is published at the new one does not reach it.
+    // The old primary is no replica of the new one: what is published at the new one does not reach it.
     two.promote().await;
     address.retarget(two.port());
     ask::<()>(&mut admin(&one.url()).await, "REPLICAOF 127.0.0.1 1").await;
     let began = Instant::now();
-    // The piece that is appended before it listens again is told as a call to look.
+    // The piece that is appended before it listens again arrives as a call to look.
     append(&mut *writer, &[delta("two")]).await;
     crate::support::next(&mut tail).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

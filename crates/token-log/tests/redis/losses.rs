@@ -376,7 +376,7 @@ async fn a_writer_puts_its_stream_in_the_place_of_what_is_none() {
     let expires: i64 = ask(&mut admin, &format!("PTTL {family}:entries")).await;
     assert!(expires > 0);
     writer.seal(&finished()).await.unwrap();
-    // Its owner wants it gone, whatever it is by now.
+    // A removal also removes a key that has another type by now.
     ask::<()>(&mut admin, &format!("SET {family}:meta damage")).await;
     log.remove(id).await.unwrap();
     assert_eq!(ask::<u32>(&mut admin, &format!("EXISTS {family}:meta {family}:entries")).await, 0);

@@ -252,7 +252,7 @@ async fn readers_at_processes_of_two_versions_are_an_audience_to_both() {
     second.lose_key().await;
     log.attend(id).await.unwrap();
     assert!(matches!(second.append(&token, 1, "1").await.unwrap(), redis::Value::Int(1)));
-    // Both are right that nobody reads any more.
+    // Both find that there are no readers any more.
     leave(&mut admin(&config.url).await, &config, id).await;
     assert!(matches!(second.append(&token, 2, "2").await.unwrap(), redis::Value::Array(_)));
     let newer = log.open_writer(id).await.unwrap();

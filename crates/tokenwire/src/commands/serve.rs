@@ -15,7 +15,7 @@ pub(crate) async fn run(mut settings: Serve) -> anyhow::Result<ExitCode> {
     // Each generation of an upstream is a connection to it.
     let upstreams = if settings.models.has_upstream() { settings.worker.config.slots } else { 0 };
     descriptors::fit(&mut settings.http.front, upstreams);
-    // Whatever may fail comes first: a start that fails leaves nothing behind, and has leased nothing.
+    // The steps that may fail come first: a start that fails leaves nothing behind, and has leased nothing.
     let listener = bind(&settings.http)?;
     run_metrics(settings.metrics, &mut lifecycle).await?;
     let names = names(&settings.models);

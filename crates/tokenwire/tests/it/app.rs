@@ -99,7 +99,7 @@ impl App {
         app
     }
 
-    /// The same, whatever it says of itself. An API listens when this returns.
+    /// The same, also when it is not ready. An API listens when this returns.
     pub(crate) async fn role_unready(role: &str, args: &[&str], env: &[(&str, String)]) -> Self {
         let port = (role == "api").then(free_port);
         let mut all = vec![role.to_owned()];

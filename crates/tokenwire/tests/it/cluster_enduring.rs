@@ -126,7 +126,7 @@ async fn a_redis_user_without_channels_is_not_ready_and_refuses_nothing_that_it_
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     let reasons = ready.text().await.unwrap();
     assert!(reasons.contains("channel"), "{reasons}");
-    // An accepted prompt is one: with its stream, whatever wake-ups do.
+    // A prompt is accepted with its stream, also without wake-ups.
     let body = json!({ "query": "a story", "uuid": "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3" });
     let answer = http().post(api.url("/ask")).json(&body).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);

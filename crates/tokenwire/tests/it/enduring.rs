@@ -119,7 +119,7 @@ async fn a_stop_of_a_prompt_that_waits_takes_effect_at_once() {
 }
 
 #[tokio::test]
-async fn an_unknown_generation_is_unknown_at_once_whatever_the_cursor() {
+async fn an_unknown_generation_is_unknown_at_once_also_with_a_cursor() {
     let app = App::serve(&[]).await;
     let began = Instant::now();
     let url = app.url("/ask/0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3?last_event_id=7");

@@ -18,7 +18,7 @@ fn noted(without_progress: u32) -> Attempts {
     }
 }
 
-/// I11: what is noted before the model is asked is there for the next attempt, whatever became of this one.
+/// I11: the next attempt finds what this one noted before it asked the model, however this one ended.
 pub async fn what_the_attempts_came_to_is_there_for_the_next_one(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
     assert_eq!(writer.attempts(), Attempts::default());
@@ -67,7 +67,7 @@ pub async fn a_writer_that_was_released_is_silent_at_once(fixture: Fixture) {
     assert!(fixture.page(id, Seq::START, 1).await.phase.has_owner());
 }
 
-pub async fn whoever_listens_learns_that_the_model_is_waited_for(fixture: Fixture) {
+pub async fn listeners_are_woken_when_the_model_is_waited_for(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
     let mut tail = fixture.elsewhere.tail(id).await.unwrap();
     writer.record_attempts(noted(0), Ownership::Released).await.unwrap();

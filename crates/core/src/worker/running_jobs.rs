@@ -1,7 +1,7 @@
 //! The jobs that run in this process, by their generation.
 //!
 //! A broker that has lost sight of this process, or a queue in which a job was stored twice, delivers a job that runs here
-//! already. Such a copy needs no slot and does not wait: it takes the place of the lease that was held before, which is
+//! already. Such a duplicate needs no slot and does not wait: it takes the place of the lease that was held before, which is
 //! settled at once. The newest delivery is the one that is surely valid.
 
 use std::{
@@ -13,75 +13,77 @@ use crate::{clock::Timestamp, id::GenerationId, job::Job, job_queue::Lease};
 
 /// Every job that runs here.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OwnJobs(Arc<Mutex<HashMap<GenerationId, Held>>>);
+pub(super) struct RunningJobs(Arc<Mutex<HashMap<GenerationId, LeasedJob>>>);
 
 #[derive(Debug)]
-struct Held {
+struct LeasedJob {
     expires_at: Option<Timestamp>,
     lease: Lease,
 }
 
-/// What became of a lease.
-pub(super) enum Taken {
-    /// Nobody here runs its job yet.
-    New(OwnJob),
+/// What to do with a job that was leased.
+pub(super) enum Admitted {
+    /// Its job does not run here yet.
+    New(RunningJob),
     /// Its job runs here. The lease that was held for it before is to be acknowledged: there are two for one job.
-    Copy { before: Lease },
+    Duplicate { earlier: Lease },
 }
 
 /// One job that runs here, until this is dropped: then its lease is dropped too.
 #[derive(Debug)]
-pub(super) struct OwnJob {
+pub(super) struct RunningJob {
     pub(super) job: Job,
-    held: Holder,
+    place: LeasePlace,
 }
 
 #[derive(Debug)]
-enum Holder {
-    /// In the table, where a copy finds it.
-    Table(OwnJobs),
+enum LeasePlace {
+    /// In the table, where a duplicate finds it.
+    Table(RunningJobs),
     /// Its id is taken by the job of another stream: one of the two is out of date, and finds out.
-    Alone(Option<Lease>),
+    Here(Option<Lease>),
 }
 
-impl OwnJobs {
-    pub(super) fn take(&self, lease: Lease) -> Taken {
+impl RunningJobs {
+    pub(super) fn admit(&self, lease: Lease) -> Admitted {
         let job = lease.job().clone();
         match self.lock().entry(job.id) {
             hash_map::Entry::Vacant(free) => {
-                free.insert(Held { expires_at: job.expires_at, lease });
+                free.insert(LeasedJob { expires_at: job.expires_at, lease });
             }
             hash_map::Entry::Occupied(mut running) if running.get().expires_at == job.expires_at => {
-                return Taken::Copy { before: std::mem::replace(&mut running.get_mut().lease, lease) };
+                return Admitted::Duplicate {
+                    earlier: std::mem::replace(&mut running.get_mut().lease, lease),
+                };
             }
             hash_map::Entry::Occupied(_) => {
-                return Taken::New(OwnJob { job, held: Holder::Alone(Some(lease)) });
+                return Admitted::New(RunningJob { job, place: LeasePlace::Here(Some(lease)) });
             }
         }
-        Taken::New(OwnJob { job, held: Holder::Table(self.clone()) })
+        Admitted::New(RunningJob { job, place: LeasePlace::Table(self.clone()) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<GenerationId, Held>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<GenerationId, LeasedJob>> {
         // Nothing panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl OwnJob {
+impl RunningJob {
     /// The lease to settle. From here on a copy of the job is a new one.
     pub(super) fn into_lease(mut self) -> Option<Lease> {
         self.take_lease()
     }
 
     fn take_lease(&mut self) -> Option<Lease> {
-        match &mut self.held {
-            Holder::Table(table) => table.lock().remove(&self.job.id).map(|held| held.lease),
-            Holder::Alone(lease) => lease.take(),
+        match &mut self.place {
+            LeasePlace::Table(table) => table.lock().remove(&self.job.id).map(|leased| leased.lease),
+            LeasePlace::Here(lease) => lease.take(),
         }
     }
 }
 
-impl Drop for OwnJob {
+impl Drop for RunningJob {
     fn drop(&mut self) {
         // Dropped unsettled, it gives its job back.
         drop(self.take_lease());
