@@ -97,7 +97,7 @@ banner() {
 
   Tokenwire starts on $url
 
-  Open it, type a prompt, press Start; reload in the middle of the answer, or open the address in a second tab.
+  Open it, type a prompt, press Send; reload in the middle of the answer, or open the address in a second tab.
   In another terminal:
 
     curl -N $url/ask -H "Content-Type: application/json" -d '{"query": "Hello world", "uuid": "'\$(uuidgen)'"}'

@@ -285,7 +285,9 @@ impl Generations {
         if phase == Phase::Sealed || phase.has_owner() {
             return Ok(());
         }
-        end(&*self.log, id, &Failure::Cancelled { cause: CancelCause::Requested }).await
+        end(&*self.log, id, &Failure::Cancelled { cause: CancelCause::Requested }).await?;
+        tracing::info!(generation.id = %id, outcome = "cancelled", "generation ended: it was stopped while it waited");
+        Ok(())
     }
 
     /// Whether a generation would be accepted now.

@@ -60,8 +60,11 @@ const OWNER_AGAIN: Duration = Duration::from_secs(2);
 /// How long a job that gave its slot up waits for another one here before it goes back to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(2);
 
-/// How soon another worker is offered a job whose model this one does not have.
-const NO_MODEL_AGAIN: Duration = Duration::from_secs(1);
+/// How soon another worker is offered a job whose model this one does not have, at the latest.
+const NO_MODEL_AGAIN: Duration = Duration::from_secs(5);
+
+/// The shortest wait for a model that says when to come back.
+const LEAST_MODEL_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a job waits here for its turn to be tried alone, and when it is offered again after that.
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
@@ -424,11 +427,14 @@ impl Worker {
         }
         let Some(model) = self.models.get(&request.model) else {
             // Another worker may have it: while models are added or moved, not all of them do.
-            tracing::warn!(model = %request.model, "this worker does not have the model; leaving the job to others");
+            let model_waits = before.model_waits.saturating_add(1);
+            let after = backoff(model_waits).min(NO_MODEL_AGAIN).min(left);
+            if model_waits == 1 {
+                tracing::warn!(model = %request.model, "this worker does not have the model; leaving the job to other workers");
+            }
             metrics::model_wait(&request.model, "missing");
-            let after = NO_MODEL_AGAIN.min(left);
             let waiting_until = Some(now.after(after));
-            return Ok(Outcome::Release(Attempts { waiting_until, ..before }, after));
+            return Ok(Outcome::Release(Attempts { model_waits, waiting_until, ..before }, after));
         };
         if let Some(due) = crash_backoff(before).checked_sub(now.since(before.began_at))
             && !due.is_zero()
@@ -546,7 +552,7 @@ impl Worker {
                 self.wait_for_model(before, kept, retry_after, deadline)
             }
             Ending::Failed(ModelError::Absent { retry_after, cause }) => {
-                tracing::warn!(%model, ?retry_after, cause = %explain(&*cause), "the model cannot be reached; the generation waits");
+                tracing::info!(%model, ?retry_after, cause = %explain(&*cause), "the model cannot be reached; the generation waits");
                 metrics::model_wait(model, "absent");
                 self.wait_for_model(before, kept, retry_after, deadline)
             }
@@ -571,7 +577,9 @@ impl Worker {
     fn wait_for_model(&self, before: Attempts, kept: u64, at_least: Duration, deadline: Instant) -> Outcome {
         let model_waits = if kept > before.best { 1 } else { before.model_waits.saturating_add(1) };
         let left = deadline.saturating_duration_since(Instant::now());
-        let after = backoff(model_waits).max(at_least).min(left);
+        // A model that says when to come back knows better: it has a back-off of its own, which its recovery ends.
+        let wait = if at_least.is_zero() { backoff(model_waits) } else { at_least.max(LEAST_MODEL_WAIT) };
+        let after = wait.min(left);
         let waiting_until = Some(self.clock.now().after(after));
         Outcome::Release(Attempts { asking: false, model_waits, waiting_until, ..before }, after)
     }

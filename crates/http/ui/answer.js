@@ -13,6 +13,7 @@ const LABELS = {
   connecting: 'Connecting',
   queued: 'Queued',
   streaming: 'Streaming',
+  waiting: 'Waiting',
   reconnecting: 'Reconnecting',
   stopping: 'Stopping',
   done: 'Done',
@@ -107,7 +108,8 @@ export class Answer {
   get state() {
     if (!this.active) return this.phase;
     if (this.waiting) return 'reconnecting';
-    return this.stopping ? 'stopping' : this.phase;
+    if (this.stopping) return 'stopping';
+    return this.modelIsAway ? 'waiting' : this.phase;
   }
 
   get label() {
@@ -251,7 +253,9 @@ export class Answer {
         if (this.cause === 'abandoned') return 'It was stopped because nobody was reading it.';
         return this.pieces > 0 ? 'It was stopped here. The text so far is kept.' : 'It was stopped before it began.';
       case 'timeout':
-        return 'It ran out of time. What was written so far is above.';
+        return this.pieces > 0
+          ? 'It ran out of time. What was written so far is above.'
+          : 'It ran out of time before the model answered. Asking again may help.';
       case 'expired':
         return 'No worker was free in time, so it was not written. Asking again may help.';
       case 'error':
@@ -282,7 +286,7 @@ export class Answer {
     }
     if (this.stopping) return 'Stopping…';
     if (this.message) return `It could not be stopped. ${sentence(this.message)}`;
-    if (this.modelIsAway) return 'The model is busy or cannot be reached. It is asked again.';
+    if (this.modelIsAway) return 'The model is busy or cannot be reached. Tokenwire will ask it again.';
     if (this.phase === 'queued') return 'Waiting for a free worker.';
     if (this.rewound) return 'The model had to start over.';
     return null;

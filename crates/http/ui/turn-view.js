@@ -200,11 +200,10 @@ function set(element, value) {
   if (element.textContent !== value) element.textContent = value;
 }
 
-function origin({ model, answer: { attempt, region, usage } }) {
+function origin({ model, answer: { region, usage } }) {
   const parts = [];
   if (model) parts.push(model);
   if (region) parts.push(region);
-  if (attempt > 1) parts.push(`attempt ${attempt}`);
   if (usage) parts.push(`${usage.input_tokens} tokens in, ${usage.output_tokens} out`);
   return parts.join(' · ');
 }

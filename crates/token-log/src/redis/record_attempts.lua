@@ -3,6 +3,7 @@
 -- KEYS: meta
 -- ARGV: token of the writer, the attempts, released ('1', or '' where the writer goes on), channel of the entries ('' wakes
 --       no listener)
+-- Answers: a reason to stop ('' for none)
 local meta = KEYS[1]
 local writer, attempts, released, channel = unpack(ARGV)
 
@@ -34,4 +35,4 @@ end
 if channel ~= '' then
   redis.call('PUBLISH', channel, '')
 end
-return redis.status_reply('OK')
+return redis.call('HEXISTS', meta, 'cancelled') == 1 and 'requested' or ''

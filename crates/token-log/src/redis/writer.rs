@@ -268,13 +268,17 @@ impl Writer {
             command.arg(if wakes { &self.keys.appended } else { "" });
             command
         };
-        match appends.send(command()).await {
+        let answer = match appends.send(command()).await {
             Err(outage) if outage.code() == Some(NOSCRIPT) => {
                 link.load(script).await?;
-                appends.send(command()).await.map(drop)
+                appends.send(command()).await?
             }
-            answer => answer.map(drop),
-        }
+            answer => answer?,
+        };
+        // A stop that came while the attempt ended, whose wake-up is still on its way.
+        let stop: String = link.understand(answer)?;
+        obey(&stop, &self.cancellation);
+        Ok(())
     }
 
     /// The tail, out of an answer of `append.lua`, which may say more.

@@ -23,6 +23,8 @@ pub(in crate::commands) struct Answer {
     /// Everything that was shown and is not void.
     text: String,
     calls: BTreeMap<u32, Call>,
+    /// Whether it was said that the model is waited for.
+    told_of_the_model: bool,
     thought: bool,
     /// The seq of the last entry that was shown.
     cursor: u64,
@@ -46,6 +48,7 @@ impl Answer {
             text: String::new(),
             calls: BTreeMap::new(),
             thought: false,
+            told_of_the_model: false,
             cursor: 0,
             asked: Instant::now(),
             first_after: None,
@@ -97,6 +100,14 @@ impl Answer {
         self.calls.clear();
         self.thought = false;
         say("the answer starts over: what came before this line is void");
+    }
+
+    /// Nothing comes because the model is busy or cannot be reached.
+    pub(super) fn model_is_away(&mut self) {
+        if !std::mem::replace(&mut self.told_of_the_model, true) {
+            self.screen.end_line();
+            say("the model is busy or cannot be reached; Tokenwire will ask it again");
+        }
     }
 
     /// Ends the last line, and shows the tools that the model wants called.

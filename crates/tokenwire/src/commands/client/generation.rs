@@ -115,6 +115,7 @@ async fn show<E: std::error::Error + 'static>(
         match event.event.as_str() {
             // The one end that is no entry: the log has lost the stream. It has no id, so the parser repeats the last one.
             "error" => return Cut::End(End::Failed(message_of(&event.data))),
+            "waiting_for_model" => answer.model_is_away(),
             // `queued`, and what was shown before.
             _ if !is_entry => {}
             "message" | "" => {
