@@ -9,13 +9,17 @@ use tokenwire_core::{Clock, Timestamp};
 pub(crate) const MOST_OFF: i64 = 20_000;
 
 /// Simulated time, and what this machine's clock is off.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct JumpingClock {
     truth: TokioClock,
     off: AtomicI64,
 }
 
 impl JumpingClock {
+    pub(crate) fn new(truth: TokioClock) -> Self {
+        Self { truth, off: AtomicI64::new(0) }
+    }
+
     /// From now on this clock is off by so many milliseconds.
     pub(crate) fn jump(&self, off: i64) {
         self.off.store(off, Ordering::SeqCst);

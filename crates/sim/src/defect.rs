@@ -42,11 +42,35 @@ pub enum Defect {
     AckForgotten,
     /// The queue says that a job is stored, and it is not.
     EnqueueLost,
+    /// What an attempt that was given back did not cost is counted all the same.
+    GiveBackCounts,
+    /// Every opening of a stream counts as an attempt that asked its model.
+    OpeningsCount,
+    /// What is noted before the model is asked is forgotten.
+    AskingNotNoted,
+    /// A job that the queue has given up on is thrown away.
+    DeadLetterDropped,
+    /// Whoever wants to store the job of a stream again is told to.
+    EveryClaimGiven,
+    /// The stream does not have its request any more.
+    RequestLost,
+    /// A request to stop ends nothing that waits.
+    WaitingNotStopped,
+    /// Readers that the log does not know any more count as gone.
+    UnknownIsEmpty,
+    /// One acknowledgement acknowledges every copy of a job.
+    CopiesAcked,
+    /// A model that is busy or away counts as one that failed.
+    BusyIsBroken,
+    /// A stream that cannot be read any more looks like a log that is away.
+    DamageUntold,
+    /// A log that is away still says of streams that they do not exist.
+    AwayAnswers,
 }
 
 impl Defect {
     /// Every defect, and the rule that catches it.
-    pub const ALL: [(Self, Rule); 18] = [
+    pub const ALL: [(Self, Rule); 30] = [
         (Self::FenceRemoved, Rule::I3),
         (Self::AppendAfterSeal, Rule::I1),
         (Self::ResumeRepeats, Rule::I7),
@@ -65,5 +89,17 @@ impl Defect {
         (Self::LeaseDropLosesJob, Rule::I10),
         (Self::AckForgotten, Rule::I5),
         (Self::EnqueueLost, Rule::I9),
+        (Self::GiveBackCounts, Rule::I11),
+        (Self::OpeningsCount, Rule::I11),
+        (Self::AskingNotNoted, Rule::I10),
+        (Self::DeadLetterDropped, Rule::I5),
+        (Self::EveryClaimGiven, Rule::Claims),
+        (Self::RequestLost, Rule::I10),
+        (Self::WaitingNotStopped, Rule::Stop),
+        (Self::UnknownIsEmpty, Rule::Audience),
+        (Self::CopiesAcked, Rule::I5),
+        (Self::BusyIsBroken, Rule::I11),
+        (Self::DamageUntold, Rule::I10),
+        (Self::AwayAnswers, Rule::I11),
     ];
 }

@@ -8,11 +8,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokenwire_core::{
-    Attempt, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
+    Attempt, CancelCause, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{
-        Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, Page, Prefix, StreamSpec,
-        Tail,
+        Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, Page, Phase, Prefix,
+        StreamSpec, Tail,
     },
 };
 use tokio::{sync::broadcast, time::sleep};
@@ -40,6 +41,10 @@ struct State {
     /// Somebody has taken its tail, and will read next.
     joining: BTreeSet<GenerationId>,
     tails: BTreeMap<GenerationId, broadcast::Sender<Hint>>,
+    /// Of the newest writer.
+    cancellations: BTreeMap<GenerationId, Cancellation>,
+    /// Told to stop, and not looked at since.
+    stopped: BTreeSet<GenerationId>,
 }
 
 impl FlawedLog {
@@ -54,6 +59,17 @@ impl FlawedLog {
 
     fn has(&self, defect: Defect) -> bool {
         self.defect == defect
+    }
+
+    pub(crate) fn abandons_unknown_readers(&self) -> bool {
+        self.has(Defect::UnknownIsEmpty)
+    }
+
+    /// Takes readers that it does not know for readers that have gone.
+    pub(crate) fn abandon(&self, id: GenerationId) {
+        if let Some(cancellation) = self.state().cancellations.get(&id) {
+            cancellation.cancel(CancelCause::Abandoned);
+        }
     }
 
     async fn whole(&self, id: GenerationId) -> Result<Page, LogError> {
@@ -129,13 +145,27 @@ impl TokenLog for FlawedLog {
             kept.for_each(|(_, entry)| so_far.push(entry));
         }
         let (start_by, cancellation) = (writer.start_by(), writer.cancellation().clone());
-        let attempts = writer.attempts();
+        let mut attempts = writer.attempts();
+        if self.has(Defect::OpeningsCount) {
+            attempts = Attempts { without_progress: attempt.get() - 1, ..attempts };
+        }
+        self.state().cancellations.insert(id, cancellation.clone());
         let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
         if self.has(Defect::FenceRemoved) {
             self.state().newest.insert(id, Arc::clone(&writer));
         }
         let log = self.clone();
-        Ok(Box::new(FlawedWriter { id, log, writer, attempt, start_by, so_far, attempts, cancellation }))
+        Ok(Box::new(FlawedWriter {
+            id,
+            log,
+            writer,
+            attempt,
+            start_by,
+            so_far,
+            attempts,
+            most: 0,
+            cancellation,
+        }))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
@@ -146,6 +176,13 @@ impl TokenLog for FlawedLog {
             _ => after,
         };
         let mut page = self.log.read(id, from, limit).await?;
+        if self.has(Defect::WaitingNotStopped)
+            && page.phase != Phase::Sealed
+            && self.state().stopped.remove(&id)
+        {
+            let end_by = page.start_by.after(TOO_LATE);
+            page.phase = Phase::Running { end_by, silent_for: Duration::ZERO, waiting_until: None };
+        }
         if let Some(more) = self.state().after_seal.get(&id) {
             page.entries.extend(more.iter().filter(|entry| entry.seq > after).cloned());
         }
@@ -153,7 +190,9 @@ impl TokenLog for FlawedLog {
     }
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
-        self.log.spec(id).await
+        let spec = self.log.spec(id).await?;
+        let request = if self.has(Defect::RequestLost) { Bytes::new() } else { spec.request };
+        Ok(StreamSpec { request, ..spec })
     }
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
@@ -173,7 +212,11 @@ impl TokenLog for FlawedLog {
         if self.has(Defect::CancelForgotten) {
             return self.whole(id).await.map(|_| ());
         }
-        self.log.cancel(id).await
+        self.log.cancel(id).await?;
+        if self.has(Defect::WaitingNotStopped) {
+            self.state().stopped.insert(id);
+        }
+        Ok(())
     }
 
     async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
@@ -188,7 +231,8 @@ impl TokenLog for FlawedLog {
     }
 
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
-        self.log.claim_job(id).await
+        let claim = self.log.claim_job(id).await?;
+        Ok(if self.has(Defect::EveryClaimGiven) { JobClaim::Yours } else { claim })
     }
 
     async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
@@ -209,6 +253,8 @@ struct FlawedWriter {
     start_by: Timestamp,
     so_far: Prefix,
     attempts: Attempts,
+    /// The most attempts without progress that it has noted.
+    most: u32,
     cancellation: Cancellation,
 }
 
@@ -256,7 +302,20 @@ impl LogWriter for FlawedWriter {
         self.attempts
     }
 
-    async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
+    async fn record_attempts(
+        &mut self,
+        mut attempts: Attempts,
+        ownership: Ownership,
+    ) -> Result<(), LogError> {
+        match self.log.defect {
+            Defect::GiveBackCounts => {
+                self.most = self.most.max(attempts.without_progress);
+                attempts.without_progress = self.most;
+            }
+            // Nobody has to wait for it all the same.
+            Defect::AskingNotNoted => attempts = self.attempts,
+            _ => {}
+        }
         self.writer().lock().await.record_attempts(attempts, ownership).await
     }
 

@@ -4,39 +4,81 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use testkit::clock::TokioClock;
 use tokenwire_core::{
-    Attempt, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, Timestamp,
-    TokenLog,
+    Attempt, Clock, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq,
+    Timestamp, TokenLog,
     job_queue::Hold,
-    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Tail},
+    token_log::{
+        Attempts, CLAIM_TIME, Cancellation, Created, JobClaim, OWNERSHIP, Ownership, Page, Phase, Prefix,
+        STORED_TIME, StreamSpec, Tail,
+    },
 };
 
-use crate::record::{Record, Rule};
+use crate::record::{Moment, Opened, Record, Rule};
 
 #[derive(Debug)]
 pub(crate) struct LedgerLog {
     pub(crate) log: Arc<dyn TokenLog>,
+    pub(crate) truth: TokioClock,
     pub(crate) record: Arc<Record>,
+}
+
+impl LedgerLog {
+    fn look_for_damage(&self, id: GenerationId) -> Result<(), LogError> {
+        look_for_damage(&self.record, id)
+    }
+
+    fn has_moved(&self, id: GenerationId, end_by: Timestamp) -> bool {
+        let facts = self.record.facts();
+        facts.streams.get(&id).and_then(|stream| stream.end_by).is_some_and(|fixed| fixed != end_by)
+    }
+}
+
+/// What was stored of a damaged stream cannot be read any more, nor added to.
+fn look_for_damage(record: &Record, id: GenerationId) -> Result<(), LogError> {
+    let broken = || {
+        if record.tells_damage {
+            LogError::damaged("written over")
+        } else {
+            LogError::unavailable("unreadable")
+        }
+    };
+    let is_damaged = record.facts().streams.get(&id).is_some_and(|stream| stream.damaged.is_some());
+    if is_damaged { Err(broken()) } else { Ok(()) }
 }
 
 #[async_trait]
 impl TokenLog for LedgerLog {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        self.look_for_damage(id)?;
         let created = self.log.create(id, spec).await?;
+        // It was on its way for a while, and its times count from when it set out.
+        let late = self.truth.now().since(spec.created_at);
         self.record.stream(id, format_args!("created: {created:?}"), |stream, now| {
             if created == Created::New {
-                stream.begin(spec.on_disconnect, now);
+                stream.begin(spec.on_disconnect, spec.end_by, now);
+                stream.created = now.saturating_sub(late);
             }
         });
         Ok(created)
     }
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.look_for_damage(id)?;
         let writer = self.log.open_writer(id).await?;
-        let attempt = writer.attempt();
-        let before = self.record.stream(id, format_args!("opened by attempt {attempt}"), |stream, now| {
+        let (attempt, attempts) = (writer.attempt(), writer.attempts());
+        let line =
+            format!("opened by attempt {attempt}, after {} without progress", attempts.without_progress);
+        let before = self.record.stream(id, line, |stream, now| {
             let before = stream.opens.last().copied();
+            let is_alive = stream.heard.is_some_and(|heard| now < heard + OWNERSHIP);
+            if let Some(mut last) = stream.attempts.last_entry() {
+                last.get_mut().raced |= is_alive;
+            }
             stream.opens.push(attempt);
+            stream.opened = now;
+            stream.attempts.insert(attempt, Opened { before: attempts, ..Opened::default() });
             stream.used(now);
             before
         });
@@ -47,10 +89,18 @@ impl TokenLog for LedgerLog {
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
-        self.log.read(id, after, limit).await
+        self.look_for_damage(id)?;
+        let page = self.log.read(id, after, limit).await?;
+        if let Phase::Running { end_by, .. } = page.phase
+            && self.has_moved(id, end_by)
+        {
+            self.record.violation_of(id, Rule::I11, format_args!("has to end by {end_by:?} now"));
+        }
+        Ok(page)
     }
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
+        self.look_for_damage(id)?;
         self.log.spec(id).await
     }
 
@@ -88,11 +138,26 @@ impl TokenLog for LedgerLog {
     }
 
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
-        self.log.claim_job(id).await
+        self.look_for_damage(id)?;
+        let claim = self.log.claim_job(id).await?;
+        if claim == JobClaim::Yours {
+            let is_early = self.record.stream(id, "is to be stored again", |stream, now| {
+                let since = |moment: Option<Moment>, time| moment.is_some_and(|moment| now < moment + time);
+                let is_early = since(stream.job_claimed, CLAIM_TIME) || since(stream.job_stored, STORED_TIME);
+                stream.job_claimed = Some(now);
+                is_early
+            });
+            if is_early {
+                self.record.violation_of(id, Rule::Claims, "is to be stored again by two");
+            }
+        }
+        Ok(claim)
     }
 
     async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.job_stored(id).await
+        self.log.job_stored(id).await?;
+        self.record.stream(id, "has its job again", |stream, now| stream.job_stored = Some(now));
+        Ok(())
     }
 
     async fn ready(&self) -> Result<(), LogError> {
@@ -137,6 +202,45 @@ impl LedgerWriter {
     }
 }
 
+impl LedgerWriter {
+    /// What the attempts came to: a refusal and a stop are no attempt (I11).
+    fn noted(&self, attempts: Attempts, ownership: Ownership) {
+        let attempt = self.writer.attempt();
+        let Attempts { without_progress, best, asking, .. } = attempts;
+        let line = format!(
+            "notes at attempt {attempt}: {without_progress} without progress beyond {best}, asking {asking}, {ownership:?}"
+        );
+        self.record.stream(self.id, line, |stream, now| {
+            stream.used(now);
+            if asking {
+                stream.started.get_or_insert(stream.opened);
+            }
+            if ownership == Ownership::Released {
+                stream.heard = None;
+            }
+        });
+        let is_released = ownership == Ownership::Released;
+        let gives_back = {
+            let facts = self.record.facts();
+            let opened = facts.streams.get(&self.id).and_then(|stream| stream.attempts.get(&attempt));
+            let worker = opened.and_then(|opened| facts.workers.get(&opened.worker));
+            worker.is_some_and(|worker| worker.gives_back && !worker.froze)
+        };
+        let mut is_counted = false;
+        self.record.attempt(self.id, attempt, |opened| {
+            opened.noted |= asking;
+            opened.released |= is_released;
+            opened.given_back |= is_released && gives_back && !opened.broke && !opened.refused;
+            is_counted = opened.is_free() && without_progress > opened.before.without_progress;
+        });
+        if is_counted {
+            let what =
+                format_args!("has {without_progress} attempts without progress, and one of them was none");
+            self.record.violation_of(self.id, Rule::I11, what);
+        }
+    }
+}
+
 #[async_trait]
 impl LogWriter for LedgerWriter {
     fn attempt(&self) -> Attempt {
@@ -156,7 +260,10 @@ impl LogWriter for LedgerWriter {
     }
 
     async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
-        self.writer.record_attempts(attempts, ownership).await
+        look_for_damage(&self.record, self.id)?;
+        self.writer.record_attempts(attempts, ownership).await?;
+        self.noted(attempts, ownership);
+        Ok(())
     }
 
     fn cancellation(&self) -> &Cancellation {
@@ -164,12 +271,14 @@ impl LogWriter for LedgerWriter {
     }
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+        look_for_damage(&self.record, self.id)?;
         let last = self.writer.append(batch).await?;
         self.appended(batch, last);
         Ok(last)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
+        look_for_damage(&self.record, self.id)?;
         let seq = self.writer.seal(last).await?;
         self.appended(std::slice::from_ref(last), seq);
         Ok(seq)
@@ -196,7 +305,8 @@ impl LedgerQueue {
 impl JobQueue for LedgerQueue {
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
         self.queue.enqueue(job).await?;
-        let has_stream = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await.is_ok();
+        let read = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await;
+        let has_stream = !matches!(read, Err(LogError::NotFound(_)));
         let should = self.record.stream(job.id, "queued", |stream, _| {
             stream.jobs_stored += 1;
             stream.has_job = true;
@@ -239,8 +349,9 @@ impl Hold for LedgerHold {
         lease.ack().await?;
         let is_lost = self.record.stream(self.id, "acknowledged", |stream, _| {
             stream.jobs_acked += 1;
-            let none_left = stream.has_job && stream.jobs_acked == stream.jobs_stored;
-            none_left && stream.exists && stream.sealed.is_none()
+            // Once the queue has lost one, an acknowledgement may have been meant for another.
+            let none_left = stream.has_job && !stream.has_jobs_left() && stream.jobs_lost == 0;
+            none_left && stream.exists && stream.sealed.is_none() && stream.damaged.is_none()
         });
         if is_lost {
             self.record.violation_of(self.id, Rule::I5, "has no job any more, and is not sealed");

@@ -4,7 +4,7 @@
 //!  clients and readers ─ Generations ┐                            ┌ MemoryLog
 //!                                    ├ Node (faults) ─ Ledger ────┤
 //!  workers ──────────────── Worker ──┘      │                     └ MemoryQueue
-//!                                           └─▶ oracle: I1 to I10 on what everybody saw
+//!                                           └─▶ oracle: I1 to I11 on what everybody saw
 //! ```
 //!
 //! Everything random comes from one generator, everything runs on one thread and in tokio's paused time: a seed gives the
@@ -16,6 +16,7 @@
 //! Not here: wire formats (I8 is tested with the encoders), real brokers, disks and processes.
 #![expect(clippy::indexing_slicing, reason = "this is a test, and may panic")]
 
+mod broker;
 mod chance;
 mod clock;
 mod defect;

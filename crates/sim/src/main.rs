@@ -1,6 +1,6 @@
 //! `cargo run --release -p sim -- --seeds 10000`: runs many seeds, and says which of them break something.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Parser;
 
@@ -31,6 +31,7 @@ struct Total {
     accepted: usize,
     attempts: usize,
     entries: usize,
+    endings: BTreeMap<&'static str, usize>,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         total.accepted += run.accepted;
         total.attempts += run.attempts;
         total.entries += run.entries;
+        for (ending, count) in run.endings {
+            *total.endings.entry(ending).or_default() += count;
+        }
         if !run.violations.is_empty() {
             total.broken.push(seed);
         }
@@ -72,10 +76,11 @@ fn main() -> ExitCode {
 
 impl Total {
     fn line(&self) -> String {
-        let Self { runs, broken, accepted, attempts, entries } = self;
+        let Self { runs, broken, accepted, attempts, entries, endings } = self;
+        let broken = broken.len();
         format!(
-            "{runs} seeds, {} broken: {accepted} generations accepted, {attempts} attempts, {entries} entries",
-            broken.len()
+            "{runs} seeds, {broken} broken: {accepted} generations accepted, {attempts} attempts, {entries} entries, \
+             {endings:?}"
         )
     }
 }

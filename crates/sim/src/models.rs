@@ -3,29 +3,34 @@
 //! Every piece carries two numbers as its tokens: which asking it comes from, and which piece of that asking it is. So
 //! the oracle knows, for every entry of a stream, who said it, and whether one is missing.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use tokenwire_core::{
-    FinishReason, GenerateRequest, GenerationId, Model, TokenId, Usage,
+    Attempt, FinishReason, GenerateRequest, GenerationId, Model, TokenId, Usage,
     model::{Continuation, ModelError, Output, OutputStream},
     token_log::Prefix,
 };
 use tokio::time::sleep;
 
 use crate::{
+    Defect,
     chance::Chance,
-    record::{Asked, Record},
-    weather::Node,
+    plan::Nature,
+    record::{Asked, Death, Record},
+    weather::{Node, Service, Weather},
 };
 
-/// A model in a process: it freezes with the process, fails at times, and all that it says is numbered.
+/// A model in a process: it freezes with the process, fails at times, and all that it says is numbered. Some requests it
+/// rejects, and some kill its process.
 #[derive(Debug)]
 pub(crate) struct Watched {
     pub(crate) model: Arc<dyn Model>,
     pub(crate) node: Node,
     pub(crate) record: Arc<Record>,
+    pub(crate) natures: Arc<BTreeMap<GenerationId, Nature>>,
+    pub(crate) defect: Option<Defect>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +38,70 @@ enum Fault {
     Error,
     Silence,
     End,
+    Refusal,
 }
 
 struct Speaking {
     outputs: OutputStream,
     id: GenerationId,
+    attempt: Option<Attempt>,
     asking: usize,
     piece: usize,
     /// Before which piece it fails, and how.
     fault: Option<(usize, Fault)>,
+    /// Before which piece it kills its process.
+    deadly: Option<usize>,
+    defect: Option<Defect>,
     node: Node,
     record: Arc<Record>,
+}
+
+/// It has no room, or is not there.
+fn refusal(weather: &Weather, defect: Option<Defect>) -> ModelError {
+    if defect == Some(Defect::BusyIsBroken) {
+        return ModelError::Unavailable("busy".into());
+    }
+    let chance = &weather.chance;
+    let retry_after = match chance.index(4) {
+        0 | 1 => Duration::ZERO,
+        2 => chance.millis(100..=2000),
+        _ => chance.millis(2000..=20_000),
+    };
+    if chance.happens(0.5) {
+        ModelError::Busy { retry_after }
+    } else {
+        ModelError::Absent { retry_after, cause: "its port is closed".into() }
+    }
+}
+
+impl Watched {
+    #[expect(clippy::too_many_arguments, reason = "all that is known about one asking")]
+    async fn speak(
+        &self,
+        id: GenerationId,
+        attempt: Option<Attempt>,
+        asking: usize,
+        request: &GenerateRequest,
+        so_far: &Prefix,
+        fault: Option<(usize, Fault)>,
+        deadly: Option<usize>,
+    ) -> Result<OutputStream, ModelError> {
+        let outputs = self.model.generate(id, request, so_far).await?;
+        let (node, record) = (self.node.clone(), Arc::clone(&self.record));
+        let speaking = Speaking {
+            outputs,
+            id,
+            attempt,
+            asking,
+            piece: 0,
+            fault,
+            deadly,
+            defect: self.defect,
+            node,
+            record,
+        };
+        Ok(stream::unfold(speaking, Speaking::next).boxed())
+    }
 }
 
 #[async_trait]
@@ -58,43 +116,73 @@ impl Model for Watched {
         request: &GenerateRequest,
         so_far: &Prefix,
     ) -> Result<OutputStream, ModelError> {
-        self.node.thawed().await;
+        let attempt = self.node.life.attempt_of(id);
         let line = format!("asks its model to go on from {} bytes", so_far.text.len());
         let asking = self.record.stream(id, line, |stream, at| {
             let so_far = so_far.text.clone();
             stream.asked.push(Asked { at, so_far, spoken: Vec::new() });
+            if let Some(opened) = attempt.and_then(|attempt| stream.attempts.get_mut(&attempt)) {
+                opened.asked = true;
+            }
             stream.asked.len() - 1
         });
+        self.node.thawed().await;
+        let nature = self.natures.get(&id).copied().unwrap_or_default();
+        if nature == Nature::Unwelcome {
+            return Err(ModelError::Rejected { message: "not this one".into() });
+        }
+        let deadly = match nature {
+            // Two tokens a piece.
+            Nature::Poison { after } => Some(after.saturating_sub(so_far.tokens.len() / 2)),
+            Nature::Ordinary | Nature::Unwelcome => None,
+        };
         let weather = &self.node.weather;
+        if weather.is_away(Service::Models) || weather.strikes(|rates| rates.model_refuses) {
+            if !weather.is_away(Service::Models) && weather.chance.happens(0.3) {
+                let fault = Some((weather.chance.index(8), Fault::Refusal));
+                return self.speak(id, attempt, asking, request, so_far, fault, deadly).await;
+            }
+            self.record.refused(id, attempt);
+            return Err(refusal(weather, self.defect));
+        }
         let mut fault = None;
         if weather.strikes(|rates| rates.model_fails) {
             let before = weather.chance.index(8);
-            fault = match weather.chance.index(4) {
-                0 => return Err(ModelError::Busy { retry_after: weather.chance.millis(100..=2000) }),
-                1 => Some((before, Fault::Silence)),
-                2 => Some((before, Fault::End)),
+            fault = match weather.chance.index(3) {
+                0 => Some((before, Fault::Silence)),
+                1 => Some((before, Fault::End)),
                 _ => Some((before, Fault::Error)),
             };
         }
-        let outputs = self.model.generate(id, request, so_far).await?;
-        let (node, record) = (self.node.clone(), Arc::clone(&self.record));
-        let speaking = Speaking { outputs, id, asking, piece: 0, fault, node, record };
-        Ok(stream::unfold(speaking, Speaking::next).boxed())
+        self.speak(id, attempt, asking, request, so_far, fault, deadly).await
     }
 }
 
 impl Speaking {
     async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
+        if self.deadly == Some(self.piece) {
+            self.record.dies(&self.node.life.name, Death::Poisoned(self.id));
+            self.node.life.end();
+            return std::future::pending().await;
+        }
         match self.fault {
-            Some((before, fault)) if before == self.piece => match fault {
-                Fault::Silence => return std::future::pending().await,
-                Fault::End => return None,
-                Fault::Error => {
-                    // Whoever asks on gets the end.
-                    self.fault = Some((before, Fault::End));
-                    return Some((Err(ModelError::Unavailable("it broke".into())), self));
+            Some((before, Fault::Refusal)) if before == self.piece => {
+                self.record.refused(self.id, self.attempt);
+                self.fault = Some((before, Fault::End));
+                return Some((Err(refusal(&self.node.weather, self.defect)), self));
+            }
+            Some((before, fault)) if before == self.piece => {
+                self.record.broke(self.id, self.attempt);
+                match fault {
+                    Fault::Silence => return std::future::pending().await,
+                    Fault::End => return None,
+                    Fault::Error | Fault::Refusal => {
+                        // Whoever asks on gets the end.
+                        self.fault = Some((before, Fault::End));
+                        return Some((Err(ModelError::Unavailable("it broke".into())), self));
+                    }
                 }
-            },
+            }
             _ => {}
         }
         let output = self.outputs.next().await?;
@@ -131,6 +219,8 @@ pub(crate) struct Babble {
     pub(crate) continuation: Continuation,
     pub(crate) words: usize,
     pub(crate) pace: Duration,
+    /// Before the first word.
+    pub(crate) reading: Duration,
     pub(crate) chance: Arc<Chance>,
 }
 
@@ -148,6 +238,9 @@ impl Model for Babble {
     ) -> Result<OutputStream, ModelError> {
         let said = so_far.text.split_whitespace().count();
         let (pace, chance) = (self.pace, Arc::clone(&self.chance));
+        if !self.reading.is_zero() {
+            sleep(self.reading).await;
+        }
         let words = stream::iter(said..self.words).then(move |_| {
             let chance = Arc::clone(&chance);
             async move {

@@ -5,20 +5,18 @@ mod ending;
 mod pieces;
 
 use testkit::history::History;
-use tokenwire_core::{Event, Seq};
+use tokenwire_core::{Event, Seq, token_log::OnDisconnect};
 
 use crate::{
-    plan::{Manner, Reading, Wanted},
-    record::{Record, Rule, Stream},
+    plan::{Manner, Plan, Reading, Wanted},
+    record::{Facts, Record, Rule, Stream},
 };
 
 /// What the oracle knows of a run as a whole.
 pub(crate) struct Oracle<'a> {
     pub(crate) record: &'a Record,
-    /// How many a generation may have.
-    pub(crate) attempts: u32,
-    /// How many words the models say that choose their own.
-    pub(crate) words: usize,
+    pub(crate) plan: &'a Plan,
+    pub(crate) log_is_slow: bool,
 }
 
 /// One generation, as it was left.
@@ -38,7 +36,7 @@ impl Oracle<'_> {
         let faults = {
             let facts = self.record.facts();
             match facts.streams.get(&case.wanted.id) {
-                Some(stream) => self.faults(case, stream),
+                Some(stream) => self.faults(case, stream, &facts),
                 None => Faults::new(),
             }
         };
@@ -47,17 +45,24 @@ impl Oracle<'_> {
         }
     }
 
-    fn faults(&self, case: &Case<'_>, stream: &Stream) -> Faults {
+    fn faults(&self, case: &Case<'_>, stream: &Stream, facts: &Facts) -> Faults {
+        if stream.damaged.is_some() {
+            // Everybody has left it, and what was seen is what was there.
+            return readers(case, &stream.entries, |_| Manner::Leaves);
+        }
         let Some(stored) = &case.stored else {
             let lost = (Rule::I9, "was accepted, and there is no such stream".to_owned());
             return stream.accepted.then_some(lost).into_iter().collect();
         };
         let mut faults = Faults::new();
         faults.extend(against_ledger(stored, &stream.entries));
-        faults.extend(is_whole(stored, stream));
-        faults.extend(readers(case, stored));
-        faults.extend(pieces::faults(case, stored, stream, self.words));
-        faults.extend(ending::faults(stored, stream, self.attempts));
+        faults.extend(is_whole(case, stored, stream));
+        faults.extend(readers(case, stored, |reader| reader.manner));
+        faults.extend(pieces::faults(case, stored, stream, self.plan.words));
+        faults.extend(
+            ending::Ending { case, stored, stream, facts, plan: self.plan, log_is_slow: self.log_is_slow }
+                .faults(),
+        );
         faults
     }
 }
@@ -71,7 +76,7 @@ fn against_ledger(stored: &[(Seq, Event)], acknowledged: &[(Seq, Event)]) -> Opt
 }
 
 /// I1, and I10 for what was accepted.
-fn is_whole(stored: &[(Seq, Event)], stream: &Stream) -> Faults {
+fn is_whole(case: &Case<'_>, stored: &[(Seq, Event)], stream: &Stream) -> Faults {
     let mut faults = Faults::new();
     for (index, (seq, event)) in stored.iter().enumerate() {
         if *seq != Seq::START.plus(index + 1) {
@@ -82,15 +87,19 @@ fn is_whole(stored: &[(Seq, Event)], stream: &Stream) -> Faults {
         }
     }
     let has_ended = stored.last().is_some_and(|(_, event)| event.is_terminal());
-    if !has_ended && stream.accepted {
+    // Nobody looks at one whose job was lost after its last reader had gone: it would only be cancelled.
+    let is_detached = stream.on_disconnect == Some(OnDisconnect::Detached);
+    let is_read = case.readers.iter().any(|(reader, _)| reader.manner == Manner::Stays);
+    let is_forgotten = stream.jobs_lost > 0 && !stream.has_jobs_left() && !is_detached && !is_read;
+    if !has_ended && stream.accepted && !is_forgotten {
         faults.push((Rule::I10, "was accepted, and has no end".into()));
     }
     faults
 }
 
 /// I7: who stays sees everything after its first cursor; who leaves, everything up to its last one.
-fn readers(case: &Case<'_>, stored: &[(Seq, Event)]) -> Faults {
-    let faults = case.readers.iter().flat_map(|(reader, history)| match reader.manner {
+fn readers(case: &Case<'_>, stored: &[(Seq, Event)], manner: impl Fn(&Reading) -> Manner) -> Faults {
+    let faults = case.readers.iter().flat_map(|(reader, history)| match manner(reader) {
         Manner::Stays => history.faults(stored),
         Manner::Leaves => {
             let cursor = history.cursor(&reader.name);

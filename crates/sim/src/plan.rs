@@ -8,38 +8,51 @@ use tokenwire_core::{
 
 use crate::{
     chance::Chance,
+    clock::MOST_OFF,
     weather::{Rates, Service},
 };
 
-/// When the faults end. Everything that was accepted has to end before [`ALL_ENDED`].
-pub(crate) const CALM: Duration = Duration::from_secs(40);
+/// When the faults end where none lasts for minutes, and how long after its end such a one is followed by others.
+const CALM: Duration = Duration::from_secs(40);
 
-/// From the calm on there are two workers and no faults: one slot for each is enough for every generation of a run, after
-/// the waits that a failed attempt, a silent model and a dead owner bring along.
-pub(crate) const ALL_ENDED: Duration = Duration::from_secs(180);
-
-/// How long a job may wait. So long that nothing that was accepted expires before [`ALL_ENDED`], even where a clock went
-/// back and another forward.
-pub(crate) const QUEUE_TIME: Duration = Duration::from_secs(240);
-
-/// As long, for the same reason.
-pub(crate) const RUN_TIME: Duration = Duration::from_secs(240);
+/// After the faults have ended there are two workers or more: one slot for each is enough for every generation of a run,
+/// after the waits that a failed attempt, a silent or busy model, a dead owner and a lost job bring along.
+const ALL_ENDED_AFTER: Duration = Duration::from_secs(240);
 
 /// When a stream that has no job must have expired for its readers: its time, the difference between clocks, one recheck.
-pub(crate) const ALL_EXPIRED: Duration = Duration::from_secs(360);
+const ALL_EXPIRED_AFTER: Duration = Duration::from_secs(120);
 
 /// How long a model may be silent.
 pub(crate) const STALL_TIME: Duration = Duration::from_secs(10);
 
+/// How long a service is away when its outage is a long one: longer than a reader's patience of a minute.
+const LONG: std::ops::RangeInclusive<u64> = 40_000..=200_000;
+
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) generations: Vec<Wanted>,
+    /// When the faults end.
+    pub(crate) calm: Duration,
+    /// When everything that was accepted has ended.
+    pub(crate) all_ended: Duration,
+    /// When everything else has.
+    pub(crate) all_expired: Duration,
+    /// How long a job may wait, and a generation may run. As a rule so long that nothing that was accepted runs out of it,
+    /// even where a clock went back and another forward.
+    pub(crate) queue_time: Duration,
+    pub(crate) run_time: Duration,
+    /// How often the queue delivers a job before it gives up. None: for ever.
+    pub(crate) delivery_limit: Option<u32>,
+    /// What is away for minutes, from when, and for how long.
+    pub(crate) long_outage: Option<(Service, Duration, Duration)>,
     pub(crate) workers: usize,
     pub(crate) slots: usize,
     pub(crate) attempts: u32,
     pub(crate) pending_bytes: usize,
     /// The time between two pieces of an answer.
     pub(crate) pace: Duration,
+    /// The time before the first one.
+    pub(crate) reading: Duration,
     pub(crate) words: usize,
     /// What happens to whole processes and services, and how often at least.
     pub(crate) blows: Vec<Blow>,
@@ -53,12 +66,33 @@ pub(crate) enum Blow {
     Kill,
     /// A worker is asked to finish, and another one comes.
     Drain,
+    /// Every worker is asked to finish, then to give back what runs, and others come: a deployment.
+    Restart,
     /// A process stands still for a while.
     Freeze,
     /// A service is away for a while.
     Outage(Service),
     /// A clock jumps.
     Jump,
+    /// What waits in the queue is gone.
+    Purge,
+    /// The queue is gone, and comes back empty.
+    Delete,
+    /// The log forgets who reads.
+    ForgetReaders,
+    /// A stream is written over by somebody else.
+    Damage,
+}
+
+/// What a request does to the models that are asked with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Nature {
+    #[default]
+    Ordinary,
+    /// It kills the process, each time that the answer gets so far.
+    Poison { after: usize },
+    /// It is rejected.
+    Unwelcome,
 }
 
 /// One generation that a client wants.
@@ -67,6 +101,7 @@ pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) id: GenerationId,
     pub(crate) request: GenerateRequest,
+    pub(crate) nature: Nature,
     pub(crate) at: Duration,
     /// So long after the first submission the same one comes a second time, through another door maybe.
     pub(crate) again_after: Option<Duration>,
@@ -95,7 +130,7 @@ pub(crate) enum Manner {
 impl Plan {
     pub(crate) fn draw(seed: u64, chance: &Chance) -> (Self, Rates) {
         let rates = Rates::draw(chance);
-        let blows = [
+        let often = [
             Blow::Kill,
             Blow::Drain,
             Blow::Freeze,
@@ -103,21 +138,85 @@ impl Plan {
             Blow::Outage(Service::Queue),
             Blow::Jump,
         ];
-        let blows = blows.into_iter().filter(|_| chance.happens(0.5)).collect();
-        let generations =
-            (1..=chance.number(2..=5)).map(|number| Wanted::draw(seed, number, chance)).collect();
+        let seldom = [
+            Blow::Restart,
+            Blow::Outage(Service::Commits),
+            Blow::Outage(Service::Models),
+            Blow::Purge,
+            Blow::Delete,
+            Blow::ForgetReaders,
+            Blow::Damage,
+        ];
+        let often = often.into_iter().filter(|_| chance.happens(0.5)).collect::<Vec<_>>();
+        let seldom = seldom.into_iter().filter(|_| chance.happens(0.2)).collect::<Vec<_>>();
+        // Now and then one kind alone, so that it strikes again and again.
+        let blows = if chance.happens(0.3) && !seldom.is_empty() {
+            vec![seldom[chance.index(seldom.len())]]
+        } else {
+            [often, seldom].concat()
+        };
+        let words = 1 + chance.index(40);
+        let is_poisonous = chance.happens(0.15);
+        let generations = (1..=chance.number(2..=5)).map(|number| {
+            let mut wanted = Wanted::draw(seed, number, chance);
+            let (poison, after) = (chance.happens(0.4), chance.index(3).min(words - 1));
+            if is_poisonous && poison {
+                wanted.nature = Nature::Poison { after };
+            }
+            wanted
+        });
+        let generations = generations.collect();
+        let is_long = chance.happens(0.12);
+        let service = Service::ALL[chance.index(Service::ALL.len())];
+        let (from, lasts) = (chance.millis(0..=20_000), chance.millis(LONG));
+        let long_outage = is_long.then_some((service, from, lasts));
+        let calm = if is_long { CALM + lasts } else { CALM };
+        let all_ended = calm + ALL_ENDED_AFTER;
+        let (queue_time, run_time) = if chance.happens(0.1) {
+            (chance.millis(5000..=60_000), chance.millis(5000..=60_000))
+        } else {
+            (all_ended + Duration::from_secs(60), all_ended + Duration::from_secs(60))
+        };
+        let needs_broker = blows.contains(&Blow::Purge) || blows.contains(&Blow::Delete);
+        let (has_limit, limit) = (chance.happens(0.3), u32::try_from(chance.number(1..=6)).unwrap_or(1));
         let plan = Self {
             generations,
+            calm,
+            all_ended,
+            all_expired: all_ended.max(queue_time) + ALL_EXPIRED_AFTER,
+            queue_time,
+            run_time,
+            delivery_limit: (has_limit || needs_broker).then_some(limit),
+            long_outage,
             workers: 2 + chance.index(2),
             slots: 1 + chance.index(3),
-            attempts: [3, 8, 40][chance.index(3)],
+            attempts: [3, 5, 5][chance.index(3)],
             pending_bytes: [100, 1000, 256 * 1024][chance.index(3)],
             pace: [Duration::ZERO, chance.millis(1..=40), chance.millis(40..=200)][chance.index(3)],
-            words: 1 + chance.index(40),
+            reading: [Duration::ZERO, Duration::ZERO, chance.millis(100..=4000)][chance.index(3)],
+            words,
             blows,
             quiet: chance.number(300..=6000),
         };
         (plan, rates)
+    }
+
+    /// Whether the log is always there, and nobody stands still who asks it.
+    pub(crate) fn is_kind_to_the_log(&self) -> bool {
+        let is_the_log = |service| matches!(service, Service::Log | Service::Commits);
+        let is_long = self.long_outage.is_some_and(|(service, ..)| is_the_log(service));
+        let is_short = self.blows.iter().any(|blow| match blow {
+            Blow::Freeze => true,
+            Blow::Outage(service) => is_the_log(*service),
+            _ => false,
+        });
+        !is_long && !is_short
+    }
+
+    /// How far two clocks may differ.
+    pub(crate) fn skew(&self) -> Duration {
+        let jumps = self.blows.contains(&Blow::Jump);
+        if jumps { Duration::from_millis(2 * MOST_OFF.unsigned_abs()) } else { Duration::ZERO }
     }
 }
 
@@ -141,6 +240,7 @@ impl Wanted {
             name: format!("g{number}"),
             id: GenerationId::from_bytes(bytes),
             request: GenerateRequest::new(model, prompt),
+            nature: if chance.happens(0.03) { Nature::Unwelcome } else { Nature::Ordinary },
             readers: readers.collect(),
             at: chance.millis(0..=15_000),
             again_after: chance.happens(0.3).then(|| chance.millis(0..=3000)),

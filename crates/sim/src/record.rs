@@ -8,8 +8,8 @@ use std::{
 };
 
 use tokenwire_core::{
-    Attempt, Event, GenerationId, Seq,
-    token_log::{ATTENDANCE, OnDisconnect},
+    Attempt, Event, GenerationId, Seq, Timestamp,
+    token_log::{ATTENDANCE, Attempts, OWNERSHIP, OnDisconnect},
 };
 use tokio::time::Instant;
 
@@ -34,10 +34,14 @@ pub enum Rule {
     I9,
     /// Everything that was accepted ends, and every reader learns of it.
     I10,
+    /// It ends for a reason of its own.
+    I11,
     /// An attempt goes on exactly where the last one stopped.
     Continuation,
-    /// A generation that was told to stop says no more, and no other one is stopped.
+    /// A generation that was told to stop says no more, and no other one is stopped. One that waits ends at once.
     Stop,
+    /// The job of a generation is stored again by one process at a time, and once a minute at most.
+    Claims,
     /// A generation without readers is stopped after its grace, and not before.
     Audience,
 }
@@ -64,14 +68,36 @@ pub(crate) type Moment = Duration;
 #[derive(Debug)]
 pub(crate) struct Record {
     began: Instant,
+    /// Whether the log says of a damaged stream that it is damaged.
+    pub(crate) tells_damage: bool,
     facts: Mutex<Facts>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) streams: BTreeMap<GenerationId, Stream>,
+    /// By name.
+    pub(crate) workers: BTreeMap<String, Process>,
     pub(crate) violations: Vec<Violation>,
     history: String,
+}
+
+/// What happened to a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    pub(crate) death: Option<Death>,
+    /// It was told to give everything back.
+    pub(crate) gives_back: bool,
+    /// It stood still for a while.
+    pub(crate) froze: bool,
+}
+
+/// What ended a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    Killed,
+    /// It asked its model for this generation.
+    Poisoned(GenerationId),
 }
 
 /// One generation.
@@ -80,7 +106,16 @@ pub(crate) struct Stream {
     pub(crate) name: String,
     pub(crate) exists: bool,
     pub(crate) on_disconnect: Option<OnDisconnect>,
+    pub(crate) created: Moment,
+    pub(crate) end_by: Option<Timestamp>,
     pub(crate) opens: Vec<Attempt>,
+    pub(crate) attempts: BTreeMap<Attempt, Opened>,
+    /// When the owner was last heard of, unless it has said that it goes.
+    pub(crate) heard: Option<Moment>,
+    /// When an attempt was last opened.
+    pub(crate) opened: Moment,
+    /// When the attempt was opened that asked its model first.
+    pub(crate) started: Option<Moment>,
     pub(crate) entries: Vec<(Seq, Event)>,
     /// Every append that was let in, empty ones too, with whether it had text.
     pub(crate) appends: Vec<(Moment, bool)>,
@@ -96,7 +131,44 @@ pub(crate) struct Stream {
     pub(crate) has_job: bool,
     pub(crate) jobs_stored: usize,
     pub(crate) jobs_acked: usize,
+    /// Those that the queue has lost.
+    pub(crate) jobs_lost: usize,
+    /// When the task of storing its job was last given to somebody, and when that was last done.
+    pub(crate) job_claimed: Option<Moment>,
+    pub(crate) job_stored: Option<Moment>,
+    /// When its data was lost.
+    pub(crate) damaged: Option<Moment>,
     pub(crate) asked: Vec<Asked>,
+}
+
+/// One attempt.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may hold")]
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    /// Whose it is. Empty for a reader's, who only seals.
+    pub(crate) worker: String,
+    /// What the attempts before it came to.
+    pub(crate) before: Attempts,
+    /// It has noted that it asks its model.
+    pub(crate) noted: bool,
+    pub(crate) asked: bool,
+    /// The model was busy or away.
+    pub(crate) refused: bool,
+    /// The model failed.
+    pub(crate) broke: bool,
+    /// It has noted that it ends, without an end of its generation.
+    pub(crate) released: bool,
+    /// Another one was opened although its owner was heard of a moment ago: a copy of its job was leased when it had none.
+    pub(crate) raced: bool,
+    /// And that was because its process stopped.
+    pub(crate) given_back: bool,
+}
+
+impl Opened {
+    /// Whether it costs its generation nothing: its model refused, or its process stopped, and that was noted.
+    pub(crate) fn is_free(&self) -> bool {
+        self.released && (self.given_back || self.refused && !self.broke)
+    }
 }
 
 /// One time that the model was asked.
@@ -109,11 +181,16 @@ pub(crate) struct Asked {
 
 impl Stream {
     /// A stream that was removed and is created again begins anew; what was asked of the model was asked.
-    pub(crate) fn begin(&mut self, on_disconnect: OnDisconnect, now: Moment) {
+    pub(crate) fn begin(&mut self, on_disconnect: OnDisconnect, end_by: Timestamp, now: Moment) {
         *self = Self {
             name: std::mem::take(&mut self.name),
+            created: now,
+            end_by: Some(end_by),
             jobs_stored: self.jobs_stored,
             jobs_acked: self.jobs_acked,
+            jobs_lost: self.jobs_lost,
+            // Whoever creates it stores its job.
+            job_claimed: Some(now),
             accepted: self.accepted,
             asked: std::mem::take(&mut self.asked),
             exists: true,
@@ -125,21 +202,31 @@ impl Stream {
 
     /// A writer uses the log, which looks for the audience.
     pub(crate) fn used(&mut self, now: Moment) {
+        self.heard = Some(now);
         if let Some(OnDisconnect::CancelAfter(grace)) = self.on_disconnect
             && now >= self.attended + ATTENDANCE + grace
         {
             self.found_alone.get_or_insert(now);
         }
     }
-}
 
-impl Default for Record {
-    fn default() -> Self {
-        Self { began: Instant::now(), facts: Mutex::default() }
+    /// Whether a job is stored and not acknowledged, as far as the queue has lost none.
+    pub(crate) fn has_jobs_left(&self) -> bool {
+        self.jobs_stored > self.jobs_acked + self.jobs_lost
+    }
+
+    /// Whether nobody has worked on it since then, and it has not ended.
+    pub(crate) fn waits_since(&self, then: Moment) -> bool {
+        let is_owned = self.heard.is_some_and(|heard| heard + OWNERSHIP >= then);
+        self.exists && self.sealed.is_none() && !is_owned && self.opened < then
     }
 }
 
 impl Record {
+    pub(crate) fn new(tells_damage: bool) -> Self {
+        Self { began: Instant::now(), tells_damage, facts: Mutex::default() }
+    }
+
     pub(crate) fn now(&self) -> Moment {
         self.began.elapsed()
     }
@@ -147,6 +234,49 @@ impl Record {
     pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
         // Nothing panics while it holds the lock.
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose attempt that is.
+    pub(crate) fn opened_by(&self, id: GenerationId, attempt: Attempt, worker: &str) {
+        self.attempt(id, attempt, |opened| worker.clone_into(&mut opened.worker));
+    }
+
+    pub(crate) fn attempt(&self, id: GenerationId, attempt: Attempt, change: impl FnOnce(&mut Opened)) {
+        let mut facts = self.facts();
+        let opened = facts.streams.get_mut(&id).and_then(|stream| stream.attempts.get_mut(&attempt));
+        if let Some(opened) = opened {
+            change(opened);
+        }
+    }
+
+    pub(crate) fn worker(&self, name: &str, change: impl FnOnce(&mut Process)) {
+        change(self.facts().workers.entry(name.to_owned()).or_default());
+    }
+
+    /// When the stream was damaged.
+    pub(crate) fn damaged(&self, id: GenerationId) -> Option<Moment> {
+        self.facts().streams.get(&id).and_then(|stream| stream.damaged)
+    }
+
+    /// The model was busy or away.
+    pub(crate) fn refused(&self, id: GenerationId, attempt: Option<Attempt>) {
+        self.note(format_args!("{} is refused by its model", self.name(id)));
+        if let Some(attempt) = attempt {
+            self.attempt(id, attempt, |opened| opened.refused = true);
+        }
+    }
+
+    /// The model failed, or has nothing more to say before its end.
+    pub(crate) fn broke(&self, id: GenerationId, attempt: Option<Attempt>) {
+        self.note(format_args!("{} loses its model", self.name(id)));
+        if let Some(attempt) = attempt {
+            self.attempt(id, attempt, |opened| opened.broke = true);
+        }
+    }
+
+    pub(crate) fn dies(&self, name: &str, death: Death) {
+        self.note(format_args!("{name} dies: {death:?}"));
+        self.worker(name, |worker| worker.death = Some(death));
     }
 
     /// One line of the history.

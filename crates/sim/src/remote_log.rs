@@ -14,6 +14,8 @@ use tokenwire_core::{
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
 use crate::{
+    Defect,
+    record::Record,
     wake_ups::garble,
     weather::{Node, Service},
 };
@@ -22,12 +24,13 @@ use crate::{
 pub(crate) struct RemoteLog {
     pub(crate) node: Node,
     pub(crate) log: Arc<dyn TokenLog>,
-    pub(crate) repeats: Repeats,
+    pub(crate) record: Arc<Record>,
+    pub(crate) defect: Option<Defect>,
 }
 
 /// What the far side does with a write that comes a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeats {
+enum Repeats {
     /// Answers as the first time.
     Recognized,
     /// Does it again: a planted defect.
@@ -35,19 +38,49 @@ pub(crate) enum Repeats {
 }
 
 impl RemoteLog {
-    async fn call<T>(&self, effect: impl Future<Output = Result<T, LogError>> + Send) -> Result<T, LogError> {
+    async fn read_call<T>(
+        &self,
+        effect: impl Future<Output = Result<T, LogError>> + Send,
+    ) -> Result<T, LogError> {
         self.node.call(Service::Log, effect).await.unwrap_or_else(|cause| Err(LogError::Unavailable(cause)))
+    }
+
+    async fn write_call<T>(
+        &self,
+        effect: impl Future<Output = Result<T, LogError>> + Send,
+    ) -> Result<T, LogError> {
+        self.node
+            .call(Service::Commits, effect)
+            .await
+            .unwrap_or_else(|cause| Err(LogError::Unavailable(cause)))
+    }
+
+    fn repeats(&self) -> Repeats {
+        if self.defect == Some(Defect::AppendTwice) { Repeats::Done } else { Repeats::Recognized }
+    }
+
+    /// Opens a stream at the far side, which knows then whose attempt it is.
+    async fn open(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let writer = self.log.open_writer(id).await?;
+        self.node.life.opens(id, writer.attempt());
+        self.record.opened_by(id, writer.attempt(), &self.node.life.name);
+        Ok(writer)
     }
 }
 
 #[async_trait]
 impl TokenLog for RemoteLog {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        self.call(self.log.create(id, spec)).await
+        self.write_call(self.log.create(id, spec)).await
     }
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        let writer = self.call(self.log.open_writer(id)).await?;
+        let weather = &self.node.weather;
+        if weather.is_away(Service::Commits) && weather.chance.happens(0.5) {
+            // The attempt has its number, and nothing else of it is stored.
+            drop(self.open(id).await?);
+        }
+        let writer = self.write_call(self.open(id)).await?;
         Ok(Box::new(RemoteWriter {
             node: self.node.clone(),
             attempt: writer.attempt(),
@@ -61,46 +94,50 @@ impl TokenLog for RemoteLog {
                 writer,
                 done: 0,
                 last: Seq::START,
-                repeats: self.repeats,
+                repeats: self.repeats(),
             })),
         }))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
-        self.call(self.log.read(id, after, limit)).await
+        let is_known = || self.record.facts().streams.contains_key(&id);
+        if self.defect == Some(Defect::AwayAnswers) && !is_known() {
+            return Err(LogError::NotFound(id));
+        }
+        self.read_call(self.log.read(id, after, limit)).await
     }
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
-        self.call(self.log.spec(id)).await
+        self.read_call(self.log.spec(id)).await
     }
 
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
-        let tail = self.call(self.log.tail(id)).await?;
+        let tail = self.read_call(self.log.tail(id)).await?;
         Ok(garble(tail, &self.node))
     }
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
-        self.call(self.log.cancel(id)).await
+        self.write_call(self.log.cancel(id)).await
     }
 
     async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        self.call(self.log.attend(id)).await
+        self.write_call(self.log.attend(id)).await
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        self.call(self.log.remove(id)).await
+        self.write_call(self.log.remove(id)).await
     }
 
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
-        self.call(self.log.claim_job(id)).await
+        self.write_call(self.log.claim_job(id)).await
     }
 
     async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
-        self.call(self.log.job_stored(id)).await
+        self.write_call(self.log.job_stored(id)).await
     }
 
     async fn ready(&self) -> Result<(), LogError> {
-        self.call(self.log.ready()).await
+        self.read_call(self.log.ready()).await
     }
 }
 
@@ -176,7 +213,7 @@ impl RemoteWriter {
     }
 
     async fn set_out(&self, write: Write) -> Result<Travelling, BoxError> {
-        self.node.go_out(Service::Log).await?;
+        self.node.go_out(Service::Commits).await?;
         let weather = &self.node.weather;
         let on_the_way = weather.strikes(|rates| rates.slow).then(|| self.node.long_time());
         let (far_side, number) = (Arc::clone(&self.far_side), self.number);

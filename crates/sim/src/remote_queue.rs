@@ -1,20 +1,40 @@
 //! The queue as one process sees it over a bad network, with a broker that delivers at least once and in some order.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokenwire_core::{Job, JobQueue, Lease, QueueError, job_queue::Hold};
+use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::Hold};
 use tokio::time::sleep;
 
-use crate::weather::{Node, Service};
+use crate::{
+    record::{Record, Rule},
+    weather::{Node, Service},
+};
 
 #[derive(Debug)]
 pub(crate) struct RemoteQueue {
     pub(crate) node: Node,
     pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) record: Arc<Record>,
+    /// Of the worker.
+    pub(crate) slots: usize,
+}
+
+impl RemoteQueue {
+    /// A worker notices that it cannot reach the log by the jobs that it cannot work on. Then it takes no more.
+    fn look_for_the_log(&self, id: GenerationId) {
+        if !self.node.weather.is_long_away(Service::Log) {
+            return;
+        }
+        let most = 2 * self.slots + 4;
+        if self.node.life.leases_without_log.fetch_add(1, Ordering::Relaxed) == most {
+            let what = format_args!("is leased by {}, which cannot reach the log", self.node.life.name);
+            self.record.violation_of(id, Rule::I11, what);
+        }
+    }
 }
 
 #[async_trait]
@@ -42,6 +62,7 @@ impl JobQueue for RemoteQueue {
             self.queue.enqueue(lease.job()).await?;
         }
         self.node.come_back().await.map_err(QueueError::Unavailable)?;
+        self.look_for_the_log(lease.job().id);
         let job = lease.job().clone();
         let lease = Arc::new(Mutex::new(Some(lease)));
         if weather.strikes(|rates| rates.lease_lost) {
@@ -55,7 +76,12 @@ impl JobQueue for RemoteQueue {
     }
 
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        self.queue.dead_letter().await
+        self.node.go_out(Service::Queue).await.map_err(QueueError::Unavailable)?;
+        let lease = self.queue.dead_letter().await?;
+        self.node.come_back().await.map_err(QueueError::Unavailable)?;
+        let job = lease.job().clone();
+        let lease = Arc::new(Mutex::new(Some(lease)));
+        Ok(Lease::new(job, Box::new(RemoteHold { node: self.node.clone(), lease })))
     }
 
     async fn ready(&self) -> Result<(), QueueError> {

@@ -3,12 +3,20 @@
 mod client;
 mod staff;
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::StreamExt;
 use job_queue::memory::MemoryQueue;
 use model::{Simulated, simulated};
-use testkit::history::History;
+use testkit::{clock::TokioClock, history::History};
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
     Clock, Event, GenerationId, Generations, JobQueue, Model, Seq, TokenLog,
@@ -17,24 +25,23 @@ use tokenwire_core::{
     model::{Continuation, Output},
     token_log::Prefix,
 };
-use tokio::{
-    runtime::Builder,
-    time::{sleep, timeout},
-};
+use tokio::{runtime::Builder, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Defect, Violation,
+    broker::Broker,
     chance::Chance,
     clock::JumpingClock,
     flawed_log::FlawedLog,
     flawed_queue::FlawedQueue,
     ledger::{LedgerLog, LedgerQueue},
     oracle::{Case, Oracle},
-    plan::{Plan, QUEUE_TIME, RUN_TIME, Wanted, name_of},
+    plan::{Nature, Plan, Wanted, name_of},
     record::{Record, Rule},
-    remote_log::{RemoteLog, Repeats},
+    remote_log::RemoteLog,
     remote_queue::RemoteQueue,
-    weather::{Node, Switch, Weather},
+    weather::{Node, Weather},
 };
 
 /// What came of one seed.
@@ -50,6 +57,8 @@ pub struct Run {
     pub attempts: usize,
     /// How many entries the streams had.
     pub entries: usize,
+    /// How many of the accepted ones ended in each way.
+    pub endings: BTreeMap<&'static str, usize>,
 }
 
 /// Longer than the longest wait of a worker that is asked to finish, or of a job that is to be tried again.
@@ -66,11 +75,18 @@ pub fn run(seed: u64, defect: Option<Defect>) -> Run {
 struct World {
     plan: Plan,
     chance: Arc<Chance>,
+    truth: TokioClock,
     weather: Arc<Weather>,
     record: Arc<Record>,
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,
-    repeats: Repeats,
+    /// The queue, where it is one that gives up or is purged.
+    broker: Option<Arc<Broker>>,
+    /// The log, where it is one with a defect.
+    flawed_log: Option<FlawedLog>,
+    natures: Arc<BTreeMap<GenerationId, Nature>>,
+    defect: Option<Defect>,
+    clients_are_gone: AtomicBool,
     /// By reader.
     seen: BTreeMap<String, History<Event>>,
 }
@@ -79,41 +95,77 @@ impl World {
     fn new(seed: u64, defect: Option<Defect>) -> Self {
         let chance = Arc::new(Chance::new(seed));
         let (plan, rates) = Plan::draw(seed, &chance);
-        let record = Arc::new(Record::default());
+        let record = Arc::new(Record::new(defect != Some(Defect::DamageUntold)));
         record.note(format_args!("{plan:?}"));
         record.note(format_args!("{rates:?}"));
         let weather = Arc::new(Weather::new(Arc::clone(&chance), rates));
-        let clock = Arc::new(JumpingClock::default());
+        let truth = TokioClock::default();
+        let clock = Arc::new(JumpingClock::new(truth));
         let mut log: Arc<dyn TokenLog> = Arc::new(MemoryLog::new(clock, Duration::from_secs(7200)));
-        if let Some(defect) = defect {
-            log = Arc::new(FlawedLog::new(log, defect));
+        let flawed_log = defect.map(|defect| FlawedLog::new(Arc::clone(&log), defect));
+        if let Some(flawed) = &flawed_log {
+            log = Arc::new(flawed.clone());
         }
-        let log: Arc<dyn TokenLog> = Arc::new(LedgerLog { log, record: Arc::clone(&record) });
-        let queue = Arc::new(MemoryQueue::default());
+        let log: Arc<dyn TokenLog> = Arc::new(LedgerLog { log, truth, record: Arc::clone(&record) });
+        let broker = plan.delivery_limit.map(|limit| Arc::new(Broker::with_limit(limit)));
+        let queue: Arc<dyn JobQueue> = match &broker {
+            Some(broker) => Arc::clone(broker) as _,
+            None => Arc::new(MemoryQueue::default()),
+        };
         let mut queue: Arc<dyn JobQueue> =
             Arc::new(LedgerQueue { queue, log: Arc::clone(&log), record: Arc::clone(&record) });
         if let Some(defect) = defect {
-            queue = Arc::new(FlawedQueue { queue, defect });
+            queue = Arc::new(FlawedQueue::new(queue, defect));
         }
         let readers = plan.generations.iter().flat_map(|wanted| &wanted.readers);
         let histories = readers.map(|reader| (reader.name.clone(), History::default())).collect();
-        let repeats = if defect == Some(Defect::AppendTwice) { Repeats::Done } else { Repeats::Recognized };
-        Self { plan, chance, weather, record, log, queue, repeats, seen: histories }
+        let natures = plan.generations.iter().map(|wanted| (wanted.id, wanted.nature)).collect();
+        let natures = Arc::new(natures);
+        let clients_are_gone = AtomicBool::new(false);
+        Self {
+            plan,
+            chance,
+            truth,
+            weather,
+            record,
+            log,
+            queue,
+            broker,
+            flawed_log,
+            natures,
+            defect,
+            clients_are_gone,
+            seen: histories,
+        }
     }
 
     /// A process with its own clock, and its own way to the log and the queue.
-    fn process(&self) -> Process {
-        let (node, switch) = Node::new(Arc::clone(&self.weather));
-        let log = RemoteLog { node: node.clone(), log: Arc::clone(&self.log), repeats: self.repeats };
-        let queue = RemoteQueue { node: node.clone(), queue: Arc::clone(&self.queue) };
-        Process { log: Arc::new(log), queue: Arc::new(queue), clock: Arc::default(), node, switch }
+    fn process(&self, name: String) -> Process {
+        let node = Node::new(Arc::clone(&self.weather), name);
+        let log = RemoteLog {
+            node: node.clone(),
+            log: Arc::clone(&self.log),
+            record: Arc::clone(&self.record),
+            defect: self.defect,
+        };
+        let queue = RemoteQueue {
+            node: node.clone(),
+            queue: Arc::clone(&self.queue),
+            record: Arc::clone(&self.record),
+            slots: self.plan.slots,
+        };
+        Process {
+            log: Arc::new(log),
+            queue: Arc::new(queue),
+            clock: Arc::new(JumpingClock::new(self.truth)),
+            node,
+        }
     }
 }
 
 #[derive(Debug)]
 struct Process {
     node: Node,
-    switch: Arc<Switch>,
     clock: Arc<JumpingClock>,
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,
@@ -121,9 +173,9 @@ struct Process {
 
 impl Process {
     /// The door of an API process.
-    fn door(&self) -> Generations {
+    fn door(&self, plan: &Plan) -> Generations {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let limits = Limits { queue_time: QUEUE_TIME, run_time: RUN_TIME };
+        let limits = Limits { queue_time: plan.queue_time, run_time: plan.run_time };
         Generations::new(Arc::clone(&self.log), Arc::clone(&self.queue), clock, names(), limits)
     }
 }
@@ -139,17 +191,29 @@ async fn simulate(seed: u64, defect: Option<Defect>) -> Run {
         let name = wanted.name.clone();
         world.record.stream(wanted.id, format_args!("is {}", wanted.id), |stream, _| stream.name = name);
     }
-    let doors = [world.process(), world.process()];
-    let generations: Vec<_> = doors.iter().map(Process::door).collect();
+    let doors = ["api 1", "api 2"].map(|name| world.process(name.into()));
+    let generations: Vec<_> = doors.iter().map(|door| door.door(&world.plan)).collect();
     let mut staff = staff::Staff::new(Arc::clone(&world), doors);
     let clients = world.plan.generations.iter().map(|wanted| client::live(&world, wanted, &generations));
-    let clients = futures::future::join_all(clients);
-    futures::join!(Box::pin(clients), Box::pin(staff.suffer()));
-
-    // What was delivered twice is still to be found sealed.
-    sleep(LONG).await;
-    if timeout(LONG, staff.go_home()).await.is_err() {
-        world.record.violation(Rule::I5, "a worker that was asked to finish does not");
+    let clients = async {
+        futures::future::join_all(clients).await;
+        world.clients_are_gone.store(true, Ordering::SeqCst);
+    };
+    let watches = generations.iter().map(|door| door.keep_watch(CancellationToken::new()));
+    let keep_watch = futures::future::join_all(watches);
+    let all = async {
+        futures::join!(Box::pin(clients), Box::pin(staff.suffer()));
+        // What was delivered twice is still to be found sealed, and what has no readers may still run.
+        let is_over = timeout(LONG, staff.keep_up()).await.is_err();
+        debug_assert!(is_over, "it never ends");
+        if timeout(LONG, staff.go_home()).await.is_err() {
+            world.record.violation(Rule::I5, "a worker that was asked to finish does not");
+        }
+    };
+    tokio::select! {
+        biased;
+        () = Box::pin(all) => {}
+        _ = Box::pin(keep_watch) => {}
     }
     // Kept, so that each is found once.
     let mut left = Vec::new();
@@ -157,11 +221,14 @@ async fn simulate(seed: u64, defect: Option<Defect>) -> Run {
         world.record.violation_of(lease.job().id, Rule::I5, "ended, and its job is still there");
         left.push(lease);
     }
+    for id in world.broker.iter().flat_map(|broker| broker.dead()) {
+        world.record.violation_of(id, Rule::I5, "ended, and its job is among the dead letters");
+    }
     conclude(&world).await
 }
 
 async fn conclude(world: &World) -> Run {
-    let oracle = Oracle { record: &world.record, attempts: world.plan.attempts, words: world.plan.words };
+    let oracle = Oracle { record: &world.record, plan: &world.plan, log_is_slow: world.weather.is_slow() };
     for wanted in &world.plan.generations {
         let stored = stored(&*world.log, wanted.id).await;
         let readers = wanted.readers.iter().map(|reader| (reader, &world.seen[&reader.name])).collect();
@@ -170,7 +237,17 @@ async fn conclude(world: &World) -> Run {
     let history = world.record.take_history();
     let facts = world.record.facts();
     let streams = facts.streams.values();
+    let mut endings = BTreeMap::new();
+    for stream in streams.clone().filter(|stream| stream.accepted) {
+        let ending = match stream.entries.last() {
+            _ if stream.damaged.is_some() => "damaged",
+            Some((_, last)) => last.outcome(),
+            None => "unsealed",
+        };
+        *endings.entry(ending).or_default() += 1;
+    }
     Run {
+        endings,
         violations: facts.violations.clone(),
         history,
         accepted: streams.clone().filter(|stream| stream.accepted).count(),

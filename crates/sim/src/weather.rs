@@ -4,15 +4,16 @@
 //! alone. From the calm on nothing new goes wrong, and everything that was accepted has to come to its end.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use tokenwire_core::BoxError;
-use tokio::{sync::Notify, time::sleep};
+use tokenwire_core::{Attempt, BoxError, GenerationId};
+use tokio::{sync::Notify, task::AbortHandle, time::sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::chance::Chance;
@@ -46,6 +47,8 @@ pub(crate) struct Rates {
     pub(crate) hint_garbled: f64,
     /// An answer of a model ends in an error, or in silence.
     pub(crate) model_fails: f64,
+    /// A model is busy or cannot be reached, when it is asked or in the middle of its answer.
+    pub(crate) model_refuses: f64,
     /// A client gives up on its submission before it is answered.
     pub(crate) client_impatient: f64,
 }
@@ -67,17 +70,35 @@ impl Rates {
             lease_lost: rate(0.4),
             hint_lost: rate(1.0),
             hint_garbled: rate(0.5),
-            model_fails: rate(0.4),
+            model_fails: rate(0.3),
+            model_refuses: rate(0.5),
             client_impatient: rate(0.3),
         }
     }
 }
 
-/// Which of the services that are shared by all machines a call goes to.
+/// What all machines share, and what can be away for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
+    /// The log, for reads and writes.
     Log,
+    /// What the log stores: its writes fail, and its reads work.
+    Commits,
     Queue,
+    /// Every model is busy or cannot be reached.
+    Models,
+}
+
+impl Service {
+    pub(crate) const ALL: [Self; 4] = [Self::Log, Self::Commits, Self::Queue, Self::Models];
+}
+
+/// Whether a service is there.
+#[derive(Debug, Default)]
+struct Outage {
+    is_away: AtomicBool,
+    /// It stays away until its outage is over.
+    is_long: AtomicBool,
 }
 
 /// The faults of one run. Shared by everything in it.
@@ -86,8 +107,7 @@ pub(crate) struct Weather {
     pub(crate) chance: Arc<Chance>,
     rates: Rates,
     calm: AtomicBool,
-    log_away: AtomicBool,
-    queue_away: AtomicBool,
+    outages: [Outage; Service::ALL.len()],
     calls: AtomicU64,
     jobs_repeated: AtomicU64,
     /// What is on its way although the one who sent it may be gone.
@@ -102,8 +122,7 @@ impl Weather {
             chance,
             rates,
             calm: AtomicBool::new(false),
-            log_away: AtomicBool::new(false),
-            queue_away: AtomicBool::new(false),
+            outages: Default::default(),
             calls: AtomicU64::new(0),
             jobs_repeated: AtomicU64::new(0),
             travelling: TaskTracker::new(),
@@ -116,18 +135,48 @@ impl Weather {
         self.chance.happens(rate(&self.rates)) && !self.is_calm()
     }
 
+    pub(crate) fn is_slow(&self) -> bool {
+        self.rates.slow > 0.0
+    }
+
+    /// Whether no call to the log fails by itself.
+    pub(crate) fn is_kind_to_the_log(&self) -> bool {
+        self.is_calm() || self.rates.refused + self.rates.unanswered == 0.0
+    }
+
     pub(crate) fn is_calm(&self) -> bool {
         self.calm.load(Ordering::SeqCst)
     }
 
     pub(crate) fn calm_down(&self) {
         self.calm.store(true, Ordering::SeqCst);
-        self.set_away(Service::Log, false);
-        self.set_away(Service::Queue, false);
+        for service in Service::ALL {
+            self.end_long_outage(service);
+        }
     }
 
+    /// A short outage begins or ends. It does not end a long one.
     pub(crate) fn set_away(&self, service: Service, away: bool) {
-        self.away(service).store(away, Ordering::SeqCst);
+        let outage = self.outage(service);
+        outage.is_away.store(away || outage.is_long.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    pub(crate) fn begin_long_outage(&self, service: Service) {
+        self.outage(service).is_long.store(true, Ordering::SeqCst);
+        self.set_away(service, true);
+    }
+
+    pub(crate) fn end_long_outage(&self, service: Service) {
+        self.outage(service).is_long.store(false, Ordering::SeqCst);
+        self.set_away(service, false);
+    }
+
+    pub(crate) fn is_long_away(&self, service: Service) -> bool {
+        self.outage(service).is_long.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_away(&self, service: Service) -> bool {
+        self.outage(service).is_away.load(Ordering::SeqCst)
     }
 
     /// Keeps what a dead worker held, so that nobody learns of its death from that.
@@ -147,11 +196,8 @@ impl Weather {
         self.jobs_repeated.fetch_add(1, Ordering::Relaxed) < MOST_REPEATED
     }
 
-    fn away(&self, service: Service) -> &AtomicBool {
-        match service {
-            Service::Log => &self.log_away,
-            Service::Queue => &self.queue_away,
-        }
+    fn outage(&self, service: Service) -> &Outage {
+        &self.outages[service as usize]
     }
 }
 
@@ -181,21 +227,70 @@ impl Switch {
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) weather: Arc<Weather>,
-    switch: Arc<Switch>,
+    pub(crate) life: Arc<Life>,
+}
+
+/// What is known of a process.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) name: String,
+    /// Freezes it: none of its calls goes out or comes back meanwhile.
+    pub(crate) switch: Switch,
+    /// Ends it.
+    task: OnceLock<AbortHandle>,
+    /// How many jobs it has leased in a long outage of the log.
+    pub(crate) leases_without_log: AtomicUsize,
+    /// The last attempt that it opened, of each generation.
+    opened: Mutex<BTreeMap<GenerationId, Attempt>>,
+}
+
+impl Life {
+    pub(crate) fn begin(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+    }
+
+    /// The process dies, without a word.
+    pub(crate) fn end(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.task.get().is_some_and(AbortHandle::is_finished)
+    }
+
+    pub(crate) fn opens(&self, id: GenerationId, attempt: Attempt) {
+        self.opened().insert(id, attempt);
+    }
+
+    pub(crate) fn attempt_of(&self, id: GenerationId) -> Option<Attempt> {
+        self.opened().get(&id).copied()
+    }
+
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<GenerationId, Attempt>> {
+        // Nothing panics while it holds the lock.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Node {
-    /// A process, and the switch that freezes it: none of its calls goes out or comes back meanwhile.
-    pub(crate) fn new(weather: Arc<Weather>) -> (Self, Arc<Switch>) {
-        let switch = Arc::new(Switch::default());
-        (Self { weather, switch: Arc::clone(&switch) }, switch)
+    pub(crate) fn new(weather: Arc<Weather>, name: String) -> Self {
+        let life = Life {
+            name,
+            switch: Switch::default(),
+            task: OnceLock::new(),
+            leases_without_log: AtomicUsize::new(0),
+            opened: Mutex::default(),
+        };
+        Self { weather, life: Arc::new(life) }
     }
 
     /// Waits while the process is frozen.
     pub(crate) async fn thawed(&self) {
         loop {
-            let thawed = self.switch.thawed.notified();
-            if !self.switch.is_frozen() {
+            let thawed = self.life.switch.thawed.notified();
+            if !self.life.switch.is_frozen() {
                 return;
             }
             thawed.await;
@@ -219,8 +314,10 @@ impl Node {
         self.weather.count_call().await;
         self.thawed().await;
         self.dawdle().await;
-        if self.weather.away(service).load(Ordering::SeqCst) {
-            return Err(format!("the {service:?} is away").into());
+        // Whoever cannot reach the log cannot store anything in it.
+        let is_away = |service| self.weather.is_away(service);
+        if is_away(service) || service == Service::Commits && is_away(Service::Log) {
+            return Err(format!("away: {service:?}").into());
         }
         if self.weather.strikes(|rates| rates.refused) {
             return Err("refused".into());

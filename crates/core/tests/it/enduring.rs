@@ -670,6 +670,24 @@ async fn a_stop_that_meets_a_model_that_has_become_busy_is_not_put_off_until_it_
     assert!(began.elapsed() < 3 * SECOND, "{:?}", began.elapsed());
 }
 
+/// The process stops while an append is under way, and the answer is stopped at the same moment.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_stopped_while_its_process_stops_ends() {
+    let plain = House::new();
+    let outage = Outage::new(Arc::clone(&plain.log));
+    outage.slow_to_append(SECOND);
+    let mut house = House::with_log(Arc::new(outage), Arc::clone(&plain.clock));
+    let script = Script::new([vec![Step::Say("x"), Step::Hang]]);
+    house.worker_with(script.clone(), config());
+    let id = house.ask().await;
+    asked(&script, 1).await;
+    house.generations.cancel(id).await.unwrap();
+    house.restart_workers().await;
+    house.worker_with(script, config());
+    let entries = timeout(10 * SECOND, house.follow(id)).await.unwrap();
+    assert_eq!(failure(&entries), Some(&Failure::Cancelled { cause: CancelCause::Requested }));
+}
+
 /// Accepted is accepted: the client gets its stream, and reads when the log is back.
 #[tokio::test(start_paused = true)]
 async fn what_fails_between_acceptance_and_the_first_byte_refuses_nothing() {

@@ -1,11 +1,15 @@
-//! Whether a generation ended as it should have: by itself unless there was a reason, and at once when there was one.
+//! Whether a generation ended as it should have: by itself unless there was a reason of its own (I11), and at once when
+//! there was one.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use tokenwire_core::{CancelCause, Event, Failure, Seq};
+use tokenwire_core::{Attempt, CancelCause, Event, Failure, Seq, TextSoFar};
 
-use super::Faults;
-use crate::record::{Rule, Stream};
+use super::{Case, Faults};
+use crate::{
+    plan::{Nature, Plan},
+    record::{Death, Facts, Opened, Rule, Stream},
+};
 
 /// What a model may still say after the stop was acknowledged: the piece that is on its tongue.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -13,30 +17,151 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// How many appends with text may follow the one that finds the audience gone: what was said while that was on its way.
 const LAST_APPENDS: usize = 2;
 
-pub(super) fn faults(stored: &[(Seq, Event)], stream: &Stream, attempts: u32) -> Faults {
-    let mut faults = Faults::new();
-    faults.extend(spoken_after_stop(stream));
-    faults.extend(written_for_nobody(stream));
-    let Some((_, Event::Failed { failure })) = stored.last() else { return faults };
-    let what = format!("ended in {failure:?}");
-    match failure {
-        Failure::Cancelled { cause: CancelCause::Requested } if stream.cancelled.is_none() => {
-            faults.push((Rule::Stop, what));
-        }
-        Failure::Cancelled { cause: CancelCause::Abandoned } if stream.found_alone.is_none() => {
-            faults.push((Rule::Audience, what));
-        }
-        Failure::Exhausted { .. } if stream.opens.len() < attempts as usize => {
-            faults.push((Rule::I4, format!("{what} after {} openings", stream.opens.len())));
-        }
-        // Nothing here takes as long as it may, and no queue loses a job.
-        Failure::TimedOut | Failure::Lost | Failure::Rejected { .. } => faults.push((Rule::I10, what)),
-        Failure::Expired if stream.accepted => {
-            faults.push((Rule::I10, what));
-        }
-        Failure::Expired | Failure::Exhausted { .. } | Failure::Cancelled { .. } => {}
+/// How long after its own deadlines a reader may end a stream that has no worker.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
+
+pub(super) struct Ending<'a> {
+    pub(super) case: &'a Case<'a>,
+    pub(super) stored: &'a [(Seq, Event)],
+    pub(super) stream: &'a Stream,
+    pub(super) facts: &'a Facts,
+    pub(super) plan: &'a Plan,
+    /// Whether a call to the log may take longer than an owner may be silent.
+    pub(super) log_is_slow: bool,
+}
+
+impl Ending<'_> {
+    pub(super) fn faults(&self) -> Faults {
+        let stream = self.stream;
+        let mut faults = Faults::new();
+        faults.extend(spoken_after_stop(stream));
+        faults.extend(written_for_nobody(stream));
+        let failure = match self.stored.last() {
+            Some((_, Event::Failed { failure })) => failure,
+            Some((_, Event::Finished { .. })) if self.case.wanted.nature != Nature::Ordinary => {
+                faults.push((Rule::I11, "finished, which its model does not do".into()));
+                return faults;
+            }
+            _ => return faults,
+        };
+        let fault = match failure {
+            Failure::Cancelled { cause: CancelCause::Requested } => {
+                stream.cancelled.is_none().then_some((Rule::Stop, String::new()))
+            }
+            Failure::Cancelled { cause: CancelCause::Abandoned } => {
+                stream.found_alone.is_none().then_some((Rule::Audience, String::new()))
+            }
+            Failure::Rejected { .. } => {
+                let is_unwelcome = self.case.wanted.nature == Nature::Unwelcome;
+                (!is_unwelcome).then(|| (Rule::I11, ", and its model rejects no such prompt".into()))
+            }
+            Failure::Exhausted { .. } => self.exhausted(),
+            Failure::Expired => {
+                let is_late = self.is_past(Some(stream.created), self.plan.queue_time);
+                let what = || format!(" after {:?}, and had {:?}", stream.sealed, self.plan.queue_time);
+                (!is_late || self.has_begun()).then(|| (Rule::I11, what()))
+            }
+            Failure::TimedOut => {
+                let is_late = self.is_past(stream.started, self.plan.run_time);
+                let what = || format!(" at {:?}, and began at {:?}", stream.sealed, stream.started);
+                (!is_late).then(|| (Rule::I11, what()))
+            }
+            // What was damaged is not judged here.
+            Failure::Lost => {
+                let whole_time = self.plan.queue_time + self.plan.run_time + GIVEN_UP_AFTER;
+                let is_late = self.is_past(Some(stream.created), whole_time);
+                (!is_late).then(|| (Rule::I11, ", and nothing of it was lost".into()))
+            }
+        };
+        faults.extend(fault.map(|(rule, why)| (rule, format!("ended in {failure:?}{why}"))));
+        faults
     }
-    faults
+
+    /// Whether it ended so long after that, as far as clocks agree.
+    fn is_past(&self, since: Option<Duration>, time: Duration) -> bool {
+        let sealed = self.stream.sealed.unwrap_or_default();
+        // A millisecond: clocks round down.
+        since.is_some_and(|since| sealed + self.plan.skew() + Duration::from_millis(1) >= since + time)
+    }
+
+    fn has_begun(&self) -> bool {
+        self.stored.iter().any(|(_, event)| matches!(event, Event::Started { .. }))
+    }
+
+    /// So many attempts in a row asked the model and died without getting any further.
+    fn exhausted(&self) -> Option<(Rule, String)> {
+        let progressed = self.progressed();
+        let (mut in_a_row, mut by_neighbours) = (0, 0);
+        for (attempt, opened) in &self.stream.attempts {
+            if progressed.contains(attempt) {
+                (in_a_row, by_neighbours) = (0, 0);
+            } else if let Some(cause) = self.died(opened) {
+                match cause {
+                    Cause::Own => in_a_row += 1,
+                    Cause::Neighbour => by_neighbours += 1,
+                }
+            }
+        }
+        // Before it is tried alone, it may be asked beside each of them once.
+        let counted = in_a_row + by_neighbours.min(self.poisonous_neighbours());
+        let what = format!(
+            " after {in_a_row} attempts in a row that died, and {by_neighbours} that died of other prompts"
+        );
+        (counted < self.plan.attempts as usize).then_some((Rule::I11, what))
+    }
+
+    fn poisonous_neighbours(&self) -> usize {
+        let others = self.plan.generations.iter().filter(|other| other.id != self.case.wanted.id);
+        others.filter(|other| matches!(other.nature, Nature::Poison { .. })).count()
+    }
+
+    /// The attempts in which the text that is kept became longer than it ever was.
+    fn progressed(&self) -> BTreeSet<Attempt> {
+        let (mut progressed, mut current) = (BTreeSet::new(), None);
+        let (mut kept, mut best) = (0, 0);
+        for (_, event) in self.stored {
+            if let Event::Started { attempt, text, .. } = event {
+                current = Some(*attempt);
+                if *text == TextSoFar::Superseded {
+                    kept = 0;
+                }
+            }
+            kept += event.said();
+            if kept > best {
+                best = kept;
+                progressed.extend(current);
+            }
+        }
+        progressed
+    }
+
+    /// Whether an attempt asked its model and died of that, or while it did.
+    fn died(&self, opened: &Opened) -> Option<Cause> {
+        if !opened.noted || opened.is_free() {
+            return None;
+        }
+        let process = self.facts.workers.get(&opened.worker);
+        let stood_still = process.is_some_and(|process| process.froze || process.gives_back);
+        match process.and_then(|process| process.death) {
+            // A death is one of the process in which it was, and not of one that it had left.
+            Some(Death::Poisoned(of)) if of != self.case.wanted.id && !opened.released => {
+                Some(Cause::Neighbour)
+            }
+            Some(_) => Some(Cause::Own),
+            // The log was slow, or a copy of its job was quick: it could not say any more that it ends.
+            None if opened.refused && !opened.broke => {
+                (stood_still || opened.raced || self.log_is_slow).then_some(Cause::Own)
+            }
+            None => (opened.asked || stood_still || opened.raced).then_some(Cause::Own),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    Own,
+    /// It was in a process that another prompt has killed.
+    Neighbour,
 }
 
 fn spoken_after_stop(stream: &Stream) -> Option<(Rule, String)> {

@@ -13,12 +13,18 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::World;
 use crate::{
-    plan::{ALL_ENDED, ALL_EXPIRED, Manner, Reading, Wanted},
-    record::Rule,
+    plan::{Manner, Reading, Wanted},
+    record::{Moment, Rule},
 };
 
 /// How often a client submits before it gives up.
 const TRIES: usize = 4;
+
+/// How soon one that waits has ended after it was stopped: some calls, if slow ones.
+const ENDED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How soon a reader is told that its stream is damaged: at its next look, where the log answers, if slowly.
+const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn live(world: &Arc<World>, wanted: &Wanted, doors: &[Generations]) {
     let began = Instant::now();
@@ -33,7 +39,7 @@ pub(super) async fn live(world: &Arc<World>, wanted: &Wanted, doors: &[Generatio
         }
     };
     let (first, again) = futures::join!(submit(world, wanted, doors), again);
-    let limit = began + if first || again { ALL_ENDED } else { ALL_EXPIRED };
+    let limit = began + if first || again { world.plan.all_ended } else { world.plan.all_expired };
     let readers = wanted.readers.iter().map(|Reading { name, manner }| async move {
         let reader = Reader { world, wanted, doors, name, manner: *manner, seen: &world.seen[name] };
         if timeout_at(limit, Box::pin(reader.read())).await.is_err() {
@@ -73,7 +79,10 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
                 let is_known =
                     world.record.stream(wanted.id, format_args!("accepted: {how:?}"), |stream, _| {
                         stream.accepted = true;
-                        stream.jobs_stored > stream.jobs_acked || !stream.opens.is_empty()
+                        stream.has_jobs_left()
+                            || stream.jobs_lost > 0
+                            || stream.damaged.is_some()
+                            || !stream.opens.is_empty()
                     });
                 if !is_known {
                     let what = format_args!("was accepted ({how:?}), and nobody has its job");
@@ -97,7 +106,20 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
 
 async fn stop(world: &World, wanted: &Wanted, doors: &[Generations]) {
     for _ in 0..TRIES {
+        let asked = world.record.now();
+        // Where a call may fail, its next worker ends it.
+        let is_kind = world.weather.is_kind_to_the_log() && world.plan.is_kind_to_the_log();
         if door(world, doors).cancel(wanted.id).await.is_ok() {
+            // A worker that gave it up at this very moment ends it.
+            sleep(ENDED_WITHIN).await;
+            let waits = {
+                let facts = world.record.facts();
+                let stream = facts.streams.get(&wanted.id);
+                stream.is_some_and(|stream| stream.waits_since(asked) && stream.damaged.is_none())
+            };
+            if waits && is_kind {
+                world.record.violation_of(wanted.id, Rule::Stop, "was stopped while it waited, and waits on");
+            }
             return;
         }
         sleep(Duration::from_millis(500)).await;
@@ -149,11 +171,11 @@ impl Reader<'_> {
     /// One connection, from the last cursor.
     async fn connect(&self) -> Cut {
         let (world, id) = (self.world, self.wanted.id);
-        let cursor = self.seen.cursor(self.name);
+        let (cursor, connected) = (self.seen.cursor(self.name), world.record.now());
         world.record.note(format_args!("reader {} follows after {cursor}", self.name));
         let mut follower = match door(world, self.doors).follow(id, cursor).await {
             Ok(follower) => follower,
-            Err(error) => return self.refused(&error),
+            Err(error) => return self.refused(&error, connected),
         };
         loop {
             match follower.next().await {
@@ -167,7 +189,7 @@ impl Reader<'_> {
                     world.record.note(format_args!("reader {} is at the end", self.name));
                     return Cut::Over;
                 }
-                Err(error) => return self.refused(&error),
+                Err(error) => return self.refused(&error, connected),
             }
         }
     }
@@ -185,7 +207,18 @@ impl Reader<'_> {
         }
     }
 
-    fn refused(&self, error: &FollowError) -> Cut {
+    fn is_damaged(&self) -> bool {
+        self.world.record.damaged(self.wanted.id).is_some()
+    }
+
+    /// Whether it is told only now of something that it could have been told long ago.
+    fn is_told_late(&self, connected: Moment) -> bool {
+        let damaged = self.world.record.damaged(self.wanted.id).unwrap_or_default();
+        let is_late = self.world.record.now() > damaged.max(connected) + TOLD_WITHIN;
+        is_late && self.world.plan.is_kind_to_the_log()
+    }
+
+    fn refused(&self, error: &FollowError, connected: Moment) -> Cut {
         let record = &self.world.record;
         record.note(format_args!("reader {}: {error}", self.name));
         let accepted = record.facts().streams.get(&self.wanted.id).is_some_and(|stream| stream.accepted);
@@ -193,12 +226,19 @@ impl Reader<'_> {
             FollowError::Unavailable(_) => Cut::Away,
             // Of something that was not accepted there need not be a stream.
             FollowError::NotFound(_) | FollowError::Lost(_) if !accepted => Cut::Over,
-            FollowError::NotFound(_) => {
+            FollowError::NotFound(_) if !self.is_damaged() => {
                 record.violation(Rule::I9, format_args!("reader {} finds nothing", self.name));
                 Cut::Over
             }
+            FollowError::Lost(_) if self.is_damaged() => {
+                if self.is_told_late(connected) {
+                    let what = format_args!("reader {} learns late that its stream is damaged", self.name);
+                    record.violation(Rule::I10, what);
+                }
+                Cut::Over
+            }
             // The log here forgets nothing.
-            FollowError::BeyondTail { .. } | FollowError::Lost(_) => {
+            FollowError::NotFound(_) | FollowError::BeyondTail { .. } | FollowError::Lost(_) => {
                 record.violation(Rule::I7, format_args!("reader {}: {error}", self.name));
                 Cut::Over
             }

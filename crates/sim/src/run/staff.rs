@@ -1,13 +1,17 @@
 //! The workers of a run, and everything that hits them.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use futures::FutureExt;
 use model::{Simulated, simulated};
 use tokenwire_core::{
-    Catalogue, Clock, Model, Worker, model::Continuation, token_log::Prefix, worker::Config,
+    Catalogue, Clock, GenerationId, Model, Worker, model::Continuation, token_log::Prefix, worker::Config,
 };
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -16,25 +20,28 @@ use super::{Process, World};
 use crate::{
     clock::{JumpingClock, MOST_OFF},
     models::{Babble, Watched},
-    plan::{Blow, CALM, RUN_TIME, STALL_TIME, name_of},
-    weather::{Service, Switch},
+    plan::{Blow, STALL_TIME, name_of},
+    record::Death,
+    weather::{Life, Service},
 };
+
+/// How soon another worker comes for one that has died of a prompt, once the faults have ended.
+const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Staff {
     world: Arc<World>,
     workers: Vec<Employed>,
     tasks: JoinSet<()>,
     /// Every process, dead ones too: freezing the dead changes nothing.
-    switches: Vec<(String, Arc<Switch>)>,
+    lives: Vec<Arc<Life>>,
     clocks: Vec<Arc<JumpingClock>>,
     hired: usize,
 }
 
 struct Employed {
-    name: String,
+    life: Arc<Life>,
     soft: CancellationToken,
     hard: CancellationToken,
-    abort: AbortHandle,
 }
 
 impl Staff {
@@ -43,12 +50,12 @@ impl Staff {
             world,
             workers: Vec::new(),
             tasks: JoinSet::new(),
-            switches: Vec::new(),
+            lives: Vec::new(),
             clocks: Vec::new(),
             hired: 0,
         };
-        for (index, door) in doors.into_iter().enumerate() {
-            staff.switches.push((format!("api {}", index + 1), door.switch));
+        for door in doors {
+            staff.lives.push(door.node.life);
             staff.clocks.push(door.clock);
         }
         for _ in 0..staff.world.plan.workers {
@@ -59,19 +66,44 @@ impl Staff {
 
     /// One blow after another, until the calm.
     pub(super) async fn suffer(&mut self) {
-        let calm = Instant::now() + CALM;
+        let world = Arc::clone(&self.world);
+        let began = Instant::now();
+        let calm = began + world.plan.calm;
         while Instant::now() < calm {
-            let quiet = self.world.chance.millis(50..=self.world.plan.quiet);
+            let quiet = world.chance.millis(50..=world.plan.quiet);
             sleep_until((Instant::now() + quiet).min(calm)).await;
+            self.long_outage(began.elapsed());
             self.recover(0.4);
-            let blows = &self.world.plan.blows;
+            let blows = &world.plan.blows;
             if !blows.is_empty() {
-                self.strike(blows[self.world.chance.index(blows.len())]);
+                self.strike(blows[world.chance.index(blows.len())]);
             }
         }
-        self.world.weather.calm_down();
+        world.weather.calm_down();
         self.recover(1.0);
-        self.world.record.note("calm");
+        world.record.note("calm");
+        // A prompt may kill its process in the calm as well.
+        while !world.clients_are_gone.load(Ordering::SeqCst) {
+            sleep(REPLACED_AFTER).await;
+            self.recover(1.0);
+        }
+    }
+
+    /// Replaces those who die. Never ends.
+    pub(super) async fn keep_up(&mut self) {
+        loop {
+            sleep(REPLACED_AFTER).await;
+            self.recover(1.0);
+        }
+    }
+
+    fn long_outage(&self, now: Duration) {
+        let Some((service, from, lasts)) = self.world.plan.long_outage else { return };
+        if (from..from + lasts).contains(&now) {
+            self.world.weather.begin_long_outage(service);
+        } else {
+            self.world.weather.end_long_outage(service);
+        }
     }
 
     /// Everybody finishes what runs, and goes. A worker that cannot is aborted with the runtime.
@@ -86,25 +118,26 @@ impl Staff {
         match blow {
             Blow::Kill => {
                 if let Some(worker) = self.dismiss() {
-                    world.record.note(format_args!("{} is killed", worker.name));
-                    worker.abort.abort();
+                    world.record.dies(&worker.life.name, Death::Killed);
+                    worker.life.end();
                 }
             }
             Blow::Drain => {
                 if let Some(worker) = self.dismiss() {
-                    world.record.note(format_args!("{} drains", worker.name));
-                    worker.soft.cancel();
-                    let time = chance.millis(0..=5000);
-                    self.tasks.spawn(async move {
-                        sleep(time).await;
-                        worker.hard.cancel();
-                    });
+                    self.stop(worker, chance.millis(0..=5000));
+                }
+            }
+            Blow::Restart => {
+                for worker in std::mem::take(&mut self.workers) {
+                    self.stop(worker, chance.millis(0..=200));
+                    self.hire();
                 }
             }
             Blow::Freeze => {
-                let (name, switch) = &self.switches[chance.index(self.switches.len())];
-                world.record.note(format_args!("{name} freezes"));
-                switch.freeze();
+                let life = &self.lives[chance.index(self.lives.len())];
+                world.record.note(format_args!("{} freezes", life.name));
+                world.record.worker(&life.name, |worker| worker.froze = true);
+                life.switch.freeze();
             }
             Blow::Outage(service) => {
                 world.record.note(format_args!("the {service:?} is away"));
@@ -116,19 +149,72 @@ impl Staff {
                 world.record.note(format_args!("a clock is {off} ms off"));
                 self.clocks[chance.index(self.clocks.len())].jump(off);
             }
+            Blow::Purge => {
+                let gone = world.broker.iter().flat_map(|broker| broker.purge()).collect();
+                self.lose("purged", gone);
+            }
+            Blow::Delete => {
+                let gone = world.broker.iter().flat_map(|broker| broker.delete()).collect();
+                self.lose("deleted", gone);
+            }
+            Blow::ForgetReaders => self.forget_readers(),
+            Blow::Damage => {
+                let ids: Vec<_> = world.plan.generations.iter().map(|wanted| wanted.id).collect();
+                let id = ids[chance.index(ids.len())];
+                // One in a while, so that most of a run is about something else.
+                if chance.happens(0.1)
+                    && world.record.facts().streams.get(&id).is_some_and(|stream| stream.exists)
+                {
+                    world.record.stream(id, "is damaged", |stream, now| {
+                        stream.damaged.get_or_insert(now);
+                    });
+                }
+            }
+        }
+    }
+
+    /// A worker is asked to finish, and after this time to give back what still runs.
+    fn stop(&mut self, worker: Employed, time: Duration) {
+        let record = Arc::clone(&self.world.record);
+        record.note(format_args!("{} drains", worker.life.name));
+        worker.soft.cancel();
+        self.tasks.spawn(async move {
+            sleep(time).await;
+            record.worker(&worker.life.name, |worker| worker.gives_back = true);
+            worker.hard.cancel();
+        });
+    }
+
+    fn lose(&self, how: &str, gone: Vec<GenerationId>) {
+        self.world.record.note(format_args!("the queue is {how}"));
+        for id in gone {
+            self.world.record.stream(id, "has its job lost", |stream, _| stream.jobs_lost += 1);
+        }
+    }
+
+    /// What the log does not know any more does not mean that nobody reads: the grace begins anew.
+    fn forget_readers(&self) {
+        self.world.record.note("the log forgets its readers");
+        for wanted in &self.world.plan.generations {
+            match &self.world.flawed_log {
+                Some(flawed) if flawed.abandons_unknown_readers() => flawed.abandon(wanted.id),
+                // Nothing waits in memory.
+                _ => drop(self.world.log.attend(wanted.id).now_or_never()),
+            }
         }
     }
 
     /// Ends what lasts, each with this probability.
     fn recover(&mut self, probability: f64) {
         let world = Arc::clone(&self.world);
-        for (name, switch) in &self.switches {
-            if switch.is_frozen() && world.chance.happens(probability) {
-                world.record.note(format_args!("{name} thaws"));
-                switch.thaw();
+        self.workers.retain(|worker| !worker.life.has_ended());
+        for life in &self.lives {
+            if life.switch.is_frozen() && world.chance.happens(probability) {
+                world.record.note(format_args!("{} thaws", life.name));
+                life.switch.thaw();
             }
         }
-        for service in [Service::Log, Service::Queue] {
+        for service in Service::ALL {
             if world.chance.happens(probability) {
                 world.weather.set_away(service, false);
             }
@@ -147,15 +233,15 @@ impl Staff {
         self.hired += 1;
         let name = format!("worker {}", self.hired);
         self.world.record.note(format_args!("{name} begins"));
-        let process = self.world.process();
+        let process = self.world.process(name.clone());
         let plan = &self.world.plan;
         let config = Config {
             slots: plan.slots,
             attempts: plan.attempts,
-            run_time: RUN_TIME,
+            run_time: plan.run_time,
             stall_time: STALL_TIME,
             pending_bytes: plan.pending_bytes,
-            region: Some(name.clone()),
+            region: Some(name),
         };
         let models = self.models(&process);
         let clock: Arc<dyn Clock> = Arc::clone(&process.clock) as _;
@@ -163,17 +249,26 @@ impl Staff {
         let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
         let (theirs_soft, theirs_hard) = (soft.clone(), hard.clone());
         let abort = self.tasks.spawn(async move { worker.run(theirs_soft, theirs_hard).await });
-        self.switches.push((name.clone(), process.switch));
+        let life = process.node.life;
+        life.begin(abort);
+        self.lives.push(Arc::clone(&life));
         self.clocks.push(process.clock);
-        self.workers.push(Employed { name, soft, hard, abort });
+        self.workers.push(Employed { life, soft, hard });
     }
 
     fn models(&self, process: &Process) -> Catalogue {
         let plan = &self.world.plan;
-        let exact = simulated::Config { delay: plan.pace, ..simulated::Config::default() };
+        let exact =
+            simulated::Config { delay: plan.pace, first_delay: plan.reading, ..simulated::Config::default() };
         let babble = |continuation| -> Arc<dyn Model> {
             let chance = Arc::clone(&self.world.chance);
-            Arc::new(Babble { continuation, words: plan.words, pace: plan.pace, chance })
+            Arc::new(Babble {
+                continuation,
+                words: plan.words,
+                pace: plan.pace,
+                reading: plan.reading,
+                chance,
+            })
         };
         let models: [Arc<dyn Model>; 3] = [
             Arc::new(Simulated::new(exact)),
@@ -183,7 +278,9 @@ impl Staff {
         models.into_iter().fold(Catalogue::default(), |catalogue, model| {
             let name = name_of(model.continuation(&Prefix::default()));
             let (node, record) = (process.node.clone(), Arc::clone(&self.world.record));
-            catalogue.with(name, Arc::new(Watched { model, node, record }))
+            let natures = Arc::clone(&self.world.natures);
+            catalogue
+                .with(name, Arc::new(Watched { model, node, record, natures, defect: self.world.defect }))
         })
     }
 }
