@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokenwire_core::GenerationId;
+
 use crate::{
     args::Options,
     reader::{Ending, Record},
@@ -43,6 +45,8 @@ pub(crate) struct Report {
     counts: Counts,
     hung: usize,
     longest_stall: Duration,
+    /// Whose that was.
+    stalled: Option<GenerationId>,
     longest_calm_stall: Duration,
     pub(crate) violations: Vec<String>,
 }
@@ -68,6 +72,7 @@ impl Report {
             counts: Counts::default(),
             hung: 0,
             longest_stall: Duration::ZERO,
+            stalled: None,
             longest_calm_stall: Duration::ZERO,
             violations: Vec::new(),
         }
@@ -83,7 +88,7 @@ impl Report {
         self.most_attempts = self.most_attempts.max(verdict.attempts);
     }
 
-    pub(crate) fn add_reader(&mut self, record: &Record) {
+    pub(crate) fn add_reader(&mut self, id: GenerationId, record: &Record) {
         let counts = count(record.joined_after, ids(record));
         self.readers += 1;
         self.connections += record.connections;
@@ -92,7 +97,10 @@ impl Report {
         self.counts.repeated += counts.repeated;
         self.counts.reordered += counts.reordered;
         self.hung += usize::from(record.ending == Ending::Hung);
-        self.longest_stall = self.longest_stall.max(record.longest_stall);
+        if record.longest_stall > self.longest_stall {
+            self.longest_stall = record.longest_stall;
+            self.stalled = Some(id);
+        }
         self.longest_calm_stall = self.longest_calm_stall.max(record.longest_calm_stall);
     }
 
@@ -146,6 +154,9 @@ impl Display for Report {
         row("readers hung", &self.hung)?;
         row("longest silence between two pieces, s", &seconds(self.longest_stall))?;
         row("  of which nobody was being hurt, s", &seconds(self.longest_calm_stall))?;
+        if let Some(id) = self.stalled {
+            row("  in generation", &id)?;
+        }
         row("all ended after the last fault, s", &seconds(self.settled_after))?;
         row("violations", &self.violations.len())?;
         for violation in self.violations.iter().take(SHOWN) {

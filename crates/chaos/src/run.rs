@@ -160,7 +160,7 @@ async fn judge_all(
             let (verdict, wrong) = examine(world, system, &generation, &records, &last).await;
             report.add_generation(generation.is_accepted(), &verdict);
             for record in records.iter().chain([&last]) {
-                report.add_reader(record);
+                report.add_reader(generation.id, record);
             }
             report.violations.extend(wrong);
         }
