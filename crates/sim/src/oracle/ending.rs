@@ -126,7 +126,7 @@ impl Ending<'_> {
                     kept = 0;
                 }
             }
-            kept += event.said();
+            kept += event.content_bytes();
             if kept > best {
                 best = kept;
                 progressed.extend(current);
