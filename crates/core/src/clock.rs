@@ -2,6 +2,7 @@
 //! business. Tests own both.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -41,6 +42,16 @@ impl Timestamp {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time now. May step in either direction: compare with a margin where two machines are involved.
     fn now(&self) -> Timestamp;
+
+    /// Whether a deadline has passed.
+    fn has_passed(&self, deadline: Timestamp) -> bool {
+        self.now() > deadline
+    }
+
+    /// How much time has passed since then.
+    fn elapsed_since(&self, earlier: Timestamp) -> Duration {
+        self.now().since(earlier)
+    }
 }
 
 /// The machine's clock.
@@ -55,15 +66,15 @@ impl Clock for SystemClock {
     }
 }
 
-/// How far the machine's clock may be from where it should be before that counts as a step.
+/// How far the machine's clock may run ahead before that counts as a step.
 const STEP: Duration = Duration::from_secs(2);
 
-/// How long after a step the time goes on as if there had been none. Longer than prompts wait and run by default.
-const HOLD: Duration = Duration::from_secs(60 * 60);
+/// How many steps are remembered, the latest: a clock that is set more often is a clock that runs fast.
+const STEPS_KEPT: usize = 16;
 
-/// A clock that does not step: a deadline that was set before a step of the machine's clock is met as if there had been no
-/// step. It takes the time of another clock once, and counts on from there by the monotonic clock. It takes the new time an
-/// hour after a step, when everything that waited at the step has ended. It follows smaller differences at once.
+/// The machine's clock, for a process that lives through steps of it. It tells the machine's time, and remembers by how much
+/// that was set ahead, and when: a deadline that was set before a step passes as if the step had not happened. After a step
+/// back deadlines pass later, by as much.
 #[derive(Debug)]
 pub struct SteadyClock<C = SystemClock> {
     clock: C,
@@ -72,16 +83,31 @@ pub struct SteadyClock<C = SystemClock> {
 
 #[derive(Debug)]
 struct Steady {
-    /// The time that the clock gave last, and when by the monotonic clock.
-    anchor: (Timestamp, Instant),
-    stepped_at: Option<Instant>,
+    /// What the clock said last, and when.
+    last: (Timestamp, Instant),
+    steps: VecDeque<Step>,
+}
+
+/// One time that the clock was set ahead.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    from: Timestamp,
+    to: Timestamp,
 }
 
 impl<C: Clock> SteadyClock<C> {
-    /// Begins with the time of this clock.
+    /// Watches this clock. A step is noticed when the time is asked for next.
     pub fn new(clock: C) -> Self {
-        let anchor = (clock.now(), Instant::now());
-        Self { clock, state: Mutex::new(Steady { anchor, stepped_at: None }) }
+        let last = (clock.now(), Instant::now());
+        Self { clock, state: Mutex::new(Steady { last, steps: VecDeque::new() }) }
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&Steady, Timestamp) -> T) -> T {
+        // Nothing panics while it holds the lock.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        state.tell(now, Instant::now());
+        ask(&state, now)
     }
 }
 
@@ -93,32 +119,49 @@ impl Default for SteadyClock {
 
 impl<C: Clock> Clock for SteadyClock<C> {
     fn now(&self) -> Timestamp {
-        // Nothing panics while it holds the lock.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.time_at(Instant::now(), self.clock.now())
+        self.with(|_, now| now)
+    }
+
+    fn has_passed(&self, deadline: Timestamp) -> bool {
+        self.with(|steady, now| now > steady.shifted(deadline))
+    }
+
+    fn elapsed_since(&self, earlier: Timestamp) -> Duration {
+        self.with(|steady, now| now.since(earlier).saturating_sub(steady.set_ahead_since(earlier)))
     }
 }
 
 impl Steady {
-    /// The time to go by, where the clock shows `shown`.
-    fn time_at(&mut self, at: Instant, shown: Timestamp) -> Timestamp {
-        let (anchor, since) = self.anchor;
-        let steady = anchor.after(at.duration_since(since));
-        let off = shown.since(steady).max(steady.since(shown));
-        if off < STEP {
-            self.stepped_at = None;
-        } else {
-            let stepped_at = *self.stepped_at.get_or_insert(at);
-            if at.duration_since(stepped_at) < HOLD {
-                return steady;
-            }
+    fn tell(&mut self, told: Timestamp, at: Instant) {
+        let (last, since) = self.last;
+        let expected = last.after(at.duration_since(since));
+        if told.since(expected) >= STEP {
             tracing::warn!(
-                off_s = off.as_secs(),
-                "the machine's clock was set an hour ago; using its time from now on"
+                by_s = told.since(expected).as_secs(),
+                "the machine's clock was set ahead; deadlines move with it"
             );
+            self.steps.push_back(Step { from: expected, to: told });
+            if self.steps.len() > STEPS_KEPT {
+                self.steps.pop_front();
+            }
         }
-        *self = Self { anchor: (shown, at), stepped_at: None };
-        shown
+        self.last = (told, at);
+    }
+
+    /// When a deadline passes by today's time that was set by the time of its day: later by every step that it lay ahead of.
+    fn shifted(&self, deadline: Timestamp) -> Timestamp {
+        self.steps.iter().fold(deadline, |deadline, step| {
+            // What lies beyond the step was set after it, or lies so far ahead that it does not matter.
+            if step.from < deadline && deadline <= step.to {
+                deadline.after(step.to.since(step.from))
+            } else {
+                deadline
+            }
+        })
+    }
+
+    fn set_ahead_since(&self, earlier: Timestamp) -> Duration {
+        self.steps.iter().filter(|step| earlier <= step.from).map(|step| step.to.since(step.from)).sum()
     }
 }
 
@@ -127,37 +170,40 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn a_step_of_the_machines_clock_moves_no_deadline() {
+    fn a_step_of_the_machines_clock_expires_nothing_that_was_stamped_before_it() {
         let (began, noon) = (Instant::now(), Timestamp::from_millis(1_800_000_000_000));
-        for back in [false, true] {
-            let mut clock = Steady { anchor: (noon, began), stepped_at: None };
-            let step = |time: Timestamp| {
-                if back { Timestamp::from_millis(time.as_millis() - 3_600_000) } else { time.after(HOUR) }
-            };
-            assert_eq!(clock.time_at(began + SECOND, noon.after(SECOND)), noon.after(SECOND));
-            for seconds in [2, 600, 3599] {
-                let later = Duration::from_secs(seconds);
-                assert_eq!(clock.time_at(began + later, step(noon.after(later))), noon.after(later));
-            }
-            let later = HOUR + 2 * SECOND;
-            assert_eq!(
-                clock.time_at(began + later, step(noon.after(later))),
-                step(noon.after(later)),
-                "an hour later"
-            );
-        }
+        let mut clock = Steady { last: (noon, began), steps: VecDeque::new() };
+        let deadline = noon.after(5 * MINUTE);
+        clock.tell(noon.after(MINUTE), began + MINUTE);
+        assert_eq!(clock.shifted(deadline), deadline);
+        // An hour ahead after two minutes, and another one a minute later.
+        clock.tell(noon.after(2 * MINUTE + HOUR), began + 2 * MINUTE);
+        assert_eq!(clock.shifted(deadline), deadline.after(HOUR));
+        clock.tell(noon.after(3 * MINUTE + 2 * HOUR), began + 3 * MINUTE);
+        assert_eq!(clock.shifted(deadline), deadline.after(2 * HOUR));
+        assert_eq!(clock.set_ahead_since(noon), 2 * HOUR);
+        // What is stamped after that is taken as it is; so is what had passed before it.
+        let later = noon.after(2 * HOUR + 10 * MINUTE);
+        assert_eq!((clock.shifted(later), clock.set_ahead_since(later)), (later, Duration::ZERO));
+        assert_eq!(clock.shifted(noon.after(SECOND)), noon.after(SECOND));
     }
 
     #[test]
-    fn a_clock_that_runs_a_little_fast_is_followed() {
+    fn a_clock_that_is_set_back_or_runs_a_little_fast_is_followed() {
         let (began, noon) = (Instant::now(), Timestamp::from_millis(1_800_000_000_000));
-        let mut clock = Steady { anchor: (noon, began), stepped_at: None };
+        let mut clock = Steady { last: (noon, began), steps: VecDeque::new() };
         for minute in 1..100 {
-            let shown = noon.after(Duration::from_millis(minute * 60_500));
-            assert_eq!(clock.time_at(began + Duration::from_millis(minute * 60_000), shown), shown);
+            clock.tell(noon.after(Duration::from_millis(minute * 60_500)), began + minute_s(minute));
         }
+        clock.tell(noon, began + minute_s(100));
+        assert!(clock.steps.is_empty(), "{:?}", clock.steps);
+    }
+
+    fn minute_s(minutes: u64) -> Duration {
+        Duration::from_secs(minutes * 60)
     }
 }

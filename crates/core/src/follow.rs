@@ -403,7 +403,7 @@ impl Source {
             let (attend_again, page) = futures::join!(self.attend(), self.read(cursor));
             let mut page = page?;
             if page.entries.is_empty()
-                && let Some(lost) = given_up(page.phase, self.clock.now())
+                && let Some(lost) = given_up(page.phase, &*self.clock)
             {
                 match end_given_up(&*self.log, self.id, &lost).await {
                     Ok(()) => page = self.read(cursor).await?,
@@ -494,10 +494,12 @@ fn damaged(id: GenerationId, error: &LogError) -> FollowError {
 }
 
 /// How a stream ends that no worker will end; `None` while one may.
-pub(crate) fn given_up(phase: Phase, now: Timestamp) -> Option<Failure> {
+pub(crate) fn given_up(phase: Phase, clock: &dyn Clock) -> Option<Failure> {
     match phase {
-        Phase::Queued { start_by, .. } if now > start_by.after(CLOCK_SKEW) => Some(Failure::Expired),
-        Phase::Running { end_by, .. } if now > end_by.after(CLOCK_SKEW) && !phase.has_owner() => {
+        Phase::Queued { start_by, .. } if clock.has_passed(start_by.after(CLOCK_SKEW)) => {
+            Some(Failure::Expired)
+        }
+        Phase::Running { end_by, .. } if clock.has_passed(end_by.after(CLOCK_SKEW)) && !phase.has_owner() => {
             Some(Failure::Lost)
         }
         Phase::Queued { .. } | Phase::Running { .. } | Phase::Sealed => None,

@@ -242,7 +242,7 @@ impl Generations {
         if page.phase == Phase::Sealed {
             return Ok(page);
         }
-        if let Some(lost) = given_up(page.phase, self.clock.now()) {
+        if let Some(lost) = given_up(page.phase, &*self.clock) {
             end_given_up(&*self.log, id, &lost).await?;
             return Ok(self.log.read(id, after, LOOK).await?);
         }

@@ -80,25 +80,25 @@ pub enum Opening {
     WithText(Event),
 }
 
-/// How far the answer has come, and how far it has to come for the attempt to count as one that got further.
+/// How far the answer has come.
 #[derive(Debug)]
 pub struct Progress {
     kept: u64,
-    best: u64,
-    /// Dropped as soon as the attempt has got further.
+    /// Dropped as soon as the attempt has said something: its request did not kill the process when it was asked.
     unproven: Option<Unproven>,
 }
 
 impl Progress {
-    /// An attempt that begins with so much of the answer, and has to exceed `best`.
-    pub(crate) fn new(kept: u64, best: u64, unproven: Unproven) -> Self {
-        Self { kept, best, unproven: Some(unproven) }
+    /// An attempt that begins with so much of the answer.
+    pub(crate) fn new(kept: u64, unproven: Unproven) -> Self {
+        Self { kept, unproven: Some(unproven) }
     }
 
     /// This batch is in the log.
     fn appended(&mut self, batch: &[Event]) {
-        self.kept += batch.iter().map(Event::content_bytes).sum::<u64>();
-        if self.kept > self.best {
+        let said = batch.iter().map(Event::content_bytes).sum::<u64>();
+        self.kept += said;
+        if said > 0 {
             self.unproven = None;
         }
     }

@@ -162,7 +162,7 @@ impl Worker {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(config.slots));
         let log_gate = LogGate::new(Arc::clone(&log));
-        let (running_jobs, trials) = (RunningJobs::default(), Trials::default());
+        let (running_jobs, trials) = (RunningJobs::default(), Trials::new(config.slots));
         Self { log, queue, models, clock, config: Arc::new(config), slots, running_jobs, trials, log_gate }
     }
 
@@ -411,10 +411,10 @@ impl Worker {
         if let Some(cause) = writer.cancellation().cause() {
             return Ok(failed(Failure::Cancelled { cause }));
         }
-        if started_at.is_none() && now > writer.start_by() {
+        if started_at.is_none() && self.clock.has_passed(writer.start_by()) {
             return Ok(failed(Failure::Expired));
         }
-        let ran = started_at.map_or(Duration::ZERO, |started_at| now.since(started_at));
+        let ran = started_at.map_or(Duration::ZERO, |started_at| self.clock.elapsed_since(started_at));
         let Some(left) = self.config.run_time.checked_sub(ran).filter(|left| !left.is_zero()) else {
             return Ok(failed(Failure::TimedOut));
         };
@@ -444,13 +444,13 @@ impl Worker {
             let before = Attempts { began_at: before.began_at.min(now), ..before };
             return Ok(Outcome::Release(before, due));
         }
-        let suspicion =
-            if before.asking && before.without_progress > 0 { Suspicion::Suspect } else { Suspicion::None };
+        let deaths = if before.asking { before.without_progress } else { 0 };
+        let suspicion = Suspicion::after(deaths);
         let Some(unproven) = self.wait_for_trial(suspicion, writer, stop).await? else {
             // It is offered again soon, and holds no slot until then.
             return Ok(Outcome::Release(before, TRIAL_AGAIN));
         };
-        if suspicion == Suspicion::Suspect {
+        if suspicion != Suspicion::None {
             metrics::trial();
             tracing::warn!(%attempt, without_progress = before.without_progress, "the last attempt died; trying this generation alone");
         }
@@ -495,7 +495,7 @@ impl Worker {
         // Readers learn of the first attempt at once; of a further one when it has something to say, and then it has begun.
         let opening =
             if started_at.is_none() { Opening::AtOnce(started) } else { Opening::WithText(started) };
-        let progress = Progress::new(prefix.size, before.best, unproven);
+        let progress = Progress::new(prefix.size, unproven);
         // A model that takes long to begin is cancelled, fenced and timed out as one that speaks.
         let asked = model.generate(id, request, &prefix);
         let ended = stop.hard.run_until_cancelled(pump(writer, opening, asked, bounds, progress)).await;

@@ -1,10 +1,13 @@
 //! Keeps a request that kills its process from taking others with it.
 //!
 //! An attempt that is *asking* in the log although its owner is gone took its process down, or was in a process that
-//! something else took down: its generation is a *suspect*. A suspect is tried alone: it asks the model only when every other
-//! generation of this process has got further since it asked, so that none is counted when the process dies once more; and
-//! while it waits and while it is tried, no other one begins. A trial ends when the answer gets further, or with the attempt.
-//! Each of the two is bounded by [`ALONE`]: then others may begin, so a long prompt does not hold up a whole process.
+//! something else took down. One such death says nothing: a kill hits every answer of a process. After the second death in a
+//! row without progress the generation is a *suspect*. Suspects are tried with few others, and after the third death alone:
+//! then a death is counted for one generation, and the request that causes it ends while the others go on.
+//!
+//! A suspect asks its model when every other attempt of this process has said something since it asked, or after [`ALONE`].
+//! While a suspect waits, and while it is tried, no other attempt begins, for [`ALONE`] each: a long prompt does not hold up a
+//! process, and a busy process does not hold up a suspect. A trial ends when the answer says something, or with the attempt.
 
 use std::{
     pin::pin,
@@ -17,48 +20,72 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long a trial keeps others from beginning. Longer than a request takes that kills its process as soon as it is asked.
-const ALONE: Duration = Duration::from_secs(10);
+/// How long a trial, or a suspect that waits for one, keeps others from beginning. Longer than a request takes that kills its
+/// process as soon as it is asked; short, because a kill from outside makes suspects of innocent answers.
+const ALONE: Duration = Duration::from_secs(5);
+
+/// The part of the slots that suspects of the second death share.
+const SHARE: usize = 4;
 
 /// The attempts that ask their models in this process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Trials(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// How many suspects of the second death are tried together.
+    together: usize,
     state: Mutex<State>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Attempts that have got no further since they asked.
+    /// Attempts that have said nothing since they asked.
     unproven: usize,
-    /// Since when a suspect is tried.
-    trial: Option<Instant>,
+    trial: Option<Trial>,
     /// How many suspects wait for their turn, and since when there has been one.
     waiting: usize,
     waiting_since: Option<Instant>,
 }
 
+/// The trial that began last.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    since: Instant,
+    suspicion: Suspicion,
+    /// How many suspects are tried, those of earlier trials included.
+    suspects: usize,
+}
+
 impl State {
     /// Or when to look again, where that is known.
-    fn may_begin(&self, suspicion: Suspicion) -> Result<(), Option<Instant>> {
-        match suspicion {
-            Suspicion::None => {
-                let held_up_since = [self.trial, self.waiting_since].into_iter().flatten().max();
-                match held_up_since {
-                    Some(since) if since.elapsed() < ALONE => Err(Some(since + ALONE)),
-                    Some(_) | None => Ok(()),
-                }
-            }
-            Suspicion::Suspect if self.unproven > 0 => Err(None),
-            Suspicion::Suspect => Ok(()),
+    fn may_begin(
+        &self,
+        suspicion: Suspicion,
+        since: Instant,
+        together: usize,
+    ) -> Result<(), Option<Instant>> {
+        let now = Instant::now();
+        let trial_ends = self.trial.map(|trial| trial.since + ALONE).filter(|ends| *ends > now);
+        if suspicion == Suspicion::None {
+            let turn_ends = self.waiting_since.map(|since| since + ALONE).filter(|ends| *ends > now);
+            return match trial_ends.max(turn_ends) {
+                Some(ends) => Err(Some(ends)),
+                None => Ok(()),
+            };
         }
+        let suspects = self.trial.map_or(0, |trial| trial.suspects);
+        if let (Some(ends), Some(trial)) = (trial_ends, self.trial) {
+            let joins = suspicion == Suspicion::Shared && trial.suspicion == Suspicion::Shared;
+            return if joins && suspects < together { Ok(()) } else { Err(Some(ends)) };
+        }
+        let patience_ends = since + ALONE;
+        if self.unproven > suspects && patience_ends > now { Err(Some(patience_ends)) } else { Ok(()) }
     }
 }
 
-/// A suspect that waits. In a busy process there is always an attempt that has got no further yet, so no other attempt begins
+/// A suspect that waits. In a busy process there is always an attempt that has said nothing yet, so no other attempt begins
 /// before it, for [`ALONE`] at most.
 struct Waiting<'a>(&'a Trials);
 
@@ -89,10 +116,24 @@ impl Drop for Waiting<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
-    Suspect,
+    /// Its process died twice: it is tried with few others.
+    Shared,
+    /// Its process died three times or more: it is tried alone.
+    Alone,
 }
 
-/// An attempt that has got no further yet. Dropped when it has, or when it ends.
+impl Suspicion {
+    /// After so many deaths in a row without progress.
+    pub(super) fn after(deaths: u32) -> Self {
+        match deaths {
+            0 | 1 => Self::None,
+            2 => Self::Shared,
+            _ => Self::Alone,
+        }
+    }
+}
+
+/// An attempt that has said nothing yet. Dropped when it has, or when it ends.
 #[derive(Debug)]
 pub(crate) struct Unproven {
     trials: Trials,
@@ -100,14 +141,21 @@ pub(crate) struct Unproven {
 }
 
 impl Trials {
+    /// For a process with so many slots.
+    pub(super) fn new(slots: usize) -> Self {
+        let together = (slots / SHARE).max(1);
+        Self(Arc::new(Shared { together, state: Mutex::default(), changed: Notify::new() }))
+    }
+
     /// Waits until an attempt may ask its model. May be dropped and called again.
     pub(super) async fn begin(&self, suspicion: Suspicion) -> Unproven {
-        let _waiting = (suspicion == Suspicion::Suspect).then(|| Waiting::begin(self));
+        let since = Instant::now();
+        let _waiting = (suspicion != Suspicion::None).then(|| Waiting::begin(self));
         loop {
             let mut changed = pin!(self.0.changed.notified());
             // Before the look: what changes after it is not missed.
             changed.as_mut().enable();
-            let again_at = match self.try_begin(suspicion) {
+            let again_at = match self.try_begin(suspicion, since) {
                 Ok(unproven) => return unproven,
                 Err(again_at) => again_at,
             };
@@ -122,11 +170,15 @@ impl Trials {
     }
 
     /// Or when to look again, where that is known.
-    fn try_begin(&self, suspicion: Suspicion) -> Result<Unproven, Option<Instant>> {
+    fn try_begin(&self, suspicion: Suspicion, since: Instant) -> Result<Unproven, Option<Instant>> {
         let mut state = self.lock();
-        state.may_begin(suspicion)?;
-        if suspicion == Suspicion::Suspect {
-            state.trial = Some(Instant::now());
+        state.may_begin(suspicion, since, self.0.together)?;
+        if suspicion != Suspicion::None {
+            let now = Instant::now();
+            let joined = state.trial.filter(|trial| trial.since + ALONE > now);
+            let suspects = state.trial.map_or(0, |trial| trial.suspects) + 1;
+            let since = joined.map_or(now, |trial| trial.since);
+            state.trial = Some(Trial { since, suspicion, suspects });
         }
         state.unproven += 1;
         Ok(Unproven { trials: self.clone(), suspicion })
@@ -143,8 +195,11 @@ impl Drop for Unproven {
         {
             let mut state = self.trials.lock();
             state.unproven -= 1;
-            if self.suspicion == Suspicion::Suspect {
-                state.trial = None;
+            if self.suspicion != Suspicion::None {
+                state.trial = state.trial.and_then(|trial| {
+                    let suspects = trial.suspects.saturating_sub(1);
+                    (suspects > 0).then_some(Trial { suspects, ..trial })
+                });
             }
         }
         self.trials.0.changed.notify_waiters();
@@ -153,44 +208,54 @@ impl Drop for Unproven {
 
 #[cfg(test)]
 mod tests {
-    use futures::poll;
+    use futures::{FutureExt, poll};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_suspect_is_tried_alone() {
-        let trials = Trials::default();
+        let trials = Trials::new(8);
         let other = trials.begin(Suspicion::None).await;
-        let mut suspect = Box::pin(trials.begin(Suspicion::Suspect));
-        assert!(poll!(&mut suspect).is_pending(), "a crash would be counted for the other one too");
+        let mut suspect = Box::pin(trials.begin(Suspicion::Alone));
+        assert!(poll!(&mut suspect).is_pending(), "another one could be blamed");
+        assert!(trials.begin(Suspicion::None).now_or_never().is_none(), "its turn comes");
         drop(other);
         let tried = suspect.await;
-        let mut second = Box::pin(trials.begin(Suspicion::Suspect));
+        let mut second = Box::pin(trials.begin(Suspicion::Alone));
         let mut other = Box::pin(trials.begin(Suspicion::None));
         assert!(poll!(&mut second).is_pending() && poll!(&mut other).is_pending());
         drop(tried);
-        assert!(poll!(&mut other).is_pending(), "a suspect that waits is first");
-        drop(second.await);
-        assert!(poll!(&mut other).is_ready());
+        assert!(second.now_or_never().is_some());
+        assert!(other.now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_suspect_that_waits_long_does_not_hold_up_other_generations() {
-        let trials = Trials::default();
-        let _slow = trials.begin(Suspicion::None).await;
-        let mut suspect = Box::pin(trials.begin(Suspicion::Suspect));
-        assert!(poll!(&mut suspect).is_pending());
+    async fn suspects_of_the_second_death_share_a_part_of_the_slots() {
+        let trials = Trials::new(8);
+        let first = trials.begin(Suspicion::Shared).await;
+        let second = trials.begin(Suspicion::Shared).now_or_never().unwrap();
+        assert!(trials.begin(Suspicion::Shared).now_or_never().is_none());
+        assert!(trials.begin(Suspicion::Alone).now_or_never().is_none());
+        drop((first, second));
+        assert!(trials.begin(Suspicion::Alone).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_trial_holds_nobody_up() {
+        let trials = Trials::new(8);
+        let _tried = trials.begin(Suspicion::Alone).await;
         let began = Instant::now();
         let _other = trials.begin(Suspicion::None).await;
         assert_eq!(began.elapsed(), ALONE);
     }
 
+    /// In a process in which there is always an attempt that has said nothing yet.
     #[tokio::test(start_paused = true)]
-    async fn a_long_trial_does_not_hold_up_other_generations() {
-        let trials = Trials::default();
-        let _tried = trials.begin(Suspicion::Suspect).await;
+    async fn a_busy_process_does_not_hold_a_suspect_up() {
+        let trials = Trials::new(8);
+        let _busy = trials.begin(Suspicion::None).await;
         let began = Instant::now();
-        let _other = trials.begin(Suspicion::None).await;
+        let _suspect = trials.begin(Suspicion::Alone).await;
         assert_eq!(began.elapsed(), ALONE);
     }
 }

@@ -17,6 +17,7 @@ use tokenwire_core::{
     follow::Update,
     generations::{Submission, Submitted},
     job_queue::Hold,
+    model::Continuation,
     token_log::{JobClaim, OnDisconnect, Phase},
     worker::Config,
 };
@@ -241,22 +242,47 @@ async fn a_prompt_that_kills_its_process_ends_and_takes_no_neighbour_with_it() {
     }
 }
 
+/// A kill says nothing about the answers that it hits: they go on together, and not one after the other.
+#[tokio::test(start_paused = true)]
+async fn a_kill_before_the_first_word_costs_every_answer_the_same() {
+    for continuation in [Continuation::Resampled, Continuation::Unsupported] {
+        let mut house = House::new();
+        let mut slow = Script::new([vec![Step::Wait(40 * SECOND), Step::Say("whole"), Step::Finish]]);
+        slow.continuation = continuation;
+        house.worker_with(slow.clone(), config());
+        let mut ids = Vec::new();
+        for _ in 0..8 {
+            ids.push(house.ask().await);
+        }
+        asked(&slow, 8).await;
+        house.kill_workers().await;
+        house.worker_with(slow, config());
+        let began = Instant::now();
+        for id in ids {
+            assert_eq!(text(events(&house.follow(id).await)), "whole");
+        }
+        assert!(began.elapsed() < 45 * SECOND, "{:?}", began.elapsed());
+    }
+}
+
 /// While a suspect is tried, no other generation begins: their jobs stay in the queue, where other processes can lease them.
 #[tokio::test(start_paused = true)]
 async fn a_trial_does_not_empty_the_queue_into_its_process() {
     let mut house = House::new();
     house.ask().await;
     let script = Script::new([vec![Step::Hang]]);
-    house.worker_with(script.clone(), config());
-    asked(&script, 1).await;
-    house.kill_workers().await;
+    for death in 1..=2 {
+        house.worker_with(script.clone(), config());
+        asked(&script, death).await;
+        house.kill_workers().await;
+    }
     house.worker_with(script.clone(), Config { slots: 2, ..config() });
-    asked(&script, 2).await;
+    asked(&script, 3).await;
     for _ in 0..20 {
         house.ask().await;
     }
     sleep(3 * SECOND).await;
-    assert_eq!(script.asked(), 2, "one is tried alone");
+    assert_eq!(script.asked(), 3, "one is tried alone");
     assert_eq!(house.queue.waiting(), 19, "one more has a slot");
 }
 
@@ -266,9 +292,11 @@ async fn a_suspect_gets_its_turn_in_a_process_that_is_always_busy() {
     let mut house = House::new();
     let suspect = house.ask().await;
     let script = Script::new([vec![Step::Hang]]);
-    house.worker_with(script.clone(), config());
-    asked(&script, 1).await;
-    house.kill_workers().await;
+    for death in 1..=3 {
+        house.worker_with(script.clone(), config());
+        asked(&script, death).await;
+        house.kill_workers().await;
+    }
     let answers = (0..1000).map(|number| {
         let wait = Duration::from_millis(3000 + number * 700 % 3000);
         vec![Step::Wait(wait), Step::Say("whole"), Step::Finish]

@@ -17,7 +17,7 @@ use reqwest::{
     redirect,
 };
 use tokenwire_core::{BoxError, Clock, GenerationId, SystemClock};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     Config,
@@ -192,15 +192,14 @@ impl Caller {
     /// Asks once.
     async fn ask(&self, hold: &Hold, request: Bytes) -> Result<Body, Fault> {
         let patience = self.config.first_byte_timeout;
+        let deadline = Instant::now() + patience;
+        let late = |_| Fault::broken(format!("there was no byte of an answer within {patience:?}"));
+        let sent =
+            self.client.post(hold.endpoint.url.clone()).headers(self.headers.clone()).body(request).send();
+        let response = timeout_at(deadline, sent).await.map_err(late)?.map_err(unanswered)?;
+        // What the status says stands, however slowly the body of an error comes: that has a time-out of its own.
+        let mut body = self.answer(response).await?;
         let first_byte = async {
-            let sent = self
-                .client
-                .post(hold.endpoint.url.clone())
-                .headers(self.headers.clone())
-                .body(request)
-                .send();
-            let response = sent.await.map_err(unanswered)?;
-            let mut body = self.answer(response).await?;
             while let Some(bytes) = body.next().await {
                 let bytes = bytes.map_err(Fault::broken)?;
                 if !bytes.is_empty() {
@@ -209,8 +208,7 @@ impl Caller {
             }
             Err(Fault::broken("the upstream ended the answer before its first byte"))
         };
-        let late = |_| Fault::broken(format!("there was no byte of an answer within {patience:?}"));
-        timeout(patience, first_byte).await.map_err(late)?
+        timeout_at(deadline, first_byte).await.map_err(late)?
     }
 
     /// The body of a response, if it is an answer.
