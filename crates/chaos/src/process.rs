@@ -100,9 +100,11 @@ impl Setup {
         match self {
             Self::Patient { .. } => {
                 // RabbitMQ allows half an hour at most.
-                let mut env = ["TIMEOUT_SECONDS=1500", "TOKENWIRE_QUEUE_TIME=1h", "TOKENWIRE_SLOTS=24"]
-                    .map(str::to_owned)
-                    .to_vec();
+                let mut env = ["TIMEOUT_SECONDS=1500", "TOKENWIRE_QUEUE_TIME=1h"].map(str::to_owned).to_vec();
+                // Three workers have fewer slots than the run has prompts: jobs wait, and what is lost among them must be
+                // noticed although the queue is not empty.
+                let slots = if role == Role::Serve { 24 } else { 6 };
+                env.push(format!("TOKENWIRE_SLOTS={slots}"));
                 let grace = if role == Role::Serve { "4s" } else { "8s" };
                 env.push(format!("TOKENWIRE_DISCONNECT_GRACE={grace}"));
                 env.extend(["TOKENWIRE_DRAIN=1s", "TOKENWIRE_MODELS=models.toml"].map(str::to_owned));
