@@ -36,7 +36,8 @@ const OURS: &[(&str, &[&str])] = &[
 /// `testkit`, `chaos`, `sim` and `bench` may name anything.
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["tokenwire-http"]),
-    ("hyper", &["tokenwire-http"]),
+    // In model for one thing: which kind of error reqwest met.
+    ("hyper", &["tokenwire-http", "model"]),
     ("hyper-util", &["tokenwire-http"]),
     ("tower", &["tokenwire-http"]),
     ("tower-http", &["tokenwire-http"]),
