@@ -84,21 +84,21 @@ pub enum Opening {
 #[derive(Debug)]
 pub struct Progress {
     kept: u64,
-    /// Dropped as soon as the attempt has said something: its request did not kill the process when it was asked.
+    further_than: u64,
+    /// Dropped as soon as the attempt has got further than that.
     unproven: Option<Unproven>,
 }
 
 impl Progress {
-    /// An attempt that begins with so much of the answer.
-    pub(crate) fn new(kept: u64, unproven: Unproven) -> Self {
-        Self { kept, unproven: Some(unproven) }
+    /// An attempt that begins with so much of the answer, and has shown that it is harmless when there is more than that.
+    pub(crate) fn new(kept: u64, further_than: u64, unproven: Unproven) -> Self {
+        Self { kept, further_than, unproven: Some(unproven) }
     }
 
     /// This batch is in the log.
     fn appended(&mut self, batch: &[Event]) {
-        let said = batch.iter().map(Event::content_bytes).sum::<u64>();
-        self.kept += said;
-        if said > 0 {
+        self.kept += batch.iter().map(Event::content_bytes).sum::<u64>();
+        if self.kept > self.further_than {
             self.unproven = None;
         }
     }

@@ -445,7 +445,7 @@ impl Worker {
             return Ok(Outcome::Release(before, due));
         }
         let deaths = if before.asking { before.without_progress } else { 0 };
-        let suspicion = Suspicion::after(deaths);
+        let suspicion = Suspicion::after(deaths, self.config.attempts);
         let Some(unproven) = self.wait_for_trial(suspicion, writer, stop).await? else {
             // It is offered again soon, and holds no slot until then.
             return Ok(Outcome::Release(before, TRIAL_AGAIN));
@@ -495,7 +495,9 @@ impl Worker {
         // Readers learn of the first attempt at once; of a further one when it has something to say, and then it has begun.
         let opening =
             if started_at.is_none() { Opening::AtOnce(started) } else { Opening::WithText(started) };
-        let progress = Progress::new(prefix.size, unproven);
+        // A suspect may be a request that kills the process at a later word: it has to get further than it ever did.
+        let further_than = if suspicion == Suspicion::None { prefix.size } else { before.best };
+        let progress = Progress::new(prefix.size, further_than, unproven);
         // A model that takes long to begin is cancelled, fenced and timed out as one that speaks.
         let asked = model.generate(id, request, &prefix);
         let ended = stop.hard.run_until_cancelled(pump(writer, opening, asked, bounds, progress)).await;

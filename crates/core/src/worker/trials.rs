@@ -1,13 +1,14 @@
 //! Keeps a request that kills its process from taking others with it.
 //!
 //! An attempt that is *asking* in the log although its owner is gone took its process down, or was in a process that
-//! something else took down. One such death says nothing: a kill hits every answer of a process. After the second death in a
-//! row without progress the generation is a *suspect*. Suspects are tried with few others, and after the third death alone:
-//! then a death is counted for one generation, and the request that causes it ends while the others go on.
+//! something else took down. The first deaths say nothing: a kill hits every answer of a process. When a generation has three
+//! attempts left it is a *suspect*, and tried with few others; its last two attempts are made alone. Then a death is counted
+//! for one generation, and the request that causes it ends while the others go on.
 //!
-//! A suspect asks its model when every other attempt of this process has said something since it asked, or after [`ALONE`].
-//! While a suspect waits, and while it is tried, no other attempt begins, for [`ALONE`] each: a long prompt does not hold up a
-//! process, and a busy process does not hold up a suspect. A trial ends when the answer says something, or with the attempt.
+//! A suspect asks its model when every other attempt of this process has got somewhere since it asked, or after [`ALONE`]. While
+//! a suspect waits, and while it is tried, no other attempt begins, for [`ALONE`] each, and no other suspect for
+//! [`AMONG_SUSPECTS`]: a long prompt does not hold up a process, and a busy process does not hold up a suspect. A trial ends
+//! when the answer gets further than ever, or with the attempt.
 
 use std::{
     pin::pin,
@@ -24,7 +25,11 @@ use tokio::{
 /// process as soon as it is asked; short, because a kill from outside makes suspects of innocent answers.
 const ALONE: Duration = Duration::from_secs(5);
 
-/// The part of the slots that suspects of the second death share.
+/// How long a trial keeps other suspects from beginning. One of them may be the request that kills the process, at a later
+/// word of its answer.
+const AMONG_SUSPECTS: Duration = Duration::from_secs(15);
+
+/// The part of the slots that suspects with three attempts left share.
 const SHARE: usize = 4;
 
 /// The attempts that ask their models in this process.
@@ -33,7 +38,7 @@ pub(super) struct Trials(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// How many suspects of the second death are tried together.
+    /// How many suspects with three attempts left are tried together.
     together: usize,
     state: Mutex<State>,
     changed: Notify,
@@ -41,7 +46,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Attempts that have said nothing since they asked.
+    /// Attempts that have got nowhere since they asked.
     unproven: usize,
     trial: Option<Trial>,
     /// How many suspects wait for their turn, and since when there has been one.
@@ -67,7 +72,8 @@ impl State {
         together: usize,
     ) -> Result<(), Option<Instant>> {
         let now = Instant::now();
-        let trial_ends = self.trial.map(|trial| trial.since + ALONE).filter(|ends| *ends > now);
+        let alone = if suspicion == Suspicion::None { ALONE } else { AMONG_SUSPECTS };
+        let trial_ends = self.trial.map(|trial| trial.since + alone).filter(|ends| *ends > now);
         if suspicion == Suspicion::None {
             let turn_ends = self.waiting_since.map(|since| since + ALONE).filter(|ends| *ends > now);
             return match trial_ends.max(turn_ends) {
@@ -85,7 +91,7 @@ impl State {
     }
 }
 
-/// A suspect that waits. In a busy process there is always an attempt that has said nothing yet, so no other attempt begins
+/// A suspect that waits. In a busy process there is always an attempt that has got nowhere yet, so no other attempt begins
 /// before it, for [`ALONE`] at most.
 struct Waiting<'a>(&'a Trials);
 
@@ -116,24 +122,25 @@ impl Drop for Waiting<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
-    /// Its process died twice: it is tried with few others.
+    /// It has three attempts left: it is tried with few others.
     Shared,
-    /// Its process died three times or more: it is tried alone.
+    /// It has two attempts left, or one: it is tried alone.
     Alone,
 }
 
 impl Suspicion {
-    /// After so many deaths in a row without progress.
-    pub(super) fn after(deaths: u32) -> Self {
-        match deaths {
-            0 | 1 => Self::None,
-            2 => Self::Shared,
-            _ => Self::Alone,
+    /// After so many deaths in a row without progress, of so many that end a generation.
+    pub(super) fn after(deaths: u32, most: u32) -> Self {
+        match most.saturating_sub(deaths) {
+            _ if deaths == 0 => Self::None,
+            0..=2 => Self::Alone,
+            3 => Self::Shared,
+            _ => Self::None,
         }
     }
 }
 
-/// An attempt that has said nothing yet. Dropped when it has, or when it ends.
+/// An attempt that has got nowhere yet. Dropped when it has, or when it ends.
 #[derive(Debug)]
 pub(crate) struct Unproven {
     trials: Trials,
@@ -175,7 +182,7 @@ impl Trials {
         state.may_begin(suspicion, since, self.0.together)?;
         if suspicion != Suspicion::None {
             let now = Instant::now();
-            let joined = state.trial.filter(|trial| trial.since + ALONE > now);
+            let joined = state.trial.filter(|trial| trial.since + AMONG_SUSPECTS > now);
             let suspects = state.trial.map_or(0, |trial| trial.suspects) + 1;
             let since = joined.map_or(now, |trial| trial.since);
             state.trial = Some(Trial { since, suspicion, suspects });
@@ -230,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn suspects_of_the_second_death_share_a_part_of_the_slots() {
+    async fn suspects_with_three_attempts_left_share_a_part_of_the_slots() {
         let trials = Trials::new(8);
         let first = trials.begin(Suspicion::Shared).await;
         let second = trials.begin(Suspicion::Shared).now_or_never().unwrap();
@@ -247,6 +254,17 @@ mod tests {
         let began = Instant::now();
         let _other = trials.begin(Suspicion::None).await;
         assert_eq!(began.elapsed(), ALONE);
+        let _suspect = trials.begin(Suspicion::Alone).await;
+        assert_eq!(began.elapsed(), AMONG_SUSPECTS);
+    }
+
+    #[test]
+    fn the_last_attempts_are_made_alone() {
+        let of = |most| (0..most).map(|deaths| Suspicion::after(deaths, most)).collect::<Vec<_>>();
+        let (none, shared, alone) = (Suspicion::None, Suspicion::Shared, Suspicion::Alone);
+        assert_eq!(of(5), [none, none, shared, alone, alone]);
+        assert_eq!(of(3), [none, alone, alone]);
+        assert_eq!(of(1), [none]);
     }
 
     /// In a process in which there is always an attempt that has said nothing yet.
