@@ -11,6 +11,9 @@ use crate::{
     record::{Death, Facts, Opened, Rule, Stream},
 };
 
+/// How many of its attempts a suspect makes alone in its process, the last.
+const ALONE: usize = 2;
+
 /// What a model may still say after the stop was acknowledged: the piece that is on its tongue.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -102,17 +105,19 @@ impl Ending<'_> {
                 }
             }
         }
-        // Before it is tried alone, it may be asked beside each of them once.
-        let counted = in_a_row + by_neighbours.min(self.poisonous_neighbours());
+        // All but its last two attempts are made beside others.
+        let beside_others =
+            if self.has_poisonous_neighbours() { self.plan.attempts as usize - ALONE } else { 0 };
+        let counted = in_a_row + by_neighbours.min(beside_others);
         let what = format!(
             " after {in_a_row} attempts in a row that died, and {by_neighbours} that died of other prompts"
         );
         (counted < self.plan.attempts as usize).then_some((Rule::I11, what))
     }
 
-    fn poisonous_neighbours(&self) -> usize {
-        let others = self.plan.generations.iter().filter(|other| other.id != self.case.wanted.id);
-        others.filter(|other| matches!(other.nature, Nature::Poison { .. })).count()
+    fn has_poisonous_neighbours(&self) -> bool {
+        let mut others = self.plan.generations.iter().filter(|other| other.id != self.case.wanted.id);
+        others.any(|other| matches!(other.nature, Nature::Poison { .. }))
     }
 
     /// The attempts in which the text that is kept became longer than it ever was.
