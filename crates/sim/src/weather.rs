@@ -238,6 +238,8 @@ pub(crate) struct Life {
     pub(crate) switch: Switch,
     /// Ends it.
     task: OnceLock<AbortHandle>,
+    /// Its tasks end one after the other: none of them makes a call meanwhile.
+    is_dead: AtomicBool,
     /// How many jobs it has leased in a long outage of the log.
     pub(crate) leases_without_log: AtomicUsize,
     /// The last attempt that it opened, of each generation.
@@ -251,6 +253,7 @@ impl Life {
 
     /// The process dies, without a word.
     pub(crate) fn end(&self) {
+        self.is_dead.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.get() {
             task.abort();
         }
@@ -280,15 +283,19 @@ impl Node {
             name,
             switch: Switch::default(),
             task: OnceLock::new(),
+            is_dead: AtomicBool::new(false),
             leases_without_log: AtomicUsize::new(0),
             opened: Mutex::default(),
         };
         Self { weather, life: Arc::new(life) }
     }
 
-    /// Waits while the process is frozen.
+    /// Waits while the process is frozen, and for ever in one that has died.
     pub(crate) async fn thawed(&self) {
         loop {
+            if self.life.is_dead.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
             let thawed = self.life.switch.thawed.notified();
             if !self.life.switch.is_frozen() {
                 return;
