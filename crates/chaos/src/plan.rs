@@ -246,7 +246,7 @@ impl Fault {
     }
 }
 
-/// What a plan may hold, whatever its seed.
+/// Decides which faults a plan may contain, for every seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) mode: Mode,

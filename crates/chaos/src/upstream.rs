@@ -1,8 +1,8 @@
 //! A model service for the product's upstream adapter: OpenAI-compatible, in this process, and busy or away on demand.
 //!
-//! It says what the simulated model says. A text that it is given as the beginning of its own answer it continues exactly, so
-//! an answer that was cut has one right text, whoever gave which part. It refuses a beginning that is not its own: then the
-//! generation ends as rejected, and the run counts that as a violation.
+//! It says what the simulated model says. Given the beginning of an answer, it continues that answer exactly. So an
+//! answer that was cut has one right text. It refuses a beginning that differs from its own answer: then the generation ends as
+//! rejected, and the run counts that as a violation.
 
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 

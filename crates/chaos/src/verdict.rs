@@ -34,8 +34,7 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) ending: String,
-    /// It ended for a reason that is not its own (I11): neither done, nor cancelled as somebody wanted, nor rejected as its
-    /// prompt asks for.
+    /// It broke I11: it ended neither as done, nor by a cancel that was sent, nor by a rejection that its prompt asks for.
     pub(crate) is_foreign: bool,
     pub(crate) attempts: usize,
     pub(crate) faults: Vec<String>,

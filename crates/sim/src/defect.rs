@@ -50,7 +50,7 @@ pub enum Defect {
     AskingNotNoted,
     /// A job that the queue has given up on is thrown away.
     DeadLetterDropped,
-    /// Whoever wants to store the job of a stream again is told to.
+    /// Every caller that asks to store the job of a stream again is allowed to, not only one.
     EveryClaimGiven,
     /// The stream does not have its request any more.
     RequestLost,

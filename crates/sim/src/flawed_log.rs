@@ -312,7 +312,7 @@ impl LogWriter for FlawedWriter {
                 self.most = self.most.max(attempts.without_progress);
                 attempts.without_progress = self.most;
             }
-            // Nobody has to wait for it all the same.
+            // Records the old count again, so that the new attempt is not noted.
             Defect::AskingNotNoted => attempts = self.attempts,
             _ => {}
         }

@@ -242,7 +242,7 @@ async fn a_prompt_that_kills_its_process_ends_and_takes_no_neighbour_with_it() {
     }
 }
 
-/// A kill says nothing about the answers that it hits: they go on together, and not one after the other.
+/// After a kill no single answer is suspected: all of them continue at once, and not one after the other.
 #[tokio::test(start_paused = true)]
 async fn a_kill_before_the_first_word_costs_every_answer_the_same() {
     for continuation in [Continuation::Resampled, Continuation::Unsupported] {
