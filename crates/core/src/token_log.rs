@@ -55,12 +55,19 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError>;
 
     /// Opens the write side as the next attempt, and fences every earlier writer: from the moment this succeeds their
-    /// appends fail (I3). The number of the attempt is durable. Whether it is right to depose an owner that may be alive
-    /// ([`Phase::has_owner`]) is the caller's question.
+    /// appends fail (I3). The number of the attempt is durable. It deposes an owner that may be alive: for a caller that seals
+    /// the stream at once.
     ///
     /// # Errors
     /// [`LogError::NotFound`], or [`LogError::Sealed`] when there is nothing left to write.
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError>;
+
+    /// As [`Self::open_writer`], but only when the stream has no owner ([`Phase::has_owner`]). Of several callers at the same
+    /// time, one opens the stream, and the others get [`LogError::Fenced`].
+    ///
+    /// # Errors
+    /// As [`Self::open_writer`], and [`LogError::Fenced`] while the stream has an owner.
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError>;
 
     /// Ends a stream of which [`LogError::Damaged`] was told, with this terminal event behind what is left of it. A reader that
     /// has seen the rest learns of the end from it; any other finds the damage first. Fences every writer, as an opening does.
@@ -322,7 +329,7 @@ pub struct Attempts {
     /// The furthest that the answer had come when the last attempt began, in bytes as [`Prefix::size`] counts them: what an
     /// attempt has to exceed.
     pub best: u64,
-    /// Whether an attempt asks the model and its end is not noted yet: it runs, or its process has died.
+    /// Whether the last attempt that was counted asks the model and its end is not noted: it runs, or its process has died.
     pub asking: bool,
     /// When the last attempt began, by its worker's clock.
     pub began_at: Timestamp,

@@ -307,7 +307,7 @@ impl Worker {
                 return Ok(Verdict::Done);
             }
         };
-        let mut writer = self.log.open_writer(job.id).await?;
+        let mut writer = self.log.take_over(job.id).await?;
         // Some time may have passed.
         if writer.start_by() != start_by {
             return Err(LogError::NotFound(job.id));
@@ -583,7 +583,8 @@ impl Worker {
         let wait = if at_least.is_zero() { backoff(model_waits) } else { at_least.max(LEAST_MODEL_WAIT) };
         let after = wait.min(left);
         let waiting_until = Some(self.clock.now().after(after));
-        Outcome::Release(Attempts { asking: false, model_waits, waiting_until, ..before }, after)
+        // `asking` stays: an attempt that died before this one is not forgotten.
+        Outcome::Release(Attempts { model_waits, waiting_until, ..before }, after)
     }
 }
 

@@ -8,6 +8,8 @@ use crate::Rule;
 pub enum Defect {
     /// The log lets an older writer append.
     FenceRemoved,
+    /// The log gives a stream that has an owner to another worker.
+    OwnerDeposed,
     /// The log lets a writer append to a sealed stream.
     AppendAfterSeal,
     /// A reader that resumes gets the entry at its cursor again.
@@ -70,8 +72,9 @@ pub enum Defect {
 
 impl Defect {
     /// Every defect, and the rule that catches it.
-    pub const ALL: [(Self, Rule); 30] = [
+    pub const ALL: [(Self, Rule); 31] = [
         (Self::FenceRemoved, Rule::I3),
+        (Self::OwnerDeposed, Rule::I3),
         (Self::AppendAfterSeal, Rule::I1),
         (Self::ResumeRepeats, Rule::I7),
         (Self::ResumeSkips, Rule::I7),

@@ -48,6 +48,33 @@ struct State {
 }
 
 impl FlawedLog {
+    fn writer(&self, id: GenerationId, writer: Box<dyn LogWriter>, before: &[Entry]) -> Box<dyn LogWriter> {
+        let mut attempt = writer.attempt();
+        if self.has(Defect::AttemptReused) {
+            attempt = Attempt::new(attempt.get().saturating_sub(1).max(1));
+        }
+        let mut so_far = writer.so_far().clone();
+        if self.has(Defect::PrefixIncomplete) {
+            so_far = Prefix::default();
+            let is_delta = |entry: &Entry| matches!(entry.event, Event::Delta { .. });
+            let last = before.iter().rposition(is_delta);
+            let kept = before.iter().enumerate().filter(|(index, _)| Some(*index) != last);
+            kept.for_each(|(_, entry)| so_far.push(entry));
+        }
+        let (start_by, cancellation) = (writer.start_by(), writer.cancellation().clone());
+        let mut attempts = writer.attempts();
+        if self.has(Defect::OpeningsCount) {
+            attempts = Attempts { without_progress: attempt.get() - 1, ..attempts };
+        }
+        self.state().cancellations.insert(id, cancellation.clone());
+        let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
+        if self.has(Defect::FenceRemoved) {
+            self.state().newest.insert(id, Arc::clone(&writer));
+        }
+        let log = self.clone();
+        Box::new(FlawedWriter { id, log, writer, attempt, start_by, so_far, attempts, most: 0, cancellation })
+    }
+
     pub(crate) fn new(log: Arc<dyn TokenLog>, defect: Defect) -> Self {
         Self { log, defect, state: Arc::default(), tasks: TaskTracker::new() }
     }
@@ -131,41 +158,17 @@ impl TokenLog for FlawedLog {
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         let before = self.whole(id).await?.entries;
-        let writer = self.log.open_writer(id).await?;
-        let mut attempt = writer.attempt();
-        if self.has(Defect::AttemptReused) {
-            attempt = Attempt::new(attempt.get().saturating_sub(1).max(1));
-        }
-        let mut so_far = writer.so_far().clone();
-        if self.has(Defect::PrefixIncomplete) {
-            so_far = Prefix::default();
-            let is_delta = |entry: &Entry| matches!(entry.event, Event::Delta { .. });
-            let last = before.iter().rposition(is_delta);
-            let kept = before.iter().enumerate().filter(|(index, _)| Some(*index) != last);
-            kept.for_each(|(_, entry)| so_far.push(entry));
-        }
-        let (start_by, cancellation) = (writer.start_by(), writer.cancellation().clone());
-        let mut attempts = writer.attempts();
-        if self.has(Defect::OpeningsCount) {
-            attempts = Attempts { without_progress: attempt.get() - 1, ..attempts };
-        }
-        self.state().cancellations.insert(id, cancellation.clone());
-        let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
-        if self.has(Defect::FenceRemoved) {
-            self.state().newest.insert(id, Arc::clone(&writer));
-        }
-        let log = self.clone();
-        Ok(Box::new(FlawedWriter {
-            id,
-            log,
-            writer,
-            attempt,
-            start_by,
-            so_far,
-            attempts,
-            most: 0,
-            cancellation,
-        }))
+        Ok(self.writer(id, self.log.open_writer(id).await?, &before))
+    }
+
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let before = self.whole(id).await?.entries;
+        let writer = if self.has(Defect::OwnerDeposed) {
+            self.log.open_writer(id).await?
+        } else {
+            self.log.take_over(id).await?
+        };
+        Ok(self.writer(id, writer, &before))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {

@@ -25,6 +25,29 @@ pub(crate) struct LedgerLog {
 }
 
 impl LedgerLog {
+    /// Writes down that a stream was opened.
+    fn opened(&self, id: GenerationId, writer: Box<dyn LogWriter>) -> Box<dyn LogWriter> {
+        let (attempt, attempts) = (writer.attempt(), writer.attempts());
+        let line =
+            format!("opened by attempt {attempt}, after {} without progress", attempts.without_progress);
+        let before = self.record.stream(id, line, |stream, now| {
+            let before = stream.opens.last().copied();
+            let is_heard = stream.heard.is_some_and(|heard| now < heard + OWNERSHIP);
+            let is_given_up = std::mem::take(&mut stream.given_up);
+            let deposed_owner = is_heard && !is_given_up;
+            stream.opens.push(attempt);
+            stream.opened = now;
+            let opened = Opened { before: attempts, deposed_owner, ..Opened::default() };
+            stream.attempts.insert(attempt, opened);
+            stream.used(now);
+            before
+        });
+        if before.is_some_and(|before| before >= attempt) {
+            self.record.violation_of(id, Rule::I4, format_args!("was opened as attempt {attempt} again"));
+        }
+        Box::new(LedgerWriter { id, writer, record: Arc::clone(&self.record) })
+    }
+
     fn look_for_damage(&self, id: GenerationId) -> Result<(), LogError> {
         look_for_damage(&self.record, id)
     }
@@ -66,26 +89,12 @@ impl TokenLog for LedgerLog {
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         self.look_for_damage(id)?;
-        let writer = self.log.open_writer(id).await?;
-        let (attempt, attempts) = (writer.attempt(), writer.attempts());
-        let line =
-            format!("opened by attempt {attempt}, after {} without progress", attempts.without_progress);
-        let before = self.record.stream(id, line, |stream, now| {
-            let before = stream.opens.last().copied();
-            let is_alive = stream.heard.is_some_and(|heard| now < heard + OWNERSHIP);
-            if let Some(mut last) = stream.attempts.last_entry() {
-                last.get_mut().raced |= is_alive;
-            }
-            stream.opens.push(attempt);
-            stream.opened = now;
-            stream.attempts.insert(attempt, Opened { before: attempts, ..Opened::default() });
-            stream.used(now);
-            before
-        });
-        if before.is_some_and(|before| before >= attempt) {
-            self.record.violation_of(id, Rule::I4, format_args!("was opened as attempt {attempt} again"));
-        }
-        Ok(Box::new(LedgerWriter { id, writer, record: Arc::clone(&self.record) }))
+        Ok(self.opened(id, self.log.open_writer(id).await?))
+    }
+
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.look_for_damage(id)?;
+        Ok(self.opened(id, self.log.take_over(id).await?))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
@@ -226,17 +235,34 @@ impl LedgerWriter {
             let worker = opened.and_then(|opened| facts.workers.get(&opened.worker));
             worker.is_some_and(|worker| worker.gives_back && !worker.froze)
         };
-        let mut is_counted = false;
+        let (mut is_counted, mut took_it_away) = (false, false);
         self.record.attempt(self.id, attempt, |opened| {
             opened.noted |= asking;
+            took_it_away = asking && opened.deposed_owner;
             opened.released |= is_released;
             opened.given_back |= is_released && gives_back && !opened.broke && !opened.refused;
             is_counted = opened.is_free() && without_progress > opened.before.without_progress;
         });
+        if took_it_away {
+            let what = format_args!("was opened by attempt {attempt} while its owner was alive");
+            self.record.violation_of(self.id, Rule::I3, what);
+        }
         if is_counted {
             let what =
                 format_args!("has {without_progress} attempts without progress, and one of them was none");
             self.record.violation_of(self.id, Rule::I11, what);
+        }
+    }
+}
+
+impl Drop for LedgerWriter {
+    /// Its stream has no owner from now on, and the log knows.
+    fn drop(&mut self) {
+        let attempt = self.writer.attempt();
+        if let Some(stream) = self.record.facts().streams.get_mut(&self.id)
+            && stream.opens.last() == Some(&attempt)
+        {
+            stream.given_up = true;
         }
     }
 }

@@ -101,6 +101,7 @@ pub(crate) enum Death {
 }
 
 /// One generation.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may hold")]
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) name: String,
@@ -112,6 +113,8 @@ pub(crate) struct Stream {
     pub(crate) attempts: BTreeMap<Attempt, Opened>,
     /// When the owner was last heard of, unless it has said that it goes.
     pub(crate) heard: Option<Moment>,
+    /// The writer of the newest attempt is not there any more.
+    pub(crate) given_up: bool,
     /// When an attempt was last opened.
     pub(crate) opened: Moment,
     /// When the attempt was opened that asked its model first.
@@ -158,8 +161,8 @@ pub(crate) struct Opened {
     pub(crate) broke: bool,
     /// It has noted that it ends, without an end of its generation.
     pub(crate) released: bool,
-    /// Another one was opened although its owner was heard of a moment ago: a copy of its job was leased when it had none.
-    pub(crate) raced: bool,
+    /// The attempt before it was heard of a moment ago.
+    pub(crate) deposed_owner: bool,
     /// And that was because its process stopped.
     pub(crate) given_back: bool,
 }

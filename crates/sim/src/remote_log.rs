@@ -37,6 +37,13 @@ enum Repeats {
     Done,
 }
 
+/// Which stream is opened.
+#[derive(Clone, Copy, Debug)]
+enum Open {
+    Whatever,
+    Unowned,
+}
+
 impl RemoteLog {
     async fn read_call<T>(
         &self,
@@ -59,28 +66,13 @@ impl RemoteLog {
         if self.defect == Some(Defect::AppendTwice) { Repeats::Done } else { Repeats::Recognized }
     }
 
-    /// Opens a stream at the far side, which knows then whose attempt it is.
-    async fn open(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        let writer = self.log.open_writer(id).await?;
-        self.node.life.opens(id, writer.attempt());
-        self.record.opened_by(id, writer.attempt(), &self.node.life.name);
-        Ok(writer)
-    }
-}
-
-#[async_trait]
-impl TokenLog for RemoteLog {
-    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        self.write_call(self.log.create(id, spec)).await
-    }
-
-    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+    async fn writer(&self, id: GenerationId, how: Open) -> Result<Box<dyn LogWriter>, LogError> {
         let weather = &self.node.weather;
         if weather.is_away(Service::Commits) && weather.chance.happens(0.5) {
             // The attempt has its number, and nothing else of it is stored.
-            drop(self.open(id).await?);
+            drop(self.open(id, how).await?);
         }
-        let writer = self.write_call(self.open(id)).await?;
+        let writer = self.write_call(self.open(id, how)).await?;
         Ok(Box::new(RemoteWriter {
             node: self.node.clone(),
             attempt: writer.attempt(),
@@ -97,6 +89,32 @@ impl TokenLog for RemoteLog {
                 repeats: self.repeats(),
             })),
         }))
+    }
+
+    /// Opens a stream at the far side, which knows then whose attempt it is.
+    async fn open(&self, id: GenerationId, how: Open) -> Result<Box<dyn LogWriter>, LogError> {
+        let writer = match how {
+            Open::Whatever => self.log.open_writer(id).await?,
+            Open::Unowned => self.log.take_over(id).await?,
+        };
+        self.node.life.opens(id, writer.attempt());
+        self.record.opened_by(id, writer.attempt(), &self.node.life.name);
+        Ok(writer)
+    }
+}
+
+#[async_trait]
+impl TokenLog for RemoteLog {
+    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
+        self.write_call(self.log.create(id, spec)).await
+    }
+
+    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.writer(id, Open::Whatever).await
+    }
+
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.writer(id, Open::Unowned).await
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {

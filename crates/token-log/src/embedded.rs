@@ -152,6 +152,19 @@ impl Embedded {
 
 impl Embedded {
     /// Opens the write side as the next attempt. Gives its number, what tells it to stop, and what the stream holds.
+    async fn writer(
+        &self,
+        stream: Arc<Stream>,
+        (attempt, cancellation, view): (Attempt, Cancellation, View),
+    ) -> Result<Box<dyn LogWriter>, LogError> {
+        let mut so_far = Prefix::default();
+        for entry in self.shared.entries(&stream, view.batches).await? {
+            so_far.push(&entry);
+        }
+        tracing::debug!(generation.id = %stream.id, %attempt, seq = %view.tail, "opened a stream");
+        Ok(Box::new(Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, so_far, view.tail)))
+    }
+
     async fn open_stream(&self, stream: &Arc<Stream>) -> Result<(Attempt, Cancellation, View), LogError> {
         loop {
             let attempt = stream.next_attempt()?;
@@ -214,13 +227,15 @@ impl TokenLog for Embedded {
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         let stream = self.shared.index.kept(id)?;
-        let (attempt, cancellation, view) = self.open_stream(&stream).await?;
-        let mut so_far = Prefix::default();
-        for entry in self.shared.entries(&stream, view.batches).await? {
-            so_far.push(&entry);
-        }
-        tracing::debug!(generation.id = %id, %attempt, seq = %view.tail, "opened a stream");
-        Ok(Box::new(Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, so_far, view.tail)))
+        let opened = self.open_stream(&stream).await?;
+        self.writer(stream, opened).await
+    }
+
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let stream = self.shared.index.kept(id)?;
+        stream.take_over()?;
+        let opened = self.open_stream(&stream).await?;
+        self.writer(stream, opened).await
     }
 
     async fn seal_damaged(&self, id: GenerationId, last: &Event) -> Result<(), LogError> {

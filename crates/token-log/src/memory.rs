@@ -47,6 +47,25 @@ struct Streams {
 }
 
 impl MemoryLog {
+    fn writer(
+        &self,
+        id: GenerationId,
+        stream: &Arc<Mutex<Stream>>,
+        (attempt, so_far, cancellation): (Attempt, Prefix, Cancellation),
+    ) -> Box<dyn LogWriter> {
+        let attempts = lock(stream).attempts_so_far;
+        Box::new(MemoryWriter {
+            id,
+            log: Arc::clone(&self.shared),
+            stream: Arc::downgrade(stream),
+            attempt,
+            start_by: lock(stream).spec.start_by,
+            so_far,
+            attempts,
+            cancellation,
+        })
+    }
+
     /// An empty log. It forgets a stream `retention` after its seal; one that is never sealed, `retention` after its
     /// last deadline.
     pub fn new(clock: Arc<dyn Clock>, retention: Duration) -> Self {
@@ -102,18 +121,20 @@ impl TokenLog for MemoryLog {
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         let stream = self.shared.find(id)?;
-        let (attempt, so_far, cancellation) = lock(&stream).open()?;
-        let attempts = lock(&stream).attempts_so_far;
-        Ok(Box::new(MemoryWriter {
-            id,
-            log: Arc::clone(&self.shared),
-            stream: Arc::downgrade(&stream),
-            attempt,
-            start_by: lock(&stream).spec.start_by,
-            so_far,
-            attempts,
-            cancellation,
-        }))
+        let opened = lock(&stream).open()?;
+        Ok(self.writer(id, &stream, opened))
+    }
+
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        let stream = self.shared.find(id)?;
+        let opened = {
+            let mut stream = lock(&stream);
+            if stream.phase().has_owner() {
+                return Err(LogError::Fenced);
+            }
+            stream.open()?
+        };
+        Ok(self.writer(id, &stream, opened))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {

@@ -41,6 +41,10 @@ struct State {
 }
 
 impl Outage {
+    fn writer(&self, writer: Box<dyn LogWriter>) -> Box<dyn LogWriter> {
+        Box::new(OutageWriter { writer, state: Arc::clone(&self.state), is_appending: false })
+    }
+
     pub(crate) fn new(log: Arc<dyn TokenLog>) -> Self {
         let state = State {
             down: AtomicBool::new(false),
@@ -135,8 +139,12 @@ impl TokenLog for Outage {
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         self.check()?;
-        let writer = self.log.open_writer(id).await?;
-        Ok(Box::new(OutageWriter { writer, state: Arc::clone(&self.state), is_appending: false }))
+        Ok(self.writer(self.log.open_writer(id).await?))
+    }
+
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.check()?;
+        Ok(self.writer(self.log.take_over(id).await?))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {

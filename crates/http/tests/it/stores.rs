@@ -64,6 +64,9 @@ impl TokenLog for Plug {
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
         self.log()?.open_writer(id).await
     }
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.log()?.take_over(id).await
+    }
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
         self.log()?.read(id, after, limit).await
     }

@@ -145,6 +145,9 @@ impl Ending<'_> {
         if !opened.noted || opened.is_free() {
             return None;
         }
+        if opened.broke {
+            return Some(Cause::Own);
+        }
         let process = self.facts.workers.get(&opened.worker);
         let stood_still = process.is_some_and(|process| process.froze || process.gives_back);
         match process.and_then(|process| process.death) {
@@ -153,11 +156,9 @@ impl Ending<'_> {
                 Some(Cause::Neighbour)
             }
             Some(_) => Some(Cause::Own),
-            // The log was slow, or a copy of its job was quick: it could not say any more that it ends.
-            None if opened.refused && !opened.broke => {
-                (stood_still || opened.raced || self.log_is_slow).then_some(Cause::Own)
-            }
-            None => (opened.asked || stood_still || opened.raced).then_some(Cause::Own),
+            // The log was slow: it could not say any more that it ends.
+            None if opened.refused => (stood_still || self.log_is_slow).then_some(Cause::Own),
+            None => (opened.asked || stood_still).then_some(Cause::Own),
         }
     }
 }

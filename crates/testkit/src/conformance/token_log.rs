@@ -50,6 +50,7 @@ macro_rules! token_log_conformance {
             attempts_count_up
             the_newest_writer_fences_the_older_ones
             an_owner_is_heard_of_until_it_falls_silent
+            one_of_many_workers_takes_a_stream_over
             writers_that_race_never_interleave
             a_new_attempt_starts_with_what_readers_saw
             a_dropped_append_is_there_wholly_or_not_at_all

@@ -12,7 +12,7 @@ use std::{
 use journal::Position;
 use tokenwire_core::{
     Attempt, CancelCause, GenerationId, LogError, Seq, Timestamp,
-    token_log::{ATTENDANCE, Attempts, Cancellation, OnDisconnect, Ownership, Phase, StreamSpec},
+    token_log::{ATTENDANCE, Attempts, Cancellation, OWNERSHIP, OnDisconnect, Ownership, Phase, StreamSpec},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -232,6 +232,17 @@ impl Stream {
         Ok(state.issued)
     }
 
+    /// Makes the caller the owner, where there is none: it opens the stream next.
+    pub(super) fn take_over(&self) -> Result<(), LogError> {
+        let mut state = self.lock();
+        state.writable().map_err(|refused| self.error(refused))?;
+        if state.heard_at.is_some_and(|at| at.elapsed() < OWNERSHIP) {
+            return Err(LogError::Fenced);
+        }
+        state.heard_at = Some(Instant::now());
+        Ok(())
+    }
+
     /// Whether this attempt may append now; and tells it to stop, should it have to.
     pub(super) fn check(&self, attempt: Attempt) -> Result<(), LogError> {
         let mut state = self.lock();
@@ -299,7 +310,8 @@ impl Stream {
     /// Nobody has to wait for this attempt any more.
     pub(super) fn given_up(&self, attempt: Attempt) {
         let mut state = self.lock();
-        if state.attempt == attempt {
+        // Not while the next one opens the stream.
+        if state.attempt == attempt && state.issued == attempt {
             state.heard_at = None;
         }
     }

@@ -34,7 +34,8 @@ use async_trait::async_trait;
 use tokenwire_core::{
     Clock, Event, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
     token_log::{
-        ATTENDANCE, CLAIM_TIME, Created, JobClaim, OnDisconnect, Page, STORED_TIME, StreamSpec, Tail,
+        ATTENDANCE, CLAIM_TIME, Created, JobClaim, OWNERSHIP, OnDisconnect, Page, STORED_TIME, StreamSpec,
+        Tail,
     },
 };
 use tokio::task::JoinSet;
@@ -253,6 +254,14 @@ impl Shared {
         self.link.script(&script).await.map_err(|outage| outage.about(id))
     }
 
+    async fn open(
+        self: &Arc<Self>,
+        id: GenerationId,
+        owner_silent_for: Duration,
+    ) -> Result<Box<dyn LogWriter>, LogError> {
+        Ok(Box::new(Writer::open(Arc::clone(self), id, self.retention, owner_silent_for).await?))
+    }
+
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
         let keys = self.keys(id);
         let mut script = self.scripts.remove.prepare_invoke();
@@ -268,7 +277,11 @@ impl TokenLog for Redis {
     }
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        Ok(Box::new(Writer::open(Arc::clone(&self.shared), id, self.shared.retention).await?))
+        self.shared.open(id, Duration::ZERO).await
+    }
+
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.shared.open(id, OWNERSHIP).await
     }
 
     async fn seal_damaged(&self, id: GenerationId, last: &Event) -> Result<(), LogError> {

@@ -1,12 +1,13 @@
 #!lua
 -- Opens the write side as the next attempt. From here on every earlier writer is fenced.
 -- KEYS: meta, audience
--- ARGV: how often a reader attends (ms), whether the server was away until just now ('1', or '')
+-- ARGV: how often a reader attends (ms), whether the server was away until just now ('1', or ''), for how long (ms) an owner
+--       that is silent keeps the stream; 0 deposes any
 -- Answers: attempt, token of the writer, tail, reason to stop ('' for none), and what is fixed about the stream, for a
 --          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace, memo, request and
 --          attempts ('' for none)
 local meta, audience = KEYS[1], KEYS[2]
-local every, was_away = tonumber(ARGV[1]), ARGV[2] ~= ''
+local every, was_away, kept = tonumber(ARGV[1]), ARGV[2] ~= '', tonumber(ARGV[3])
 
 local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace', 'heard', 'attended_until')
 local version, sealed, tail, cancelled, grace, heard, attended_until = unpack(state)
@@ -23,11 +24,14 @@ if sealed then
   return redis.error_reply('SEALED the stream is sealed')
 end
 
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if kept > 0 and heard and now - heard < kept then
+  return redis.error_reply('FENCED another writer owns the stream')
+end
 local attempt = redis.call('HINCRBY', meta, 'attempt', 1)
 -- The number alone would not fence: a server that restarts from an older state issues it again. Its clock tells them apart.
-local time = redis.call('TIME')
 local writer = attempt .. '@' .. time[1] .. '.' .. time[2]
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', meta, 'writer', writer, 'heard', now)
 
 local stop = ''

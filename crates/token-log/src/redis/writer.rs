@@ -83,11 +83,12 @@ enum Also {
 type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String, Vec<u8>, Vec<u8>, String);
 
 impl Writer {
-    /// Opens a stream that is kept for this time after its end.
+    /// Opens a stream that is kept for `retention` after its end, unless its owner was heard of within `owner_silent_for`.
     pub(super) async fn open(
         shared: Arc<Shared>,
         id: GenerationId,
         retention: Duration,
+        owner_silent_for: Duration,
     ) -> Result<Self, LogError> {
         let keys = shared.keys(id);
         let script = &shared.scripts.open_writer;
@@ -95,11 +96,12 @@ impl Writer {
         shared.link.up().await.map_err(|outage| outage.about(id))?;
         // Readers come back as this process did: they may not have had the time to say that they are there.
         let was_away = if shared.link.was_away_within(ATTENDANCE) { "1" } else { "" };
-        let opened: Opened = shared
-            .link
-            .script(script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE)).arg(was_away))
-            .await
-            .map_err(|outage| outage.about(id))?;
+        let mut open = script.key(&keys.meta);
+        open.key(&keys.audience)
+            .arg(millis(ATTENDANCE))
+            .arg(was_away)
+            .arg(owner_silent_for.as_millis().to_string());
+        let opened: Opened = shared.link.script(&open).await.map_err(|outage| outage.about(id))?;
         let (
             attempt,
             token,

@@ -1,6 +1,6 @@
 //! One stream, one writer: the newest (I3, I4).
 
-use tokenwire_core::token_log::{OWNERSHIP, Prefix};
+use tokenwire_core::token_log::{Attempts, OWNERSHIP, Ownership, Prefix};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
@@ -61,6 +61,39 @@ pub async fn an_owner_is_heard_of_until_it_falls_silent(fixture: Fixture) {
     assert_fenced(owner.append(&[]).await);
     assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner());
     drop(next);
+}
+
+/// I3: a stream that has an owner is not taken from it, and of many workers that ask for a free one, one gets it.
+pub async fn one_of_many_workers_takes_a_stream_over(fixture: Fixture) {
+    const WORKERS: usize = 8;
+    let id = fixture.stream().await;
+    for round in 1..=2 {
+        let mut asking = JoinSet::new();
+        for log in [&fixture.log, &fixture.elsewhere].into_iter().cycle().take(WORKERS) {
+            let log = Arc::clone(log);
+            asking.spawn(async move { log.take_over(id).await });
+        }
+        let mut owners = Vec::new();
+        for taken in asking.join_all().await {
+            match taken {
+                Ok(writer) => owners.push(writer),
+                Err(error) => assert!(matches!(error, LogError::Fenced), "{error:?}"),
+            }
+        }
+        assert_eq!(owners.len(), 1, "in round {round}");
+        let mut owner = owners.pop().unwrap();
+        assert_eq!(owner.attempt(), Attempt::new(round));
+        owner.append(&[delta("text")]).await.unwrap();
+        if round == 1 {
+            sleep(OWNERSHIP * 6 / 5).await;
+        } else {
+            owner.record_attempts(Attempts::default(), Ownership::Released).await.unwrap();
+        }
+    }
+    let mut third = fixture.elsewhere.take_over(id).await.expect("its owner has released it");
+    third.seal(&finished()).await.unwrap();
+    let sealed = fixture.log.take_over(id).await;
+    assert!(matches!(sealed, Err(LogError::Sealed)), "{sealed:?}");
 }
 
 /// I3 under a race: each writer appends as fast as it can until it is fenced, while the next ones open. In the stream the

@@ -121,6 +121,10 @@ impl TokenLog for Deaf {
         self.log.open_writer(id).await
     }
 
+    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
+        self.log.take_over(id).await
+    }
+
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
         self.log.read(id, after, limit).await
     }
