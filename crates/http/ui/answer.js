@@ -33,7 +33,7 @@ const FINISHES = {
 
 /** What an answer that has ended is kept with, beside its phase and times. */
 const KEPT = [
-  'text', 'reasoning', 'toolCalls', 'pieces', 'finishReason', 'usage', 'message', 'cause', 'unsent', 'attempt', 'region',
+  'text', 'reasoning', 'toolCalls', 'pieces', 'finishReason', 'usage', 'message', 'cause', 'unsent', 'region',
 ];
 
 const ENDS = new Set(['done', 'cancelled', 'timeout', 'error', 'expired', 'gone']);
@@ -47,7 +47,6 @@ export class Answer {
   stopping = false;
   /** While a backlog comes in. */
   catchingUp = false;
-  attempt = null;
   region = null;
   rewound = false;
   /** The model was busy or could not be reached when it was asked last. */
@@ -180,9 +179,8 @@ export class Answer {
     }
   }
 
-  #start({ attempt = null, region = null }) {
+  #start({ region = null }) {
     this.phase = 'streaming';
-    this.attempt = attempt;
     this.region = region;
   }
 
