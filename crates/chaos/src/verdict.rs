@@ -152,7 +152,7 @@ fn ending(generation: &Generation, last: &Frame, attempts: usize) -> Ended {
                 _ => false,
             };
             let ending = format!("cancelled, {cause}");
-            let wrong = (!is_right).then(|| format!("{ending}, though nobody wanted that"));
+            let wrong = (!is_right).then(|| format!("{ending}, though no client asked for it"));
             Ended { ending, is_foreign: !is_right, wrong }
         }
         "message" | "started" => Ended { ending: "unfinished".into(), is_foreign: false, wrong: None },
@@ -279,8 +279,8 @@ mod tests {
     fn an_answer_must_end_as_somebody_wanted() {
         let ended = |event: &str, data: &str| faults(ended(event, data), ended(event, data));
         assert!(ended("error", "{\"type\":\"exhausted\"}").contains("error, exhausted"));
-        assert!(ended("cancelled", "{\"cause\":\"requested\"}").contains("nobody wanted that"));
-        assert!(ended("cancelled", "{\"cause\":\"abandoned\"}").contains("nobody wanted that"));
+        assert!(ended("cancelled", "{\"cause\":\"requested\"}").contains("no client asked for it"));
+        assert!(ended("cancelled", "{\"cause\":\"abandoned\"}").contains("no client asked for it"));
         assert!(ended("done", "{\"usage\":{\"output_tokens\":249}}").contains("done after Some(249) words"));
     }
 
