@@ -35,6 +35,9 @@ impl LedgerLog {
             let is_heard = stream.heard.is_some_and(|heard| now < heard + OWNERSHIP);
             let is_given_up = std::mem::take(&mut stream.given_up);
             let deposed_owner = is_heard && !is_given_up;
+            if let Some(mut last) = stream.attempts.last_entry() {
+                last.get_mut().deposed = Some(now);
+            }
             stream.opens.push(attempt);
             stream.opened = now;
             let opened = Opened { before: attempts, deposed_owner, ..Opened::default() };

@@ -85,7 +85,7 @@ pub(crate) struct Facts {
 /// What happened to a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
-    pub(crate) death: Option<Death>,
+    pub(crate) death: Option<(Moment, Death)>,
     /// It was told to give everything back.
     pub(crate) gives_back: bool,
     /// It stood still for a while.
@@ -161,6 +161,8 @@ pub(crate) struct Opened {
     pub(crate) broke: bool,
     /// It has noted that it ends, without an end of its generation.
     pub(crate) released: bool,
+    /// When the next attempt was opened.
+    pub(crate) deposed: Option<Moment>,
     /// The attempt before it was heard of a moment ago.
     pub(crate) deposed_owner: bool,
     /// And that was because its process stopped.
@@ -279,7 +281,8 @@ impl Record {
 
     pub(crate) fn dies(&self, name: &str, death: Death) {
         self.note(format_args!("{name} dies: {death:?}"));
-        self.worker(name, |worker| worker.death = Some(death));
+        let now = self.now();
+        self.worker(name, |worker| worker.death = Some((now, death)));
     }
 
     /// One line of the history.

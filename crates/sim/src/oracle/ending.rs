@@ -150,7 +150,10 @@ impl Ending<'_> {
         }
         let process = self.facts.workers.get(&opened.worker);
         let stood_still = process.is_some_and(|process| process.froze || process.gives_back);
-        match process.and_then(|process| process.death) {
+        let death = process.and_then(|process| process.death);
+        // Not the death of a process in which another attempt had taken its place.
+        let is_its_own = |at: &Duration| opened.deposed.is_none_or(|deposed| *at <= deposed);
+        match death.filter(|(at, _)| is_its_own(at)).map(|(_, death)| death) {
             // A death is one of the process in which it was, and not of one that it had left.
             Some(Death::Poisoned(of)) if of != self.case.wanted.id && !opened.released => {
                 Some(Cause::Neighbour)
@@ -158,7 +161,7 @@ impl Ending<'_> {
             Some(_) => Some(Cause::Own),
             // The log was slow: it could not say any more that it ends.
             None if opened.refused => (stood_still || self.log_is_slow).then_some(Cause::Own),
-            None => (opened.asked || stood_still).then_some(Cause::Own),
+            None => (opened.asked || stood_still || !self.plan.is_kind_to_the_log()).then_some(Cause::Own),
         }
     }
 }
