@@ -55,7 +55,7 @@ pub fn describe() {
     describe_counter!(
         TRIALS,
         Unit::Count,
-        "Attempts that were made alone because the last one died before it got any further"
+        "Attempts that were made alone, or beside few others, because the last one died before it got any further"
     );
     describe_counter!(
         MODEL_WAITS,

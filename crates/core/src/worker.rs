@@ -264,8 +264,9 @@ impl Worker {
                 }
                 Err(error @ LogError::Damaged(_)) => {
                     let cause = explain(&error);
-                    tracing::error!(generation.id = %job.id, cause, "ending a generation whose stream cannot be read");
-                    return match self.end_damaged(job.id).await {
+                    metrics::damaged();
+                    tracing::error!(generation.id = %job.id, cause, "a stream cannot be read");
+                    return match self.end_lost(job.id).await {
                         Ok(()) => Verdict::Done,
                         Err(error) => {
                             tracing::warn!(generation.id = %job.id, error = %explain(&error), "could not end it");
@@ -303,7 +304,7 @@ impl Worker {
             Ok(request) => request,
             Err(Unreadable::Newer) => return Ok(Verdict::Again(OWNER_AGAIN)),
             Err(Unreadable::Missing) => {
-                self.end_unreadable(job.id).await?;
+                self.end_lost(job.id).await?;
                 return Ok(Verdict::Done);
             }
         };
@@ -341,7 +342,7 @@ impl Worker {
     /// Notes the state of the attempts and that this one is over. Waits for a log that is away, for [`SEAL_PATIENCE`]; when the
     /// process stops, for [`RELEASE_TIME`]. Returns whether it is noted.
     async fn release(&self, writer: &mut dyn LogWriter, attempts: Attempts, stop: &Stop) -> bool {
-        let mut released = pin!(release(writer, attempts));
+        let mut released = pin!(release(writer, attempts, Instant::now() + SEAL_PATIENCE));
         let patient = stop.hard.run_until_cancelled(timeout(SEAL_PATIENCE, &mut released)).await;
         let outcome = match patient {
             Some(outcome) => outcome,
@@ -452,7 +453,10 @@ impl Worker {
         };
         if suspicion != Suspicion::None {
             metrics::trial();
-            tracing::warn!(%attempt, without_progress = before.without_progress, "the last attempt died; trying this generation alone");
+            tracing::warn!(
+                %attempt, ?suspicion, without_progress = before.without_progress,
+                "the last attempt died; trying this generation with few others, or alone"
+            );
         }
 
         let prefix = writer.so_far();
@@ -625,41 +629,48 @@ fn failed(failure: Failure) -> Outcome {
 /// Notes that the model is about to be asked, however often it takes. A note of unknown outcome that is left behind would
 /// count an attempt that has asked nothing.
 async fn note(writer: &mut dyn LogWriter, asking: Attempts, deadline: Instant) -> Result<(), LogError> {
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-    loop {
-        match writer.record_attempts(asking, Ownership::Kept).await {
-            Err(LogError::Unavailable(cause)) if Instant::now() < deadline => {
-                tracing::warn!(%cause, "the token log is unavailable; will ask the model when it is back");
-                sleep(backoff.advance()).await;
-            }
-            other => return other,
-        }
-    }
+    write_until(deadline, writer, Write::Attempts(asking, Ownership::Kept)).await
 }
 
 /// Notes the state of the attempts, and tries again until that works.
-async fn release(writer: &mut dyn LogWriter, attempts: Attempts) -> Result<(), LogError> {
-    loop {
-        match writer.record_attempts(attempts, Ownership::Released).await {
-            Err(LogError::Unavailable(_)) => sleep(Duration::from_millis(100)).await,
-            // Another attempt owns the stream, and does not wait for this one.
-            Err(LogError::Fenced | LogError::Sealed | LogError::NotFound(_)) | Ok(()) => return Ok(()),
-            Err(error @ LogError::Damaged(_)) => return Err(error),
-        }
+async fn release(writer: &mut dyn LogWriter, attempts: Attempts, deadline: Instant) -> Result<(), LogError> {
+    match write_until(deadline, writer, Write::Attempts(attempts, Ownership::Released)).await {
+        // Another attempt owns the stream, and does not wait for this one.
+        Err(LogError::Fenced | LogError::Sealed | LogError::NotFound(_)) => Ok(()),
+        released => released,
     }
 }
 
 /// Seals, however often it takes.
 async fn seal(writer: &mut dyn LogWriter, last: &Event) -> Result<(), LogError> {
-    let began = Instant::now();
+    write_until(Instant::now() + SEAL_PATIENCE, writer, Write::Seal(last)).await
+}
+
+/// What an attempt writes although the log may be away.
+#[derive(Clone, Copy, Debug)]
+enum Write<'a> {
+    Attempts(Attempts, Ownership),
+    Seal(&'a Event),
+}
+
+/// Writes to the log, and tries again while it is unavailable, until the deadline.
+async fn write_until(
+    deadline: Instant,
+    writer: &mut dyn LogWriter,
+    write: Write<'_>,
+) -> Result<(), LogError> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     loop {
-        match writer.seal(last).await {
-            Err(LogError::Unavailable(cause)) if began.elapsed() < SEAL_PATIENCE => {
-                tracing::warn!(%cause, "the token log is unavailable; will seal the generation when it is back");
+        let written = match write {
+            Write::Attempts(attempts, ownership) => writer.record_attempts(attempts, ownership).await,
+            Write::Seal(last) => writer.seal(last).await.map(drop),
+        };
+        match written {
+            Err(LogError::Unavailable(cause)) if Instant::now() < deadline => {
+                tracing::warn!(attempt = %writer.attempt(), %cause, "the token log is unavailable; trying again");
                 sleep(backoff.advance()).await;
             }
-            other => return other.map(drop),
+            other => return other,
         }
     }
 }

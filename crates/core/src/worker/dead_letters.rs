@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Worker, patiently, report_panic, report_unsettled};
 use crate::{
     error::{BoxError, explain},
-    event::{Event, Failure, Seq},
+    event::{Failure, Seq},
+    follow::end,
     id::GenerationId,
     job::Job,
     job_queue::Lease,
@@ -77,7 +78,8 @@ impl Worker {
         let page = match self.log.read(dead.id, Seq::START, NonZeroUsize::MIN).await {
             Err(LogError::NotFound(_)) => return Ok(None),
             Err(LogError::Damaged(_)) => {
-                self.end_damaged(dead.id).await?;
+                metrics::damaged();
+                self.end_lost(dead.id).await?;
                 return Ok(None);
             }
             page => page?,
@@ -94,31 +96,18 @@ impl Worker {
                 // It runs, from another job. Looked at again in case its owner dies.
                 return Err("its job cannot be read, and another worker runs it".into());
             }
-            Err(Unreadable::Missing) => self.end_unreadable(dead.id).await?,
+            Err(Unreadable::Missing) => self.end_lost(dead.id).await?,
         }
         Ok(None)
     }
 
-    /// Ends a generation whose stream cannot be read. Where not even that is possible, its readers find the damage.
-    pub(super) async fn end_damaged(&self, id: GenerationId) -> Result<(), LogError> {
-        metrics::damaged();
-        match self.log.seal_damaged(id, &Event::Failed { failure: Failure::Lost }).await {
-            Err(LogError::Sealed | LogError::NotFound(_) | LogError::Damaged(_)) => Ok(()),
-            sealed => sealed,
-        }
-    }
-
-    /// Ends a generation of which nothing says what to ask.
-    pub(super) async fn end_unreadable(&self, id: GenerationId) -> Result<(), LogError> {
-        tracing::error!(
-            generation.id = %id,
-            "a job cannot be read, and its stream does not have its request; ending its generation as lost"
-        );
-        let sealed =
-            async { self.log.open_writer(id).await?.seal(&Event::Failed { failure: Failure::Lost }).await };
-        match sealed.await {
-            Ok(_) | Err(LogError::Sealed | LogError::NotFound(_) | LogError::Damaged(_)) => Ok(()),
-            Err(error) => Err(error),
+    /// Ends a generation that cannot go on because its stream, or its request, cannot be read. A stream that is too damaged to
+    /// be sealed stays open: its readers find the damage.
+    pub(super) async fn end_lost(&self, id: GenerationId) -> Result<(), LogError> {
+        tracing::error!(generation.id = %id, "ended a generation as lost: its stream or its request cannot be read");
+        match end(&*self.log, id, &Failure::Lost).await {
+            Err(LogError::NotFound(_) | LogError::Damaged(_)) => Ok(()),
+            ended => ended,
         }
     }
 
