@@ -329,7 +329,7 @@ pub struct Attempts {
     /// The furthest that the answer had come when the last attempt began, in bytes as [`Prefix::size`] counts them: what an
     /// attempt has to exceed.
     pub best: u64,
-    /// Whether the last attempt that was counted asks the model and its end is not noted: it runs, or its process has died.
+    /// Whether an attempt since the last progress asks the model and its end is not noted: it runs, or its process has died.
     pub asking: bool,
     /// When the last attempt began, by its worker's clock.
     pub began_at: Timestamp,

@@ -573,7 +573,8 @@ impl Worker {
                 }
                 let after = backoff(without_progress);
                 tracing::warn!(%model, ?after, error = %explain(&error), "the attempt failed; trying again");
-                let attempts = Attempts { without_progress, asking: false, model_waits: 0, ..asking };
+                // An attempt that died before this one is not forgotten.
+                let attempts = Attempts { without_progress, asking: before.asking, model_waits: 0, ..asking };
                 Outcome::Release(attempts, after)
             }
         }
@@ -587,7 +588,7 @@ impl Worker {
         let wait = if at_least.is_zero() { backoff(model_waits) } else { at_least.max(LEAST_MODEL_WAIT) };
         let after = wait.min(left);
         let waiting_until = Some(self.clock.now().after(after));
-        // `asking` stays: an attempt that died before this one is not forgotten.
+        // `asking` stays, as after a failure.
         Outcome::Release(Attempts { model_waits, waiting_until, ..before }, after)
     }
 }
