@@ -10,8 +10,9 @@ use tokenwire_core::ModelName;
 pub struct Config {
     /// Where the broker is, and who we are to it.
     pub address: Address,
-    /// The queue of jobs, `llm_queue` by default. Dead letters wait in `<queue>.dead`, what is no job at all in
-    /// `<queue>.undecodable`, and jobs to be retried in `<queue>.retry.1s` and others like it.
+    /// The queue of jobs. Default: `llm_queue`. The names of all other queues begin with this one: `<queue>.dead` has dead
+    /// letters, `<queue>.undecodable` has messages that are no jobs, and `<queue>.retry.1s` and others like it have jobs that
+    /// wait for their retry.
     pub queue: QueueName,
     /// How many unsettled jobs the broker sends to this process at once: the worker's slots. A job that waits for its
     /// retry does not count. 8 by default.
