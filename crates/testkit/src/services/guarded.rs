@@ -48,6 +48,8 @@ pub struct Guarded {
     reports: BufReader<ChildStdout>,
     pid: Pid,
     log: PathBuf,
+    /// Bytes of the log that earlier children in this directory have written.
+    log_before: usize,
 }
 
 impl Guarded {
@@ -58,6 +60,8 @@ impl Guarded {
     pub fn spawn(command: &Command, directory: &Path) -> Self {
         let program = Path::new(command.get_program()).file_name().expect("a command names a program");
         let log = directory.join(program).with_extension("log");
+        let log_before =
+            fs::metadata(&log).map_or(0, |log| log.len().try_into().expect("a log fits into memory"));
         let mut guard = Command::new("sh");
         guard.args(["-c", GUARD, "guard"]).arg(&log).arg(directory);
         guard.arg(command.get_program()).args(command.get_args());
@@ -80,7 +84,7 @@ impl Guarded {
         let pipe = guard.stdin.take().expect("its input is piped");
         let mut reports = BufReader::new(guard.stdout.take().expect("its output is piped"));
         let pid = Pid::from_raw(report(&mut reports).expect("the guard tells the pid of its child"));
-        Self { guard, _pipe: pipe, reports, pid, log }
+        Self { guard, _pipe: pipe, reports, pid, log, log_before }
     }
 
     /// The child's own process id.
@@ -88,10 +92,20 @@ impl Guarded {
         self.pid.as_raw().cast_unsigned()
     }
 
-    /// Sends a signal to the child.
+    /// Sends a signal to the child. Returns from a SIGSTOP when the child has stopped.
+    ///
+    /// The kernel stops a process some time after the signal was sent: one of its threads has to run first, and on a busy
+    /// machine the others go on meanwhile. A broker has confirmed messages in that time.
+    ///
+    /// # Panics
+    /// When the child has not stopped within a minute.
     pub fn signal(&self, signal: Signal) {
         // A child that has just ended is beyond the reach of signals, and that is fine.
         let _ = signal::kill(self.pid, signal);
+        if signal == Signal::SIGSTOP {
+            let stopped = super::wait_until(Duration::from_secs(60), || is_stopped(self.pid));
+            assert!(stopped, "a child does not stop: {:?}", thread_states(self.pid));
+        }
     }
 
     /// Ends the child at once, without a chance to write anything, and waits until it is gone.
@@ -127,7 +141,13 @@ impl Guarded {
         status
     }
 
-    /// What the child has written so far, to either stream.
+    /// Whether this child has written `text`.
+    pub(super) fn has_written(&self, text: &str) -> bool {
+        let log = fs::read(&self.log).unwrap_or_default();
+        log.get(self.log_before..).is_some_and(|new| String::from_utf8_lossy(new).contains(text))
+    }
+
+    /// What has been written so far, to either stream, by this child and those before it in the same directory.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -140,6 +160,21 @@ impl Drop for Guarded {
             let _ = self.guard.wait();
         }
     }
+}
+
+/// Whether no thread of the process runs. Where the system does not tell: yes.
+fn is_stopped(pid: Pid) -> bool {
+    thread_states(pid).iter().all(|state| matches!(state, 'T' | 'Z' | 'X'))
+}
+
+/// The state of each thread of the process, as Linux names it: R for running, T for stopped. None on other systems.
+fn thread_states(pid: Pid) -> Vec<char> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    // A thread may end while this looks. Its name stands in parentheses before its state, and may contain some.
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
+        .filter_map(|stat| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()))
+        .collect()
 }
 
 fn report(reports: &mut impl BufRead) -> Option<i32> {
@@ -169,6 +204,37 @@ mod tests {
 
     fn is_alive(pid: u32) -> bool {
         signal::kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
+    }
+
+    /// The child of the next test: one idle thread, which the kernel wakes to stop the others, and busy ones.
+    #[test]
+    fn a_busy_child() {
+        if std::env::var_os("TESTKIT_GUARDED_BUSY").is_some() {
+            for _ in 0..16 {
+                std::thread::spawn(|| {
+                    loop {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            super::super::wait_until(Duration::from_secs(600), || false);
+        }
+    }
+
+    #[test]
+    fn a_child_does_nothing_any_more_when_the_stop_signal_was_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "services::guarded::tests::a_busy_child"]).env("TESTKIT_GUARDED_BUSY", "1");
+        let child = Guarded::spawn(&command, directory.path());
+        for _ in 0..20 {
+            let is_busy = || thread_states(child.pid).len() > 16 && !is_stopped(child.pid);
+            assert!(super::super::wait_until(Duration::from_secs(60), is_busy));
+            child.signal(Signal::SIGSTOP);
+            let states = thread_states(child.pid);
+            assert!(states.iter().all(|state| *state == 'T'), "{states:?}");
+            child.signal(Signal::SIGCONT);
+        }
     }
 
     /// The first half of the next test: a process that starts a child, says who it is, and waits to be killed.

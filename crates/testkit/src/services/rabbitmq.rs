@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
@@ -144,7 +143,7 @@ fn node_of(port: u16) -> String {
 #[derive(Debug)]
 struct Broker {
     port: u16,
-    /// The node's name without its host. Also tells this broker from another one that took the port.
+    /// The node's name without its host.
     node: String,
     distribution_port: u16,
     mapper_port: u16,
@@ -205,22 +204,9 @@ impl Recipe for Broker {
         command
     }
 
-    /// The listener opens last. Its first frame, Connection.Start, carries the name of the cluster, which begins with that
-    /// of its first node.
-    fn answers(&self, _pid: u32) -> bool {
-        let greet = || -> std::io::Result<bool> {
-            let mut broker = TcpStream::connect(("127.0.0.1", self.port))?;
-            broker.set_read_timeout(Some(Duration::from_secs(5)))?;
-            broker.write_all(b"AMQP\x00\x00\x09\x01")?;
-            // A frame is a byte of type, two of channel and four of size, then the payload and an end mark.
-            let mut header = [0; 7];
-            broker.read_exact(&mut header)?;
-            let [_, _, _, size @ ..] = header;
-            let mut payload = vec![0; u32::from_be_bytes(size) as usize];
-            broker.read_exact(&mut payload)?;
-            Ok(String::from_utf8_lossy(&payload).contains(&self.node))
-        };
-        greet().unwrap_or(false)
+    /// Its listener opens before this. A broker that is asked to end in between never ends.
+    fn is_up(&self, broker: &Guarded) -> bool {
+        broker.has_written("Server startup complete")
     }
 }
 
@@ -250,6 +236,14 @@ impl PortMapper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_broker_ends_also_when_it_is_asked_at_once() {
+        let rabbitmq = RabbitMq::start().await;
+        rabbitmq.stop().await;
+        rabbitmq.restart().await;
+        rabbitmq.stop().await;
+    }
 
     #[tokio::test]
     async fn a_killed_broker_comes_back_on_its_port() {

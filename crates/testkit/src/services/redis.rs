@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::OnceCell;
 
 use super::{
-    STARTS, free_port,
+    Guarded, STARTS, free_port,
     guarded::require,
     server::{PATIENCE, Recipe, Server},
     unblock, wait_until,
@@ -210,8 +210,9 @@ impl Recipe for RedisServer {
     }
 
     /// `PING` would do, if it told who answers; while the server loads its files this is refused as well.
-    fn answers(&self, pid: u32) -> bool {
-        tell(self.port, "INFO server").is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
+    fn is_up(&self, server: &Guarded) -> bool {
+        let process_id = format!("process_id:{}\r\n", server.pid());
+        tell(self.port, "INFO server").is_ok_and(|answer| answer.contains(&process_id))
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
     /// The command. The same files and the same port every time.
     fn command(&self) -> Command;
 
-    /// Whether the server with this process id answers. Another one may have taken the port.
-    fn answers(&self, pid: u32) -> bool;
+    /// Whether this server is up. Another one may have taken the port.
+    fn is_up(&self, server: &Guarded) -> bool;
 }
 
 /// A server, up or down, and its directory.
@@ -85,11 +85,10 @@ impl Server {
 impl Inner {
     fn launch(&self) -> bool {
         let mut running = Guarded::spawn(&self.recipe.command(), self.directory.path());
-        let pid = running.pid();
         let mut ended = false;
         let in_time = wait_until(PATIENCE, || {
             ended = running.has_ended();
-            ended || self.recipe.answers(pid)
+            ended || self.recipe.is_up(&running)
         });
         assert!(in_time, "a server does not answer; it says: {}", running.output());
         if !ended {
