@@ -1,9 +1,9 @@
 //! What the conformance suite cannot ask of every queue: a real broker that is hurt.
 #![expect(clippy::unwrap_used, reason = "a failed step of a test's own is a failed test")]
 
-use std::{collections::HashSet, num::NonZeroU16, time::Duration};
+use std::{collections::HashSet, num::NonZeroU16, ops::Deref, panic::AssertUnwindSafe, time::Duration};
 
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 use job_queue::rabbitmq::{Address, Config, RabbitMq};
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
@@ -15,7 +15,7 @@ use tokenwire_core::{
     Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError, Timestamp,
 };
 use tokio::{
-    sync::{Mutex, MutexGuard, OnceCell},
+    sync::{Mutex, MutexGuard},
     time::timeout,
 };
 
@@ -42,10 +42,33 @@ async fn shared(queue: &str) -> RabbitMq {
     RabbitMq::new(config(&services::RabbitMq::shared().await.url(), queue))
 }
 
-/// A second broker, for one test at a time to hurt. It is given back unharmed.
-async fn to_hurt() -> MutexGuard<'static, services::RabbitMq> {
-    static BROKER: OnceCell<Mutex<services::RabbitMq>> = OnceCell::const_new();
-    BROKER.get_or_init(async || Mutex::new(services::RabbitMq::start().await)).await.lock().await
+/// A second broker, for one test at a time to hurt. It is given back unharmed; that of a failed test is replaced.
+async fn to_hurt() -> ToHurt {
+    static BROKER: Mutex<Option<services::RabbitMq>> = Mutex::const_new(None);
+    let mut broker = BROKER.lock().await;
+    if broker.is_none() {
+        *broker = Some(services::RabbitMq::start().await);
+    }
+    ToHurt(broker)
+}
+
+struct ToHurt(MutexGuard<'static, Option<services::RabbitMq>>);
+
+impl Deref for ToHurt {
+    type Target = services::RabbitMq;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl Drop for ToHurt {
+    fn drop(&mut self) {
+        // It may be frozen, or down: the next test would fail with this one.
+        if std::thread::panicking() {
+            *self.0 = None;
+        }
+    }
 }
 
 /// A broker writes down the name of a new replicated queue half a second late, and forgets it when it is killed before.
@@ -451,6 +474,18 @@ async fn a_broker_without_memory_refuses_jobs_at_once_and_still_takes_acknowledg
     broker.control(&["set_vm_memory_high_watermark", "absolute", "1GB"]).await;
     eventually("it is ready", || async { queue.ready().await.is_ok() }).await;
     queue.enqueue(&job("after the alarm")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_that_a_failed_test_left_frozen_is_replaced() {
+    let failing = async {
+        let broker = to_hurt().await;
+        broker.pause();
+        panic!("as a test does");
+    };
+    assert!(AssertUnwindSafe(failing).catch_unwind().await.is_err());
+    let queue = RabbitMq::new(config(&to_hurt().await.url(), "replaced"));
+    queue.enqueue(&job("hello")).await.unwrap();
 }
 
 #[tokio::test]
