@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admission::{Admission, Place};
 use crate::{
+    caller::Caller,
     catalogue::ModelNames,
     clock::Clock,
     error::{BoxError, explain},
@@ -65,6 +66,8 @@ pub struct Generations {
 pub struct Submission {
     /// The client's own id, which makes submitting idempotent, or a fresh one.
     pub id: GenerationId,
+    /// Who asks. No part of the request's identity: of a submission that is repeated, the first caller stays.
+    pub caller: Caller,
     /// What to generate.
     pub request: GenerateRequest,
     /// What happens once nobody reads.
@@ -77,9 +80,10 @@ pub struct Submission {
 /// Memos are private: a log line shows how large one is.
 impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, request, on_disconnect, memo } = self;
+        let Self { id, caller, request, on_disconnect, memo } = self;
         f.debug_struct("Submission")
             .field("id", id)
+            .field("caller", caller)
             .field("request", request)
             .field("on_disconnect", on_disconnect)
             .field("memo", &format_args!("{} bytes", memo.len()))
@@ -150,7 +154,7 @@ impl Generations {
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
-        let Submission { id, request, on_disconnect, memo } = submission;
+        let Submission { id, caller, request, on_disconnect, memo } = submission;
         debug_assert!(memo.len() <= StreamSpec::MAX_MEMO_BYTES, "front ends see to it");
         // First, because it costs the least: those who are turned away are many. Held until the queue counts the job itself.
         let _place = self.place_for(id).await?;
@@ -165,6 +169,7 @@ impl Generations {
         let fingerprint = request.fingerprint();
         let spec = StreamSpec {
             fingerprint,
+            caller,
             on_disconnect,
             created_at: now,
             start_by,

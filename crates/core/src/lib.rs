@@ -33,6 +33,7 @@
 //!   `end_by` never moves.
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+mod caller;
 mod clock;
 mod conversation;
 mod error;
@@ -56,6 +57,7 @@ pub mod pump;
 pub mod retry;
 pub mod worker;
 
+pub use caller::{Caller, CallerName, InvalidCallerName};
 pub use catalogue::Catalogue;
 pub use clock::{Clock, SteadyClock, SystemClock, Timestamp};
 pub use conversation::{Conversation, InvalidConversation, Message, Role, ToolCall};

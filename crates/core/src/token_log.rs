@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     BoxError,
+    caller::Caller,
     clock::Timestamp,
     event::{Attempt, CancelCause, Entry, Event, Seq, TextSoFar, TokenId},
     id::GenerationId,
@@ -219,6 +220,8 @@ pub trait LogWriter: fmt::Debug + Send {
 pub struct StreamSpec {
     /// Of the request that the stream answers.
     pub fingerprint: Fingerprint,
+    /// Who created it. [`Caller::Anonymous`] in streams of older versions.
+    pub caller: Caller,
     /// What happens once nobody reads.
     pub on_disconnect: OnDisconnect,
     /// When it was created, by its creator's clock.
@@ -243,9 +246,10 @@ impl StreamSpec {
 /// Memos and requests are private: a log line shows how large they are.
 impl fmt::Debug for StreamSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fingerprint, on_disconnect, created_at, start_by, end_by, memo, request } = self;
+        let Self { fingerprint, caller, on_disconnect, created_at, start_by, end_by, memo, request } = self;
         f.debug_struct("StreamSpec")
             .field("fingerprint", fingerprint)
+            .field("caller", caller)
             .field("on_disconnect", on_disconnect)
             .field("created_at", created_at)
             .field("start_by", start_by)

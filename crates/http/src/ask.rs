@@ -21,7 +21,7 @@ use axum::{
 };
 use bytes::Bytes;
 use tokenwire_core::{
-    Follower, GenerationId, Seq,
+    Caller, Follower, GenerationId, Seq,
     generations::{Submission, Submitted},
 };
 
@@ -38,7 +38,7 @@ pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<R
     let permit = app.limits.open_stream()?;
     let id = id.unwrap_or_else(GenerationId::fresh);
     let on_disconnect = app.config.on_disconnect;
-    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
+    let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo: Bytes::new() };
     let accepted = app.generations.submit(submission).await?;
     let after = match accepted.how {
         // A cursor from an earlier life of this id: what it counted is gone, and the stream is read from its start.

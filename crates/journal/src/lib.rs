@@ -216,6 +216,20 @@ pub struct Room {
     bytes: usize,
 }
 
+impl Room {
+    /// Takes a part of this size off, for another payload.
+    ///
+    /// # Errors
+    /// [`JournalError::Size`] when nothing would be left.
+    pub fn split_off(&mut self, bytes: usize) -> Result<Self, JournalError> {
+        let wrong = JournalError::Size { bytes };
+        let Some(rest) = self.bytes.checked_sub(bytes).filter(|rest| *rest > 0) else { return Err(wrong) };
+        let permit = self.permit.split(bytes).ok_or(wrong)?;
+        self.bytes = rest;
+        Ok(Self { permit, bytes })
+    }
+}
+
 /// Why a record was not appended. All records that were to be written together fail together.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {

@@ -16,7 +16,13 @@ mod stream;
 mod tests;
 mod writer;
 
-use std::{fmt, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -190,9 +196,17 @@ impl TokenLog for Embedded {
             let change = Change::Created { id, spec: kept.clone(), memo: &spec.memo };
             Record { stream: number, change }.encode()
         };
+        let caller = |number| {
+            let change = Change::Caller(spec.caller.name()?.clone());
+            Some(Record { stream: number, change }.encode())
+        };
         loop {
             // Before the claim: nothing may be dropped between the claim and the record.
-            let room = self.shared.reserve(record(StreamNumber(0)).len()).await?;
+            let bytes = record(StreamNumber(0)).len();
+            let caller_bytes = caller(StreamNumber(0)).map(|caller| caller.len());
+            let mut room = self.shared.reserve(bytes + caller_bytes.unwrap_or_default()).await?;
+            let caller_room = caller_bytes.map(|bytes| room.split_off(bytes)).transpose();
+            let caller_room = caller_room.map_err(LogError::unavailable)?;
             let stream = match self.shared.index.claim(id, &kept, spec.memo.len()) {
                 Claim::Ours(stream) => stream,
                 Claim::Theirs(stream) if stream.is_kept() => {
@@ -204,11 +218,21 @@ impl TokenLog for Embedded {
                     continue;
                 }
             };
+            let not_named = Arc::new(OnceLock::new());
+            if let Some((payload, room)) = caller(stream.number).zip(caller_room) {
+                let (creating, not_named) = (Arc::clone(&stream), Arc::clone(&not_named));
+                self.shared.journal.submit(room, payload, move |committed| match committed {
+                    Ok(at) => creating.named(at),
+                    Err(error) => drop(not_named.set(error)),
+                });
+            }
             let (outcome, created) = oneshot::channel();
             let index = Arc::clone(&self.shared.index);
             let payload = record(stream.number);
             let creating = Arc::clone(&stream);
             self.shared.journal.submit(room, payload, move |committed| {
+                // Without the record of its caller the stream would read as anonymous.
+                let committed = committed.and_then(|at| not_named.get().cloned().map_or(Ok(at), Err));
                 match &committed {
                     Ok(at) => creating.created(*at),
                     Err(_) => index.forget(&creating),

@@ -396,7 +396,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tokenwire_core::{Failure, Fingerprint, SystemClock};
+    use tokenwire_core::{Caller, Failure, Fingerprint, SystemClock};
 
     use super::*;
 
@@ -408,6 +408,7 @@ mod tests {
         let now = SystemClock.now();
         let spec = StreamSpec {
             fingerprint: Fingerprint::from_bytes([0; 32]),
+            caller: Caller::Anonymous,
             on_disconnect: OnDisconnect::Detached,
             created_at: now,
             start_by: now,

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
-    Attempt, Clock, Event, Fingerprint, FinishReason, GenerationId, LogWriter, SystemClock, TextSoFar,
-    TokenLog, Usage,
+    Attempt, Caller, Clock, Event, Fingerprint, FinishReason, GenerationId, LogWriter, SystemClock,
+    TextSoFar, TokenLog, Usage,
     token_log::{OnDisconnect, StreamSpec},
 };
 
@@ -23,6 +23,7 @@ pub(crate) async fn begin(log: &dyn TokenLog) -> (GenerationId, Box<dyn LogWrite
     let (id, now) = (GenerationId::fresh(), SystemClock.now());
     let spec = StreamSpec {
         fingerprint: Fingerprint::from_bytes([0; 32]),
+        caller: Caller::Anonymous,
         on_disconnect: OnDisconnect::Detached,
         created_at: now,
         start_by: now.after(DAY),

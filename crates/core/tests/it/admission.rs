@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tokenwire_core::{
-    Event, GenerationId, Generations, Seq,
+    Caller, Event, GenerationId, Generations, Seq,
     follow::FollowError,
     generations::{Submission, SubmitError, Submitted},
     token_log::OnDisconnect,
@@ -15,7 +15,13 @@ use super::{
 };
 
 fn submission(id: GenerationId, prompt: &str) -> Submission {
-    Submission { id, request: request(prompt), on_disconnect: OnDisconnect::Detached, memo: Bytes::new() }
+    Submission {
+        id,
+        caller: Caller::Anonymous,
+        request: request(prompt),
+        on_disconnect: OnDisconnect::Detached,
+        memo: Bytes::new(),
+    }
 }
 
 /// A door through which so many may wait.

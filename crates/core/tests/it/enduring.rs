@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
-    CancelCause, Clock, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError, Seq,
-    Timestamp,
+    Caller, CancelCause, Clock, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError,
+    Seq, Timestamp,
     follow::Update,
     generations::{Submission, Submitted},
     job_queue::Hold,
@@ -492,7 +492,7 @@ async fn a_generation_that_was_accepted_when_it_was_posted_again_is_looked_after
     let (watching, theirs) = (door.clone(), stop.clone());
     let watch = tokio::task::JoinSet::from_iter([async move { watching.keep_watch(theirs).await }]);
     let (request, on_disconnect) = (request("Hello"), OnDisconnect::Detached);
-    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
+    let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo: Bytes::new() };
     let (accepted, ()) = futures::join!(door.submit(submission), async {
         sleep(SECOND).await;
         house.worker_with(Script::new([vec![Step::Hang]]), config());
@@ -562,7 +562,13 @@ async fn the_same_prompt_posted_again_and_again_while_it_waits_is_queued_twice_a
     let id = GenerationId::fresh();
     let submit = || {
         let (request, on_disconnect) = (request("Hello"), OnDisconnect::Detached);
-        house.generations.submit(Submission { id, request, on_disconnect, memo: Bytes::new() })
+        house.generations.submit(Submission {
+            id,
+            caller: Caller::Anonymous,
+            request,
+            on_disconnect,
+            memo: Bytes::new(),
+        })
     };
     submit().await.unwrap();
     for _ in 0..12 {
@@ -724,7 +730,7 @@ async fn what_fails_between_acceptance_and_the_first_byte_refuses_nothing() {
     let mut house = House::with_log(Arc::new(outage.clone()), Arc::clone(&plain.clock));
     let id = GenerationId::fresh();
     let (request, on_disconnect) = (request("Hello"), OnDisconnect::Detached);
-    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
+    let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo: Bytes::new() };
     let accepted = house.generations.submit(submission).await.unwrap();
     outage.down();
     let mut follower = house.generations.follow_accepted(&accepted, Seq::START).await.unwrap();

@@ -7,8 +7,8 @@ use job_queue::memory::MemoryQueue;
 use testkit::clock::TokioClock;
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
-    Catalogue, Clock, Conversation, Entry, Event, GenerateRequest, GenerationId, Generations, JobQueue,
-    Model, ModelName, Seq, TokenLog, Worker,
+    Caller, Catalogue, Clock, Conversation, Entry, Event, GenerateRequest, GenerationId, Generations,
+    JobQueue, Model, ModelName, Seq, TokenLog, Worker,
     catalogue::ModelNames,
     generations::{Limits, Submission, Submitted},
     token_log::OnDisconnect,
@@ -78,7 +78,13 @@ impl House {
 
     pub(crate) async fn submit(&self, on_disconnect: OnDisconnect) -> GenerationId {
         let id = GenerationId::fresh();
-        let submission = Submission { id, request: request("Hello"), on_disconnect, memo: Bytes::new() };
+        let submission = Submission {
+            id,
+            caller: Caller::Anonymous,
+            request: request("Hello"),
+            on_disconnect,
+            memo: Bytes::new(),
+        };
         assert_eq!(self.generations.submit(submission).await.unwrap().how, Submitted::New);
         id
     }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokenwire_core::{
-    Catalogue, Event, Failure, GenerateRequest, GenerationId, Generations, Job, JobQueue, Lease, Model,
-    QueueError, Seq,
+    Caller, CallerName, Catalogue, Event, Failure, GenerateRequest, GenerationId, Generations, Job, JobQueue,
+    Lease, Model, QueueError, Seq,
     catalogue::ModelNames,
     generations::{AccessError, Limits, Submission, SubmitError, Submitted},
     model::{Continuation, ModelError, OutputStream},
@@ -23,7 +23,13 @@ use super::{
 
 fn submission(id: GenerationId, prompt: &str) -> Submission {
     let memo = Bytes::from_static(b"as it was asked");
-    Submission { id, request: request(prompt), on_disconnect: OnDisconnect::Detached, memo }
+    Submission {
+        id,
+        caller: Caller::Named(CallerName::new("team/blue").unwrap()),
+        request: request(prompt),
+        on_disconnect: OnDisconnect::Detached,
+        memo,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,10 +47,14 @@ async fn what_a_front_end_noted_can_be_read_again_and_is_never_printed() {
     let house = House::new();
     let submission = submission(GenerationId::fresh(), "Hello");
     house.generations.submit(submission.clone()).await.unwrap();
-    let again = Submission { memo: Bytes::from_static(b"otherwise"), ..submission.clone() };
+    let again = Submission {
+        caller: Caller::Anonymous,
+        memo: Bytes::from_static(b"otherwise"),
+        ..submission.clone()
+    };
     assert_eq!(house.generations.submit(again).await.unwrap().how, Submitted::Existing);
     let spec = house.generations.spec(submission.id).await.unwrap();
-    assert_eq!(spec.memo, submission.memo, "the first one stays");
+    assert_eq!((&spec.memo, &spec.caller), (&submission.memo, &submission.caller), "the first ones stay");
     assert_eq!(spec.start_by.since(spec.created_at), QUEUE_TIME);
     let printed = format!("{submission:?} {spec:?}");
     assert!(printed.contains("15 bytes") && !printed.contains("as it was"), "{printed}");

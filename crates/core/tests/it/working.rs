@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use job_queue::memory::MemoryQueue;
 use tokenwire_core::{
-    Attempt, CancelCause, Catalogue, Event, Failure, FinishReason, GenerationId, Generations, Job, JobQueue,
-    Lease, QueueError, Seq, TextSoFar, Usage,
+    Attempt, Caller, CancelCause, Catalogue, Event, Failure, FinishReason, GenerationId, Generations, Job,
+    JobQueue, Lease, QueueError, Seq, TextSoFar, Usage,
     model::Continuation,
     token_log::{OnDisconnect, Phase, Prefix},
     worker::Config,
@@ -139,6 +139,7 @@ async fn a_job_for_a_model_that_this_worker_does_not_have_is_left_to_others() {
     foreign.model = foreign_name.clone();
     let submission = tokenwire_core::generations::Submission {
         id: other,
+        caller: Caller::Anonymous,
         request: foreign,
         on_disconnect: OnDisconnect::Detached,
         memo: bytes::Bytes::new(),

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use tokenwire_core::{Follower, GenerationId, Seq, follow::FollowError, generations::Submission};
+use tokenwire_core::{Caller, Follower, GenerationId, Seq, follow::FollowError, generations::Submission};
 
 use super::{
     answer::Identity,
@@ -35,7 +35,7 @@ pub(super) async fn create(State(app): State<App>, request: Request) -> Result<R
     let permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
     let model = request.model.clone();
-    let submission = Submission { id, request, on_disconnect, memo: Bytes::new() };
+    let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo: Bytes::new() };
     let accepted = app.generations.submit(submission).await?;
     // A repeated call finds the time of the first one.
     let created = accepted.spec.created_at;

@@ -8,8 +8,8 @@ use axum::{
     http::{Method, Request, Response},
 };
 use tokenwire_core::{
-    Attempt, Conversation, Event, FinishReason, GenerateRequest, GenerationId, Generations, Job, JobQueue,
-    Message, ModelName, SystemClock, TextSoFar, TokenLog, Usage,
+    Attempt, Caller, Conversation, Event, FinishReason, GenerateRequest, GenerationId, Generations, Job,
+    JobQueue, Message, ModelName, SystemClock, TextSoFar, TokenLog, Usage,
     catalogue::ModelNames,
     generations::{Limits, Submission},
     token_log::OnDisconnect,
@@ -108,7 +108,7 @@ impl Stage {
             GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of("Hello").unwrap());
         let id = GenerationId::fresh();
         let (on_disconnect, memo) = (OnDisconnect::Detached, Bytes::new());
-        let submission = Submission { id, request, on_disconnect, memo };
+        let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo };
         self.generations.submit(submission).await.unwrap();
         id
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use testkit::history::History;
 use tokenwire_core::{
-    Event, Generations, Seq,
+    Caller, Event, Generations, Seq,
     follow::FollowError,
     generations::{Submission, SubmitError},
 };
@@ -64,6 +64,7 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
     for _ in 0..TRIES {
         let submission = Submission {
             id: wanted.id,
+            caller: Caller::Anonymous,
             request: wanted.request.clone(),
             on_disconnect: wanted.on_disconnect,
             memo: wanted.name.clone().into(),

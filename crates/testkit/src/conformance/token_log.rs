@@ -18,8 +18,8 @@ use std::{any::Any, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokenwire_core::{
-    Attempt, Clock, Entry, Event, Failure, Fingerprint, FinishReason, GenerationId, LogError, LogWriter, Seq,
-    SystemClock, TextSoFar, Timestamp, TokenId, TokenLog, Usage,
+    Attempt, Caller, CallerName, Clock, Entry, Event, Failure, Fingerprint, FinishReason, GenerationId,
+    LogError, LogWriter, Seq, SystemClock, TextSoFar, Timestamp, TokenId, TokenLog, Usage,
     token_log::{Created, OnDisconnect, Page, StreamSpec},
 };
 
@@ -75,6 +75,7 @@ macro_rules! token_log_conformance {
             the_largest_memo_comes_back_exactly
             the_first_memo_stays
             a_memo_goes_with_its_stream
+            the_caller_of_a_stream_is_kept
             a_removed_stream_is_not_written_again
             a_writer_of_a_removed_stream_leaves_the_next_one_alone
             an_id_that_was_removed_twice_stays_removed
@@ -193,6 +194,7 @@ fn spec(request: u8) -> StreamSpec {
     let now = SystemClock.now();
     StreamSpec {
         fingerprint: Fingerprint::from_bytes([request; 32]),
+        caller: Caller::Anonymous,
         on_disconnect: OnDisconnect::Detached,
         created_at: now,
         start_by: now.after(Duration::from_secs(3600)),

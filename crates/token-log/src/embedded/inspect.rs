@@ -3,10 +3,10 @@
 //! The records go through the same functions as when the log is opened, so what is refused there is not shown here. Nothing is
 //! written, locked or repaired.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use journal::Position;
-use tokenwire_core::{Entry, GenerationId};
+use tokenwire_core::{Caller, CallerName, Entry, GenerationId};
 
 use super::{
     OpenError,
@@ -23,7 +23,7 @@ use crate::{Inspection, record::Batch};
 /// # Errors
 /// [`OpenError`]; that there is no such directory is one.
 pub fn inspect(dir: &Path, id: GenerationId) -> Result<Option<Inspection>, OpenError> {
-    let mut search = Search { id, found: None, newer: None };
+    let mut search = Search { id, callers: HashMap::new(), found: None, newer: None };
     journal::scan(dir, |at, bytes| search.record(at, bytes))?;
     match search.newer {
         Some(version) => Err(OpenError::Newer { version }),
@@ -33,6 +33,8 @@ pub fn inspect(dir: &Path, id: GenerationId) -> Result<Option<Inspection>, OpenE
 
 struct Search {
     id: GenerationId,
+    /// Of streams whose creation comes next.
+    callers: HashMap<StreamNumber, CallerName>,
     found: Option<Found>,
     /// A version that this one does not know.
     newer: Option<u8>,
@@ -50,7 +52,15 @@ struct Found {
 impl Search {
     fn record(&mut self, at: Position, bytes: &[u8]) {
         match Record::decode(bytes) {
-            Ok(Record { stream: number, change: Change::Created { id, spec, memo } }) if id == self.id => {
+            Ok(Record { stream: number, change: Change::Caller(name) }) => {
+                self.callers.insert(number, name);
+            }
+            Ok(Record { stream: number, change: Change::Created { id, mut spec, memo } }) => {
+                let name = self.callers.remove(&number);
+                if id != self.id {
+                    return;
+                }
+                spec.caller = name.map_or(Caller::Anonymous, Caller::Named);
                 let stream = Stream::creating(id, number, spec, memo.len());
                 stream.created(at);
                 let (cancelled, entries) = (false, Vec::new());
@@ -96,7 +106,11 @@ impl Found {
             Change::Attempts { attempt, attempts, ownership } => {
                 let _ = self.stream.recorded(*attempt, *attempts, *ownership, at);
             }
-            Change::Created { .. } | Change::Removed | Change::Request(_) | Change::Unknown => {}
+            Change::Created { .. }
+            | Change::Caller(_)
+            | Change::Removed
+            | Change::Request(_)
+            | Change::Unknown => {}
         }
         Ok(())
     }

@@ -10,13 +10,14 @@
 //! 6 request  as `GenerateRequest::encode` gives it
 //! 7 attempts attempt u32 | released u8 | asking u8 | without progress u32 | best u64 | began ms u64 | model waits u32 |
 //!            waiting until ms u64 (0 for none)
+//! 8 caller   the name, before the creation; a stream without this record has an anonymous caller
 //!
 //! in version 2
 //! 1 created  as in version 1 | memo
 //! ```
 //!
 //! A record is of the oldest version that can say it: a log in which no stream has a memo can be read by versions of
-//! tokenwire that know none. Kinds 6 and 7 came later. A version that does not know a kind skips its records: they say what a
+//! tokenwire that know none. Kinds 6, 7 and 8 came later. A version that does not know a kind skips its records: they say what a
 //! stream can be read without. (The first versions log an error for each.)
 //!
 //! Numbers are little-endian. A stream's number is never used again, while its id may be once it was removed: a late record
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokenwire_core::{
-    Attempt, Fingerprint, GenerationId, Seq, Timestamp,
+    Attempt, Caller, CallerName, Fingerprint, GenerationId, Seq, Timestamp,
     token_log::{Attempts, OnDisconnect, Ownership, StreamSpec},
 };
 
@@ -66,6 +67,9 @@ pub(super) enum Change<'a> {
     Cancelled,
     Removed,
     Request(&'a [u8]),
+    /// Who creates the stream. It comes before the creation, so that a crash between the two leaves no stream whose
+    /// caller reads as anonymous.
+    Caller(CallerName),
     Attempts {
         attempt: Attempt,
         attempts: Attempts,
@@ -96,6 +100,7 @@ impl<'a> Record<'a> {
             Change::Created { memo, .. } => memo.len(),
             Change::Appended(Appended { entries, .. }) => entries.len(),
             Change::Request(request) => request.len(),
+            Change::Caller(name) => name.as_str().len(),
             Change::Opened { .. }
             | Change::Cancelled
             | Change::Removed
@@ -131,6 +136,7 @@ impl<'a> Record<'a> {
                 bytes.extend_from_slice(entries);
             }
             Change::Request(request) => bytes.extend_from_slice(request),
+            Change::Caller(name) => bytes.extend_from_slice(name.as_str().as_bytes()),
             Change::Attempts { attempt, attempts, ownership } => {
                 let Attempts { without_progress, best, asking, began_at, model_waits, waiting_until } =
                     attempts;
@@ -175,6 +181,10 @@ impl<'a> Record<'a> {
             5 => Change::Removed,
             6 => Change::Request(std::mem::take(&mut bytes.0)),
             7 => attempts(bytes)?,
+            8 => {
+                let name = str::from_utf8(std::mem::take(&mut bytes.0)).ok()?;
+                Change::Caller(CallerName::new(name).ok()?)
+            }
             _ => {
                 bytes.0 = &[];
                 Change::Unknown
@@ -212,13 +222,14 @@ impl Change<'_> {
             Self::Removed => 5,
             Self::Request(_) => 6,
             Self::Attempts { .. } => 7,
+            Self::Caller(_) => 8,
             // Never written.
             Self::Unknown => 0,
         }
     }
 }
 
-/// A creation, but for its memo.
+/// A creation, but for its memo and its caller.
 fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
     let id = GenerationId::from_bytes(bytes.array()?);
     let fingerprint = Fingerprint::from_bytes(bytes.array()?);
@@ -230,7 +241,8 @@ fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
     let mut time = || bytes.u64().map(Timestamp::from_millis);
     let (created_at, start_by, end_by) = (time()?, time()?, time()?);
     let (memo, request) = (Bytes::new(), Bytes::new());
-    let spec = StreamSpec { fingerprint, on_disconnect, created_at, start_by, end_by, memo, request };
+    let caller = Caller::Anonymous;
+    let spec = StreamSpec { fingerprint, caller, on_disconnect, created_at, start_by, end_by, memo, request };
     Some(Change::Created { id, spec, memo: &[] })
 }
 
@@ -300,11 +312,12 @@ mod tests {
         bytes: &[u8],
     ) -> Change<'_> {
         let [a, b, c, d] = numbers;
-        match kind % 7 {
+        match kind % 8 {
             0 => Change::Created {
                 id: GenerationId::from_bytes(id),
                 spec: StreamSpec {
                     fingerprint: Fingerprint::from_bytes([id, id].concat().try_into().unwrap()),
+                    caller: Caller::Anonymous,
                     on_disconnect: if flag {
                         OnDisconnect::Detached
                     } else {
@@ -329,6 +342,7 @@ mod tests {
             3 => Change::Cancelled,
             4 => Change::Removed,
             5 => Change::Request(bytes),
+            7 => Change::Caller(CallerName::new(&format!("team/{attempt}")).unwrap()),
             _ => Change::Attempts {
                 attempt: Attempt::new(attempt),
                 attempts: Attempts {
@@ -374,7 +388,7 @@ mod tests {
         }
         .encode();
         let mut lines = fixture.lines();
-        for kind in 0..7 {
+        for kind in 0..8 {
             let without_memo: &[u8] = if kind == 0 { &[] } else { &entries };
             let change = change(kind, [0xa1; 16], [7, 2, 3, 4], 2, false, without_memo);
             let stored = unhex(lines.next().unwrap());

@@ -10,7 +10,7 @@ use std::{
 };
 
 use journal::Position;
-use tokenwire_core::GenerationId;
+use tokenwire_core::{Caller, CallerName, GenerationId};
 
 use super::{
     OpenError,
@@ -25,6 +25,8 @@ pub(super) struct Replay {
     by_id: HashMap<GenerationId, Arc<Stream>>,
     by_number: HashMap<StreamNumber, Arc<Stream>>,
     broken: HashSet<StreamNumber>,
+    /// Of streams whose creation comes next.
+    callers: HashMap<StreamNumber, (CallerName, Position)>,
     highest: u64,
     /// A version that this one does not know.
     newer: Option<u8>,
@@ -53,8 +55,19 @@ impl Replay {
 
     fn apply(&mut self, Record { stream: number, change }: Record<'_>, at: Position) {
         self.highest = self.highest.max(number.0);
-        if let Change::Created { id, spec, memo } = change {
+        if let Change::Caller(name) = change {
+            self.callers.insert(number, (name, at));
+            return;
+        }
+        if let Change::Created { id, mut spec, memo } = change {
+            let named = self.callers.remove(&number);
+            if let Some((name, _)) = &named {
+                spec.caller = Caller::Named(name.clone());
+            }
             let stream = Arc::new(Stream::creating(id, number, spec, memo.len()));
+            if let Some((_, at)) = named {
+                stream.named(at);
+            }
             stream.created(at);
             self.by_number.insert(number, Arc::clone(&stream));
             // The earlier one was forgotten when this one was created.
@@ -66,7 +79,7 @@ impl Replay {
         // What is left of a stream whose creation lies in a segment that is gone.
         let Some(stream) = self.by_number.get(&number).map(Arc::clone) else { return };
         match change {
-            Change::Created { .. } => {}
+            Change::Created { .. } | Change::Caller(_) => {}
             Change::Opened { attempt } => {
                 // Refused when it was committed, and now.
                 let _ = stream.opened(attempt, at);

@@ -144,6 +144,11 @@ impl Stream {
         self.settled.cancel();
     }
 
+    /// The record of its caller lies here.
+    pub(super) fn named(&self, at: Position) {
+        self.lock().lies_in(at);
+    }
+
     /// Its request lies here.
     pub(super) fn requested(&self, at: Position) {
         let mut state = self.lock();

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use journal::{Medium, Sync};
 use tempfile::TempDir;
 use tokenwire_core::{
-    Attempt, Clock, Entry, Event, Fingerprint, FinishReason, GenerationId, LogWriter, Seq, SystemClock,
-    TextSoFar, TokenLog, Usage,
+    Attempt, Caller, Clock, Entry, Event, Fingerprint, FinishReason, GenerationId, LogWriter, Seq,
+    SystemClock, TextSoFar, TokenLog, Usage,
     token_log::{OnDisconnect, StreamSpec},
 };
 
@@ -42,6 +42,7 @@ fn spec() -> StreamSpec {
     let now = SystemClock.now();
     StreamSpec {
         fingerprint: Fingerprint::from_bytes([7; 32]),
+        caller: Caller::Anonymous,
         on_disconnect: OnDisconnect::Detached,
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),

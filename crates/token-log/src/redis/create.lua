@@ -2,9 +2,9 @@
 -- Creates an empty stream, or answers the fingerprint of the one that is there.
 -- KEYS: meta, entries, audience
 -- ARGV: fingerprint, created_at, start_by, end_by, keep (ms), grace (ms, or '' when detached), attendance (ms),
---       memo ('' for none), request ('' for none)
+--       memo ('' for none), request ('' for none), caller ('' when anonymous)
 local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
-local fingerprint, created_at, start_by, end_by, keep, grace, attendance, memo, request = unpack(ARGV)
+local fingerprint, created_at, start_by, end_by, keep, grace, attendance, memo, request, caller = unpack(ARGV)
 
 local found = redis.call('HGET', meta, 'fingerprint')
 if found then
@@ -23,6 +23,9 @@ if memo ~= '' then
 end
 if request ~= '' then
   redis.call('HSET', meta, 'request', request)
+end
+if caller ~= '' then
+  redis.call('HSET', meta, 'caller', caller)
 end
 redis.call('PEXPIRE', meta, keep)
 if grace ~= '' then

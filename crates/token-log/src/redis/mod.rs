@@ -32,7 +32,7 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use ::redis::{IntoConnectionInfo, ProtocolVersion, RedisError};
 use async_trait::async_trait;
 use tokenwire_core::{
-    Clock, Event, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    CallerName, Clock, Event, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
     token_log::{
         ATTENDANCE, CLAIM_TIME, Created, JobClaim, OWNERSHIP, OnDisconnect, Page, STORED_TIME, StreamSpec,
         Tail,
@@ -214,7 +214,8 @@ impl Shared {
             .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
             .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())))
             .arg(&*spec.memo)
-            .arg(&*spec.request);
+            .arg(&*spec.request)
+            .arg(spec.caller.name().map_or("", CallerName::as_str));
         let found: Option<Vec<u8>> = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
         match found.map(<[u8; 32]>::try_from) {
             None => Ok(Created::New),

@@ -3,17 +3,17 @@
 -- KEYS: meta, audience
 -- ARGV: how often a reader attends (ms), whether the server was away until just now ('1', or ''), for how long (ms) an owner
 --       that is silent keeps the stream; 0 deposes any
--- Answers: attempt, token of the writer, tail, reason to stop ('' for none), and what is fixed about the stream, for a
---          writer that may have to write it again: fingerprint, created_at, start_by, end_by, grace, memo, request and
---          attempts ('' for none)
+-- Answers: attempt, token of the writer, tail, reason to stop ('' for none), attempts ('' for none), and what is fixed
+--          about the stream, for a writer that may have to write it again: fingerprint, created_at, start_by, end_by,
+--          and ('' for none) grace, memo, request, caller
 local meta, audience = KEYS[1], KEYS[2]
 local every, was_away, kept = tonumber(ARGV[1]), ARGV[2] ~= '', tonumber(ARGV[3])
 
 local state = redis.call('HMGET', meta, 'v', 'sealed', 'tail', 'cancelled', 'grace', 'heard', 'attended_until')
 local version, sealed, tail, cancelled, grace, heard, attended_until = unpack(state)
 local fixed = redis.call('HMGET', meta, 'fingerprint', 'created_at', 'start_by', 'end_by', 'memo', 'request',
-  'attempts')
-local fingerprint, created_at, start_by, end_by, memo, request, attempts = unpack(fixed)
+  'attempts', 'caller')
+local fingerprint, created_at, start_by, end_by, memo, request, attempts, caller = unpack(fixed)
 if not version then
   return redis.error_reply('NOTFOUND no such stream')
 end
@@ -54,5 +54,5 @@ elseif grace and redis.call('EXISTS', audience) == 0 then
     stop = 'abandoned'
   end
 end
-return { attempt, writer, tonumber(tail), stop, fingerprint, created_at, start_by, end_by, grace or '', memo or '',
-  request or '', attempts or '' }
+return { attempt, writer, tonumber(tail), stop, attempts or '',
+  { fingerprint, created_at, start_by, end_by, grace or '', memo or '', request or '', caller or '' } }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokenwire_core::{
-    Event, Fingerprint, GenerationId, LogError, LogWriter, Seq,
+    Caller, Event, Fingerprint, GenerationId, LogError, LogWriter, Seq,
     token_log::{OnDisconnect, Ownership, StreamSpec, Tail},
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -97,6 +97,7 @@ async fn live(shared: &Arc<Shared>, id: GenerationId) -> Result<(), LogError> {
     let now = shared.clock.now();
     let spec = StreamSpec {
         fingerprint: Fingerprint::from_bytes([0; 32]),
+        caller: Caller::Anonymous,
         on_disconnect: OnDisconnect::CancelAfter(KEEP),
         created_at: now,
         start_by: now,

@@ -4,10 +4,11 @@
 -- KEYS: meta, entries, audience, removed, staged
 -- ARGV: token of the writer, attempt, tail, how many batches are staged, fingerprint, created_at, start_by, end_by,
 --       grace (ms, or '' when detached), cancelled ('1', or ''), keep (ms), how often a reader attends (ms),
---       channel of the entries, memo ('' for none), request ('' for none), attempts
+--       channel of the entries, memo ('' for none), request ('' for none), attempts,
+--       caller ('' when anonymous)
 local meta, entries, audience, removed, staged = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local writer, attempt, tail, batches, fingerprint, created_at, start_by, end_by, grace, cancelled, keep, every, channel,
-  memo, request, attempts = unpack(ARGV)
+  memo, request, attempts, caller = unpack(ARGV)
 
 local until_then = redis.call('GET', removed)
 if until_then and tonumber(created_at) <= tonumber(until_then) then
@@ -56,6 +57,9 @@ if memo ~= '' then
 end
 if request ~= '' then
   redis.call('HSET', meta, 'request', request)
+end
+if caller ~= '' then
+  redis.call('HSET', meta, 'caller', caller)
 end
 redis.call('PEXPIRE', meta, keep)
 if tonumber(batches) > 0 then

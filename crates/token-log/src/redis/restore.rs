@@ -50,6 +50,8 @@ pub(super) struct Fixed {
     pub(super) grace: String,
     pub(super) memo: Vec<u8>,
     pub(super) request: Vec<u8>,
+    /// Empty when the caller is anonymous.
+    pub(super) caller: String,
 }
 
 /// Without memo and request, which are private.
@@ -89,7 +91,7 @@ impl Memory {
         let batches: Vec<_> = self.batches.iter().chain(unsettled).collect();
         stage(shared, &staged, &batches).await?;
 
-        let Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request } = &self.fixed;
+        let Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request, caller } = &self.fixed;
         let left = Timestamp::from_millis(*end_by).since(shared.clock.now());
         let tail = batches.last().map_or(Seq::START, |batch| batch.last);
         let cancelled = owner.told_to_stop == Some(CancelCause::Requested);
@@ -115,7 +117,8 @@ impl Memory {
             .arg(&keys.appended)
             .arg(&**memo)
             .arg(&**request)
-            .arg(attempts::encode(self.attempts));
+            .arg(attempts::encode(self.attempts))
+            .arg(caller);
         shared.link.script(&script).await
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::redis::Pipeline;
 use bytes::Bytes;
 use tokenwire_core::{
-    Fingerprint, GenerationId, LogError, Timestamp,
+    Caller, CallerName, Fingerprint, GenerationId, LogError, Timestamp,
     token_log::{OnDisconnect, StreamSpec},
 };
 
@@ -22,10 +22,12 @@ pub(super) const MEMO: &str = "memo";
 const REQUEST: &str = "request";
 
 /// The fields of [`Fields`].
-pub(super) const FIELDS: [&str; 6] = ["v", "fingerprint", "created_at", "start_by", "end_by", "grace"];
+pub(super) const FIELDS: [&str; 7] =
+    ["v", "fingerprint", "created_at", "start_by", "end_by", "grace", "caller"];
 
 /// What is fixed, but for the memo, as the meta says it.
-pub(super) type Fields = (Option<u32>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<u64>, Option<u64>);
+pub(super) type Fields =
+    (Option<u32>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<u64>, Option<u64>, Option<String>);
 
 /// Memo and request.
 type Large = (Option<Vec<u8>>, Option<Vec<u8>>);
@@ -48,7 +50,9 @@ pub(super) async fn read(link: &Link, keys: &Keys, id: GenerationId) -> Result<S
 
 /// The spec without memo and request; `None` when there is no stream.
 pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
-    let (Some(format), fingerprint, created_at, start_by, end_by, grace) = fixed else { return Ok(None) };
+    let (Some(format), fingerprint, created_at, start_by, end_by, grace, caller) = fixed else {
+        return Ok(None);
+    };
     if format != FORMAT {
         return Err(Damage::Format(format));
     }
@@ -58,8 +62,14 @@ pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
     else {
         return Err(Damage::Meta);
     };
+    // A stream without the field has an anonymous caller, or an older version created it.
+    let caller = match caller.map(|name| CallerName::new(&name)).transpose() {
+        Ok(name) => name.map_or(Caller::Anonymous, Caller::Named),
+        Err(_) => return Err(Damage::Meta),
+    };
     Ok(Some(StreamSpec {
         fingerprint: Fingerprint::from_bytes(fingerprint),
+        caller,
         on_disconnect: grace
             .map_or(OnDisconnect::Detached, |grace| OnDisconnect::CancelAfter(Duration::from_millis(grace))),
         created_at: Timestamp::from_millis(created_at),

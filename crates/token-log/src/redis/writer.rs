@@ -80,7 +80,8 @@ enum Also {
 }
 
 /// What `open_writer.lua` answers.
-type Opened = (u32, String, u64, String, Vec<u8>, u64, u64, u64, String, Vec<u8>, Vec<u8>, String);
+type Opened = (u32, String, u64, String, String, Created);
+type Created = (Vec<u8>, u64, u64, u64, String, Vec<u8>, Vec<u8>, String);
 
 impl Writer {
     /// Opens a stream that is kept for `retention` after its end, unless its owner was heard of within `owner_silent_for`.
@@ -102,20 +103,8 @@ impl Writer {
             .arg(was_away)
             .arg(owner_silent_for.as_millis().to_string());
         let opened: Opened = shared.link.script(&open).await.map_err(|outage| outage.about(id))?;
-        let (
-            attempt,
-            token,
-            tail,
-            stop,
-            fingerprint,
-            created_at,
-            start_by,
-            end_by,
-            grace,
-            memo,
-            request,
-            noted,
-        ) = opened;
+        let (attempt, token, tail, stop, noted, created) = opened;
+        let (fingerprint, created_at, start_by, end_by, grace, memo, request, caller) = created;
         // A field that is missing is empty here.
         if fingerprint.len() != FINGERPRINT_BYTES {
             return Err(Damage::Meta.into());
@@ -123,7 +112,7 @@ impl Writer {
         let attempts = attempts::decode(&noted);
         // Earlier writers are fenced: nothing can be added to this any more.
         let (so_far, batches) = page::prefix(&shared.link, &keys, id, Seq::new(tail)).await?;
-        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request };
+        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request, caller };
         let cancellation = Cancellation::default();
         obey(&stop, &cancellation);
         let mut lookout = JoinSet::new();

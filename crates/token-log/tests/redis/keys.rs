@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::Config;
 use tokenwire_core::{
-    Fingerprint, GenerationId, LogError, Seq, Timestamp, TokenLog,
+    Caller, CallerName, Fingerprint, GenerationId, LogError, Seq, Timestamp, TokenLog,
     token_log::{Created, Hint, OnDisconnect, Phase, StreamSpec},
 };
 
@@ -85,6 +85,25 @@ async fn a_stream_without_a_grace_has_no_audience() {
     assert_eq!(keys(&mut admin, &config).await.keys().collect::<Vec<_>>(), ["meta"]);
     let writer = log.open_writer(id).await.unwrap();
     assert_eq!(writer.cancellation().cause(), None);
+}
+
+/// What an older version wrote reads as anonymous, and an anonymous stream is written as it wrote it.
+#[tokio::test]
+async fn only_the_stream_of_a_named_caller_has_a_field_for_it() {
+    let (config, log) = shared().await;
+    let mut admin = admin(&config.url).await;
+    let named = Caller::Named(CallerName::new("team/blue").unwrap());
+    for caller in [Caller::Anonymous, named] {
+        let id = GenerationId::fresh();
+        let field = caller.name().map(ToString::to_string);
+        let created = StreamSpec { caller, ..spec(OnDisconnect::Detached) };
+        log.create(id, &created).await.unwrap();
+        let get = format!("HGET {}:{{{id}}}:meta caller", config.prefix);
+        assert_eq!(ask::<Option<String>>(&mut admin, &get).await, field);
+        // A name that cannot be read is not taken for an anonymous caller.
+        ask::<u32>(&mut admin, &format!("HSET {}:{{{id}}}:meta caller é", config.prefix)).await;
+        assert!(matches!(log.spec(id).await, Err(LogError::Damaged(_))));
+    }
 }
 
 /// Streams live for a day or more: what version 1 stored is read by whatever comes later.

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
-    CancelCause, Entry, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    Caller, CallerName, CancelCause, Entry, GenerationId, LogError, LogWriter, Seq, TokenLog,
     token_log::{Created, Hint, OnDisconnect, Phase, StreamSpec},
 };
 
@@ -93,13 +93,14 @@ async fn a_server_that_comes_back_empty_gets_the_stream_again_entry_for_entry() 
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_empty_gets_the_memo_again() {
+async fn a_server_that_comes_back_empty_gets_memo_and_caller_again() {
     let server = Server::start(AppendOnly::No).await;
     let config = config(server.url());
     let (readers, writers) = (open(&config), open(&config));
     let id = GenerationId::fresh();
     let grace = OnDisconnect::CancelAfter(Duration::from_secs(600));
-    let spec = StreamSpec { memo: memo(), ..spec(grace) };
+    let caller = Caller::Named(CallerName::new("team/blue").unwrap());
+    let spec = StreamSpec { caller, memo: memo(), ..spec(grace) };
     writers.create(id, &spec).await.unwrap();
     // It learns of the memo from the server, and not from whoever created the stream.
     let mut writer = open(&config).open_writer(id).await.unwrap();

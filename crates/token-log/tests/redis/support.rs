@@ -7,8 +7,8 @@ use redis::{FromRedisValue, aio::MultiplexedConnection};
 use testkit::services;
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
-    Clock, Conversation, Entry, Event, FinishReason, GenerateRequest, GenerationId, LogError, LogWriter,
-    ModelName, Seq, SystemClock, Timestamp, TokenLog, Usage,
+    Caller, Clock, Conversation, Entry, Event, FinishReason, GenerateRequest, GenerationId, LogError,
+    LogWriter, ModelName, Seq, SystemClock, Timestamp, TokenLog, Usage,
     token_log::{Hint, OnDisconnect, Page, StreamSpec, Tail},
 };
 
@@ -56,6 +56,7 @@ pub(crate) fn spec(on_disconnect: OnDisconnect) -> StreamSpec {
     let now: Timestamp = SystemClock.now();
     StreamSpec {
         fingerprint: GenerateRequest::new(model, Conversation::of("Hello").unwrap()).fingerprint(),
+        caller: Caller::Anonymous,
         on_disconnect,
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::{FromRedisValue, RedisResult, ToRedisArgs, aio::MultiplexedConnection};
 use token_log::redis::Config;
 use tokenwire_core::{
-    GenerationId, LogError, Seq, TokenLog,
+    Caller, CallerName, GenerationId, LogError, Seq, TokenLog,
     token_log::{Attempts, Hint, JobClaim, OnDisconnect, Ownership, StreamSpec},
 };
 
@@ -204,6 +204,7 @@ async fn what_only_the_newer_version_knows_survives_the_older_one() {
     let (config, log) = shared().await;
     let id = GenerationId::fresh();
     let spec = StreamSpec {
+        caller: Caller::Named(CallerName::new("team/blue").unwrap()),
         request: "a request".into(),
         memo: "a memo".into(),
         ..spec(OnDisconnect::CancelAfter(Duration::from_secs(30)))

@@ -153,7 +153,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use tokenwire_core::{
-        Attempt, CancelCause, Entry, Event, Failure, Fingerprint, Seq, TextSoFar, TokenId,
+        Attempt, Caller, CancelCause, Entry, Event, Failure, Fingerprint, Seq, TextSoFar, TokenId,
         token_log::{Phase, StreamSpec},
     };
 
@@ -179,6 +179,7 @@ mod tests {
         Inspection {
             spec: StreamSpec {
                 fingerprint: Fingerprint::from_bytes([7; 32]),
+                caller: Caller::Anonymous,
                 on_disconnect: OnDisconnect::CancelAfter(Duration::from_secs(30)),
                 created_at: at(0),
                 start_by: at(300_000),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use testkit::services::Redis;
 use token_log::redis;
 use tokenwire_core::{
-    Attempt, Clock, Event, Failure, Fingerprint, GenerationId, SystemClock, TextSoFar, TokenLog,
+    Attempt, Caller, Clock, Event, Failure, Fingerprint, GenerationId, SystemClock, TextSoFar, TokenLog,
     token_log::{OnDisconnect, StreamSpec},
 };
 
@@ -307,6 +307,7 @@ async fn inspect_shows_a_stream_in_redis() {
     let now = SystemClock.now();
     let spec = StreamSpec {
         fingerprint: Fingerprint::from_bytes([7; 32]),
+        caller: Caller::Anonymous,
         on_disconnect: OnDisconnect::Detached,
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),

@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
 };
 use tokenwire_core::{
-    Follower, GenerateRequest, GenerationId, Message, Seq,
+    Caller, Follower, GenerateRequest, GenerationId, Message, Seq,
     follow::FollowError,
     generations::{Accepted, AccessError, Submission},
     token_log::OnDisconnect,
@@ -37,7 +37,10 @@ pub(super) async fn accept(
     on_disconnect: OnDisconnect,
 ) -> Result<(Response, Accepted), ApiError> {
     let memo = memo.to_bytes()?;
-    let accepted = app.generations.submit(Submission { id, request, on_disconnect, memo }).await?;
+    let accepted = app
+        .generations
+        .submit(Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo })
+        .await?;
     Ok((Response::new(id, &accepted.spec)?, accepted))
 }
 

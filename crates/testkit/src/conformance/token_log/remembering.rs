@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::{
-    Created, Duration, Fixture, GenerationId, OnDisconnect, StreamSpec, Timestamp, assert_not_found, delta,
-    finished, spec,
+    Caller, CallerName, Created, Duration, Fixture, GenerationId, OnDisconnect, StreamSpec, Timestamp,
+    assert_not_found, delta, finished, spec,
 };
 
 fn with_memo(memo: impl Into<Bytes>) -> StreamSpec {
@@ -104,4 +104,28 @@ pub async fn a_memo_goes_with_its_stream(fixture: Fixture) {
     assert_not_found(fixture.elsewhere.spec(id).await, id);
     fixture.log.create(id, &spec(1)).await.unwrap();
     assert_eq!(fixture.elsewhere.spec(id).await.unwrap().memo, Bytes::new());
+}
+
+/// A stream keeps its first caller in every phase and after a reopen. An anonymous caller stays anonymous.
+pub async fn the_caller_of_a_stream_is_kept(fixture: Fixture) {
+    let name = |name: &str| Caller::Named(CallerName::new(name).unwrap());
+    let longest = "x".repeat(CallerName::MAX_BYTES);
+    let mut created = Vec::new();
+    for caller in [Caller::Anonymous, name("team/blue"), name(&longest)] {
+        let id = GenerationId::fresh();
+        let spec = StreamSpec { caller, ..with_memo("what was asked") };
+        assert_eq!(fixture.log.create(id, &spec).await.unwrap(), Created::New);
+        let again = StreamSpec { caller: name("another"), ..spec.clone() };
+        assert_eq!(fixture.log.create(id, &again).await.unwrap(), Created::Existing(spec.fingerprint));
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+        fixture.log.open_writer(id).await.unwrap().append(&[delta("text")]).await.unwrap();
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+        created.push((id, spec));
+    }
+    let fixture = fixture.reopen().await;
+    for (id, spec) in created {
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+        fixture.log.open_writer(id).await.unwrap().seal(&finished()).await.unwrap();
+        assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
+    }
 }

@@ -1,8 +1,15 @@
 //! Killed at every point, cut at every byte, damaged at every byte.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use tokenwire_core::{LogError, token_log::Phase};
+use tokenwire_core::{
+    CallerName, LogError,
+    token_log::{Created, Phase},
+};
 
 use super::*;
 
@@ -126,4 +133,35 @@ async fn a_stream_with_a_gap_goes_on_before_it_as_a_newer_attempt_than_any() {
         assert_eq!(writer.attempt(), Attempt::new(attempt));
         writer.append(&[delta("again")]).await.unwrap();
     }
+}
+
+/// A disk on which the next write fails.
+#[derive(Debug, Default)]
+struct FailsOnce(AtomicBool);
+
+impl Medium for FailsOnce {
+    fn write_all_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.0.swap(false, Ordering::Relaxed) {
+            return Err(io::Error::other("no space"));
+        }
+        QuickDisk.write_all_at(file, bytes, offset)
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_caller_could_not_be_written_is_not_created() {
+    let dir = TempDir::new().unwrap();
+    let medium = Arc::new(FailsOnce::default());
+    // Each record has a segment of its own, and so a write of its own.
+    let config = Config { segment_bytes: 1, ..SMALL };
+    let log = Embedded::open_on(medium.clone(), dir.path(), config, Arc::new(SystemClock)).unwrap();
+    log.create(GenerationId::fresh(), &spec()).await.unwrap();
+    let id = GenerationId::fresh();
+    let named = StreamSpec { caller: Caller::Named(CallerName::new("team/blue").unwrap()), ..spec() };
+    medium.0.store(true, Ordering::Relaxed);
+    assert!(matches!(log.create(id, &named).await, Err(LogError::Unavailable(_))));
+    assert!(matches!(log.spec(id).await, Err(LogError::NotFound(_))));
+    assert_eq!(log.create(id, &named).await.unwrap(), Created::New);
+    drop(log);
+    assert_eq!(open(dir.path()).spec(id).await.unwrap(), named);
 }

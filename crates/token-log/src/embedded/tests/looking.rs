@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tokenwire_core::token_log::Phase;
+use tokenwire_core::{CallerName, token_log::Phase};
 
 use super::*;
 use crate::embedded::{OpenError, inspect};
@@ -12,7 +12,8 @@ async fn a_stream_can_be_looked_at_while_the_log_is_open_and_after_it() {
     let dir = TempDir::new().unwrap();
     let log = open(dir.path());
     let id = GenerationId::fresh();
-    let with_memo = StreamSpec { memo: "a memo".into(), ..spec() };
+    let caller = Caller::Named(CallerName::new("team/blue").unwrap());
+    let with_memo = StreamSpec { caller, memo: "a memo".into(), ..spec() };
     log.create(id, &with_memo).await.unwrap();
     let mut first = log.open_writer(id).await.unwrap();
     let (_, mut other) = writing(&log).await;
@@ -28,6 +29,7 @@ async fn a_stream_can_be_looked_at_while_the_log_is_open_and_after_it() {
     assert_eq!((seen.attempt, seen.batches, seen.cancelled), (Attempt::new(2), 2, true));
     assert!(matches!(seen.phase, Phase::Running { .. }));
     assert_eq!((seen.spec.created_at, seen.memo_bytes), (with_memo.created_at, 6));
+    assert_eq!(seen.spec.caller, with_memo.caller);
 
     second.seal(&finished()).await.unwrap();
     let all = entries(&log, id).await;
