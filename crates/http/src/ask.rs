@@ -20,26 +20,28 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use tokenwire_core::{
-    Caller, Follower, GenerationId, Seq,
-    generations::{Submission, Submitted},
-};
+use tokenwire_core::{Follower, GenerationId, Seq, generations::Submitted};
 
 pub(crate) use self::description::operations;
 use self::{encoder::AskEncoder, request::Ask};
-use crate::{app::App, error::Error, json, limits::StreamPermit, paths, reading::Reading, sse};
+use crate::{
+    front::{app::App, caller::Caller, json, location::location, problem::Problem, refusal::Refusal},
+    stream::{permit::StreamPermit, response::stream_response},
+};
 
 /// `POST /ask`. Everything that can be refused is refused before the generation is accepted.
-pub(crate) async fn submit(State(app): State<App>, request: Request) -> Result<Response, Error> {
+pub(crate) async fn submit(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
     json::check_content_type(&head.headers)?;
     let cursor = cursor::from_header(&head.headers)?.unwrap_or(Seq::START);
     let Ask { id, request } = Ask::parse(&app.limits.read(body).await?, app.generations.models())?;
     let permit = app.limits.open_stream()?;
     let id = id.unwrap_or_else(GenerationId::fresh);
-    let on_disconnect = app.config.on_disconnect;
-    let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo: Bytes::new() };
-    let accepted = app.generations.submit(submission).await?;
+    let accepted = app.submit(caller, id, request, app.config.on_disconnect, Bytes::new()).await?;
     let after = match accepted.how {
         // A cursor from an earlier life of this id: what it counted is gone, and the stream is read from its start.
         Submitted::New => Seq::START,
@@ -55,8 +57,8 @@ pub(crate) async fn follow(
     id: Result<Path<GenerationId>, PathRejection>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Error> {
-    let id = known(id)?;
+) -> Result<Response, Refusal> {
+    let id = parsed(id)?;
     let after = match cursor::from_header(&headers)? {
         Some(after) => after,
         None => cursor::from_query(&uri)?.unwrap_or(Seq::START),
@@ -70,24 +72,24 @@ pub(crate) async fn follow(
 pub(crate) async fn cancel(
     State(app): State<App>,
     id: Result<Path<GenerationId>, PathRejection>,
-) -> Result<StatusCode, Error> {
-    app.generations.cancel(known(id)?).await?;
+) -> Result<StatusCode, Refusal> {
+    app.generations.cancel(parsed(id)?).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
 /// The rest of a stream. 204 when there is none: the one answer that makes an EventSource stop for good.
 fn stream(app: &App, id: GenerationId, follower: Follower, permit: StreamPermit) -> Response {
-    let location = paths::location(id);
+    let location = location(id);
     if follower.has_ended() {
         return (StatusCode::NO_CONTENT, [location]).into_response();
     }
     let encoder = AskEncoder::new(id, app.config.reconnect_after);
-    let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-    ([location], sse::answer(reading, permit)).into_response()
+    ([location], stream_response(app.reader(id, follower, encoder), permit)).into_response()
 }
 
-fn known(id: Result<Path<GenerationId>, PathRejection>) -> Result<GenerationId, Error> {
-    let Path(id) =
-        id.map_err(|_| Error::NoGeneration("there is no such generation: its id is not a UUID".to_owned()))?;
+fn parsed(id: Result<Path<GenerationId>, PathRejection>) -> Result<GenerationId, Problem> {
+    let Path(id) = id.map_err(|_| {
+        Problem::generation_not_found("there is no such generation: its id is not a UUID".to_owned())
+    })?;
     Ok(id)
 }

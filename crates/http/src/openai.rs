@@ -10,20 +10,12 @@
 //! | `/v1/responses` and what is below it | the same answers, stored and numbered event by event |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | what can be asked |
 
-mod answer;
+mod call_id;
 mod chat;
-mod chunks;
-mod completion;
 mod description;
-mod disconnect;
 mod error;
-mod failure;
-mod idempotency;
-mod messages;
 mod models;
 mod parameters;
-mod request;
-mod request_id;
 mod responses;
 
 use axum::{
@@ -33,13 +25,16 @@ use axum::{
 };
 
 pub(crate) use self::description::operations;
-use self::error::ApiError;
-use crate::{app::App, error::Error, paths};
+use self::error::OpenAiError;
+use crate::{
+    front::{app::App, problem::Problem, request_id},
+    paths,
+};
 
 /// The routes, with their own answer to everything below `/v1` that is not there.
 pub(crate) fn routes() -> Router<App> {
     let nothing = paths::OPENAI.into_iter().fold(Router::new(), |routes, path| {
-        routes.route(path, any(async || ApiError::from(Error::NoSuchPath)))
+        routes.route(path, any(async || OpenAiError::from(Problem::path_not_found())))
     });
     nothing
         .route(paths::CHAT_COMPLETIONS, post(chat::create))
@@ -50,6 +45,6 @@ pub(crate) fn routes() -> Router<App> {
         .route(paths::RESPONSE_INPUT_ITEMS, get(responses::input_items))
         .route(paths::MODELS, get(models::list))
         .route(paths::MODEL, get(models::retrieve))
-        .method_not_allowed_fallback(async || ApiError::from(Error::WrongMethod))
+        .method_not_allowed_fallback(async || OpenAiError::from(Problem::method_not_allowed()))
         .layer(from_fn(request_id::attach))
 }

@@ -10,6 +10,7 @@
 mod answer;
 mod assembly;
 mod events;
+pub(crate) mod examples;
 mod operation;
 mod reference;
 pub(crate) mod schemas;
@@ -28,7 +29,7 @@ use utoipa::openapi::{HttpMethod, OpenApi};
 #[cfg(test)]
 pub(crate) use self::tests::properties;
 pub(crate) use self::{answer::Answer, events::EventKind, operation::Described};
-use crate::{ask, etag, health, openai, paths};
+use crate::{ask, front::etag, openai, ops::health, paths};
 
 /// As it is served. Made once, when it is first asked for.
 static DOCUMENT: LazyLock<(String, HeaderValue)> = LazyLock::new(|| {

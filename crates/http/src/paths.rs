@@ -1,9 +1,6 @@
 //! Every path that this server answers, and nothing else, so that a change of the public surface is a change of this
 //! file. The page's files have their paths in [`crate::ui`].
 
-use axum::http::{HeaderName, HeaderValue, header::LOCATION};
-use tokenwire_core::GenerationId;
-
 /// Ask: `POST`.
 pub(crate) const ASK: &str = "/ask";
 
@@ -45,11 +42,3 @@ pub(crate) const READY: &str = "/ready";
 
 /// What all of this is, for programs: `GET`.
 pub(crate) const OPENAPI: &str = "/openapi.json";
-
-/// What this process has counted, for operators: `GET`. Not on the public listener.
-pub(crate) const METRICS: &str = "/metrics";
-
-/// Where one generation lives, as a header.
-pub(crate) fn location(id: GenerationId) -> (HeaderName, HeaderValue) {
-    (LOCATION, HeaderValue::try_from(format!("{ASK}/{id}")).expect("a UUID is plain ASCII"))
-}

@@ -1,4 +1,4 @@
-//! The surface: which path and method is answered by what, and what all answers share.
+//! The only file that names the front ends: which path and method is answered by what, and what all responses share.
 
 use std::sync::Arc;
 
@@ -8,21 +8,47 @@ use axum::{
     routing::{get, post},
 };
 use tokenwire_core::Generations;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{self, AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::{
-    app::App,
     ask,
     config::{Config, Cors},
-    error::Error,
-    health,
-    limits::Limits,
-    openai, openapi, paths, ui,
+    front::{app::App, limits::Limits, problem::Problem, refusal::Refusal},
+    openai, openapi,
+    ops::{health, metrics},
+    paths, server, ui,
 };
 
-/// The front ends as a service, for [`crate::serve`] and for tests that need no socket. `drain` aborts every stream and
-/// turns `/ready` to 503.
+/// Serves the front ends on a socket that the caller owns, until it is told to stop. Returns when every connection has
+/// ended: some time after `soft` fires, or at once when `hard` does. A soft stop waits for clients that send their body slowly
+/// or take no bytes, each bounded by its timeout. Dropping the future is a hard stop.
+pub async fn serve(
+    listener: TcpListener,
+    generations: Generations,
+    config: Config,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) {
+    let router = router(generations, &config, soft.clone());
+    server::serve_router(listener, router, config, soft, hard).await;
+}
+
+/// Serves `GET /metrics` and `GET /health` on a socket that the caller owns, as [`serve`] does the public paths. `render` gives
+/// the metrics in Prometheus's text format.
+pub async fn serve_operators(
+    listener: TcpListener,
+    render: impl Fn() -> String + Send + Sync + 'static,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) {
+    let router = or_not_found(metrics::routes(render).route(paths::HEALTH, get(health::health)));
+    server::serve_router(listener, router, Config::default(), soft, hard).await;
+}
+
+/// The front ends as a service, for [`serve`] and for tests that need no socket. `drain` aborts every stream and turns
+/// `/ready` to 503.
 pub fn router(generations: Generations, config: &Config, drain: CancellationToken) -> Router {
     let app = App { generations, limits: Limits::new(config), config: Arc::new(config.clone()), drain };
     let routes = Router::new()
@@ -32,14 +58,18 @@ pub fn router(generations: Generations, config: &Config, drain: CancellationToke
         .route(paths::READY, get(health::ready))
         .route(paths::OPENAPI, get(openapi::serve))
         .merge(openai::routes())
-        .merge(ui::routes())
-        .fallback(async || Error::NoSuchPath)
-        .method_not_allowed_fallback(async || Error::WrongMethod)
-        .with_state(app);
+        .merge(ui::routes());
+    let routes = or_not_found(routes).with_state(app);
     match allowed_origins(&config.cors) {
         Some(origins) => routes.layer(cors_layer(origins)),
         None => routes,
     }
+}
+
+fn or_not_found<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes
+        .fallback(async || Refusal::from(Problem::path_not_found()))
+        .method_not_allowed_fallback(async || Refusal::from(Problem::method_not_allowed()))
 }
 
 fn allowed_origins(cors: &Cors) -> Option<AllowOrigin> {
@@ -51,7 +81,7 @@ fn allowed_origins(cors: &Cors) -> Option<AllowOrigin> {
 }
 
 /// What a page of another origin needs: to send JSON, a cursor, and whatever headers its SDK adds; to read where its
-/// generation lives, when to come back, and what its call was named. No credentials: there are none here.
+/// generation is, when to retry, and the id of its call. No credentials: there are none here.
 fn cors_layer(origins: AllowOrigin) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)

@@ -9,14 +9,13 @@
 //! hard stop   every connection is dropped
 //! ```
 //!
-//! A connection that ceases to speak HTTP, for a stream or a WebSocket, keeps its task and its slot, and what is said here
-//! holds for it. After a stream it speaks HTTP again.
+//! A connection that leaves hyper, for a stream or a WebSocket, keeps its task and its slot, and is drained and stopped like
+//! any other. After a stream it speaks HTTP again.
 //!
 //! TLS is a proxy's.
 
-mod closing;
-mod patient;
-mod surface;
+mod close;
+mod connection;
 
 use std::{
     future::poll_fn,
@@ -30,7 +29,6 @@ use std::{
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokenwire_core::Generations;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -39,46 +37,35 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::patient::Patient;
-use self::surface::{Leaving, Surface};
+use self::connection::{ConnectionService, PendingUpgrade};
 use crate::{
     config::Config,
-    routes::router,
-    takeover::{Connection, Ending, Takeover},
+    stream::{
+        upgrade::{Connection, Ending, Upgrade},
+        write_timeout::WriteTimeoutStream,
+    },
 };
 
-/// How long to leave the listener alone when the process is out of something, most likely file descriptors: others have
-/// to give theirs back first.
+/// How long to stop accepting when the process lacks something, most likely file descriptors: other connections have to
+/// end first.
 const OUT_OF_RESOURCES: Duration = Duration::from_millis(200);
 
 /// How much hyper may collect for a client that reads slowly, in bytes. Its own default is six times that, and there may be
 /// ten thousand such clients.
 const BUFFER: usize = 64 * 1024;
 
-/// Serves the front ends on a socket that the caller owns, until it is told to stop. Returns when every connection has
-/// ended: some time after `soft` fires, or at once when `hard` does. What holds a soft stop up is a client that sends its
-/// body slowly or takes no bytes, each bounded by its time-out. Dropping the future is a hard stop.
-pub async fn serve(
-    listener: TcpListener,
-    generations: Generations,
-    config: Config,
-    soft: CancellationToken,
-    hard: CancellationToken,
-) {
-    let router = router(generations, &config, soft.clone());
-    accept_until_stopped(listener, router, config, soft, hard).await;
-}
-
-/// Serves a router as [`serve`] does.
-pub(crate) async fn accept_until_stopped(
+/// Serves a router on a socket that the caller owns, until it is told to stop. Returns when every connection has ended: some
+/// time after `soft` fires, or at once when `hard` does. A soft stop waits for clients that send their body slowly or take no
+/// bytes, each bounded by its timeout. Dropping the future is a hard stop.
+pub(crate) async fn serve_router(
     listener: TcpListener,
     router: Router,
     config: Config,
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
-    let (protocol, patience) = (protocol(&config), config.write_timeout);
-    let service = Arc::new(Service { protocol, router, patience, soft: soft.clone() });
+    let (protocol, write_timeout) = (protocol(&config), config.write_timeout);
+    let service = Arc::new(Service { protocol, router, write_timeout, soft: soft.clone() });
     let slots = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
@@ -96,8 +83,10 @@ pub(crate) async fn accept_until_stopped(
             Ok((stream, slot)) => {
                 connections.spawn(Arc::clone(&service).serve(stream, slot));
             }
-            // The client went away while it waited: its loss.
-            Err(error) if went_away(&error) => tracing::debug!(%error, "a connection ended before it began"),
+            // The client disconnected before it was accepted; nothing to do.
+            Err(error) if client_disconnected(&error) => {
+                tracing::debug!(%error, "a client disconnected before it was accepted");
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
                 tokio::select! {
@@ -108,7 +97,7 @@ pub(crate) async fn accept_until_stopped(
             }
         }
     }
-    // What still waits in the backlog is refused, and goes to another replica.
+    // Connections in the backlog are refused, so that clients go to another replica.
     drop(listener);
     tracing::info!(connections = connections.len(), "draining connections");
     loop {
@@ -123,21 +112,21 @@ pub(crate) async fn accept_until_stopped(
     }
 }
 
-/// A connection, once there is room for one. May be dropped: a permit without a connection goes back.
+/// A connection, once a slot is free. May be dropped: the slot is then free again.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     let (stream, _peer) = listener.accept().await?;
-    // Every frame is worth a packet: nobody wants to read in bursts.
+    // Every frame is sent at once, so that text does not arrive in bursts.
     stream.set_nodelay(true)?;
     Ok((stream, slot))
 }
 
-fn went_away(error: &io::Error) -> bool {
+fn client_disconnected(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidInput, NotConnected};
-    // macOS says the last two when an option is set on a socket that is gone.
+    // macOS gives the last two when an option is set on a closed socket.
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | InvalidInput | NotConnected
@@ -158,64 +147,64 @@ fn protocol(config: &Config) -> http1::Builder {
 struct Service {
     protocol: http1::Builder,
     router: Router,
-    /// How long a client may take no byte.
-    patience: Duration,
+    /// How long a write may wait for the client.
+    write_timeout: Duration,
     soft: CancellationToken,
 }
 
 impl Service {
-    /// Serves one connection until either side has had enough. What this future holds is held for every open stream.
+    /// Serves one connection until either side closes it. What this future holds is held for every open stream.
     async fn serve(self: Arc<Self>, mut socket: TcpStream, slot: OwnedSemaphorePermit) {
         let mut unread = Vec::new();
         loop {
-            // Boxed, so that an open stream holds no room for HTTP.
-            let spoken = Box::pin(self.speak_http(socket, unread)).await;
-            let Some((connection, takeover, reusable)) = spoken else { break };
-            let Some(afterlife) = takeover.take() else { break };
-            let (given_back, ending) = afterlife(connection).await;
-            socket = given_back;
+            // Boxed, so that an open stream holds no memory for hyper.
+            let upgraded = Box::pin(self.speak_http(socket, unread)).await;
+            let Some((connection, upgrade, reusable)) = upgraded else { break };
+            let Some(on_upgrade) = upgrade.take() else { break };
+            let (returned, ending) = on_upgrade(connection).await;
+            socket = returned;
             match ending {
-                Ending::Answered(more) if reusable => unread = more,
-                Ending::Answered(_) | Ending::Said => break Box::pin(closing::linger(socket)).await,
-                Ending::CutOff => break closing::cut(&socket),
-                Ending::Left => break,
+                Ending::Complete(more) if reusable => unread = more,
+                Ending::Complete(_) | Ending::Closed => break Box::pin(close::linger(socket)).await,
+                Ending::CutOff => break close::cut(&socket),
+                Ending::Disconnected => break,
             }
         }
         drop(slot);
     }
 
-    /// Speaks HTTP until the connection is closed, or until an answer takes it along: then also whether another request may
-    /// follow.
-    async fn speak_http(&self, socket: TcpStream, unread: Vec<u8>) -> Option<(Connection, Takeover, bool)> {
-        let patience = self.patience;
-        let surface = Surface::new(self.router.clone());
-        let stream = Patient::new(socket, unread, patience);
-        let behind = stream.behind();
-        let mut http = self.protocol.serve_connection(TokioIo::new(stream), surface.clone());
+    /// Speaks HTTP until the connection is closed, or until a response takes it out of hyper: then also whether another
+    /// request may follow.
+    async fn speak_http(&self, socket: TcpStream, unread: Vec<u8>) -> Option<(Connection, Upgrade, bool)> {
+        let write_timeout = self.write_timeout;
+        let service = ConnectionService::new(self.router.clone());
+        let stream = WriteTimeoutStream::new(socket, unread, write_timeout);
+        let write_pending = stream.write_pending();
+        let mut http = self.protocol.serve_connection(TokioIo::new(stream), service.clone());
         let mut draining = pin!(self.soft.cancelled());
-        let mut told = false;
+        let mut shutting_down = false;
         let next = poll_fn(|cx| {
-            if !told && draining.as_mut().poll(cx).is_ready() {
-                told = true;
+            if !shutting_down && draining.as_mut().poll(cx).is_ready() {
+                shutting_down = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
             match http.poll_without_shutdown(cx) {
                 Poll::Ready(ended) => Poll::Ready(Err(ended)),
-                // An earlier answer on this connection has to be out first.
-                Poll::Pending if behind.load(Ordering::Relaxed) => Poll::Pending,
-                Poll::Pending => surface.leaving().map_or(Poll::Pending, |leaving| Poll::Ready(Ok(leaving))),
+                // An earlier response on this connection has to be sent first.
+                Poll::Pending if write_pending.load(Ordering::Relaxed) => Poll::Pending,
+                Poll::Pending => service.pending().map_or(Poll::Pending, |upgrade| Poll::Ready(Ok(upgrade))),
             }
         })
         .await;
         let parts = http.into_parts();
         let (socket, rest) = parts.io.into_inner().into_inner();
         match next {
-            Ok(Leaving { takeover, head, framing, reusable }) => {
+            Ok(PendingUpgrade { upgrade, head, framing, reusable }) => {
                 let unread = [&parts.read_buf, &*rest].concat();
-                Some((Connection { socket, unread, head, framing, patience }, takeover, reusable))
+                Some((Connection { socket, unread, head, framing, write_timeout }, upgrade, reusable))
             }
             Err(ended) => {
-                closing::close(socket, ended, &parts.read_buf).await;
+                close::close(socket, ended, &parts.read_buf).await;
                 None
             }
         }

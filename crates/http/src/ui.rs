@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use crate::etag;
+use crate::front::etag;
 
 /// What the page may do: run and load its own files, talk to this server, and nothing else. No text can become HTML, so what
 /// a model says cannot: the page makes elements one by one (`ui/markdown.js`).

@@ -11,7 +11,7 @@ use axum::{
 };
 use tokenwire_core::Seq;
 
-use crate::error::Error;
+use crate::front::problem::Problem;
 
 const HEADER: &str = "last-event-id";
 const PARAMETER: &str = "last_event_id";
@@ -20,22 +20,22 @@ const PARAMETER: &str = "last_event_id";
 const MAX_DIGITS: usize = 18;
 
 /// The cursor in the request's headers, if there is one.
-pub(super) fn from_header(headers: &HeaderMap) -> Result<Option<Seq>, Error> {
+pub(super) fn from_header(headers: &HeaderMap) -> Result<Option<Seq>, Problem> {
     let values = headers.get_all(HEADER).iter();
     one(values.map(|value| value.to_str().unwrap_or("what is not even text")))
 }
 
 /// The cursor in the request's query, if there is one.
-pub(super) fn from_query(uri: &Uri) -> Result<Option<Seq>, Error> {
+pub(super) fn from_query(uri: &Uri) -> Result<Option<Seq>, Problem> {
     let Query(parameters): Query<Vec<(String, String)>> = Query::try_from_uri(uri)
-        .map_err(|_| Error::Cursor("the query of the address is malformed".to_owned()))?;
+        .map_err(|_| Problem::invalid_cursor("the query of the address is malformed".to_owned()))?;
     one(parameters.iter().filter(|(name, _)| name == PARAMETER).map(|(_, value)| value.as_str()))
 }
 
-fn one<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<Seq>, Error> {
+fn one<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<Seq>, Problem> {
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Error::Cursor("the cursor is given more than once".to_owned()));
+        return Err(Problem::invalid_cursor("the cursor is given more than once".to_owned()));
     }
     if value.is_empty() {
         return Ok(None);
@@ -43,7 +43,7 @@ fn one<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<Seq>, Err
     let ours = value.len() <= MAX_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse() {
         Ok(number) if ours && (value.len() == 1 || !value.starts_with('0')) => Ok(Some(Seq::new(number))),
-        _ => Err(Error::Cursor("the cursor is not the id of an event of this server".to_owned())),
+        _ => Err(Problem::invalid_cursor("the cursor is not the id of an event of this server".to_owned())),
     }
 }
 
@@ -51,11 +51,11 @@ fn one<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<Seq>, Err
 mod tests {
     use super::*;
 
-    fn header(value: &str) -> Result<Option<Seq>, Error> {
+    fn header(value: &str) -> Result<Option<Seq>, Problem> {
         from_header(&[(HEADER.parse().unwrap(), value.parse().unwrap())].into_iter().collect())
     }
 
-    fn query(query: &str) -> Result<Option<Seq>, Error> {
+    fn query(query: &str) -> Result<Option<Seq>, Problem> {
         from_query(&format!("/ask/x?{query}").parse().unwrap())
     }
 
@@ -88,10 +88,15 @@ mod tests {
             "18446744073709551615",
             "99999999999999999999999",
         ] {
-            assert!(matches!(query(&format!("last_event_id={bad}")), Err(Error::Cursor(_))), "{bad}");
+            assert!(
+                query(&format!("last_event_id={bad}")).is_err_and(|problem| problem.code == "invalid_cursor"),
+                "{bad}"
+            );
         }
-        assert!(matches!(query("last_event_id=1&last_event_id=1"), Err(Error::Cursor(_))));
-        assert!(matches!(query("last_event_id=%ff"), Err(Error::Cursor(_))));
+        assert!(
+            query("last_event_id=1&last_event_id=1").is_err_and(|problem| problem.code == "invalid_cursor")
+        );
+        assert!(query("last_event_id=%ff").is_err_and(|problem| problem.code == "invalid_cursor"));
         let twice: HeaderMap = (0..2)
             .map(|_| (HEADER.parse().unwrap(), "1".parse().unwrap()))
             .collect::<Vec<_>>()
@@ -103,6 +108,6 @@ mod tests {
                     map
                 },
             );
-        assert!(matches!(from_header(&twice), Err(Error::Cursor(_))));
+        assert!(from_header(&twice).is_err_and(|problem| problem.code == "invalid_cursor"));
     }
 }

@@ -12,8 +12,11 @@ use utoipa::openapi::HttpMethod;
 
 use super::encoder;
 use crate::{
-    error::{Envelope, Error, examples},
-    openapi::{Answer, Described, schemas},
+    front::{
+        problem::Problem,
+        refusal::{Refusal, RefusalBody},
+    },
+    openapi::{Answer, Described, examples, schemas},
     paths,
 };
 
@@ -44,17 +47,17 @@ fn submit() -> Described {
         .body::<body::Body>(json!({"query": "Hello world", "uuid": EXAMPLE}))
         .answer(StatusCode::OK, stream)
         .answer(StatusCode::NO_CONTENT, everything_read())
-        .refusals::<Envelope<'static>>(
+        .refusals::<RefusalBody<'static>>(
             examples::of_bodies()
                 .chain(examples::of_streams())
                 .chain([
-                    Error::NotAnObject,
-                    examples::field("query", "is missing: write what you want to ask"),
-                    Error::Rejected { message: "the model can never answer this".to_owned() },
-                    Error::Conflict(nobody()),
-                    Error::Overloaded,
+                    Problem::not_an_object(),
+                    Problem::invalid_field("query", "is missing: write what you want to ask"),
+                    Problem::rejected("the model can never answer this"),
+                    Problem::conflict(nobody()),
+                    Problem::overloaded(),
                 ])
-                .map(IntoResponse::into_response),
+                .map(|problem| Refusal::from(problem).into_response()),
         )
 }
 
@@ -70,8 +73,8 @@ fn follow() -> Described {
         .query("last_event_id", "The same, for readers that cannot send a header.", cursor())
         .answer(StatusCode::OK, stream("What the reader has not seen yet, and then what comes."))
         .answer(StatusCode::NO_CONTENT, everything_read())
-        .refusals::<Envelope<'static>>(
-            examples::of_streams().chain([missing()]).map(IntoResponse::into_response),
+        .refusals::<RefusalBody<'static>>(
+            examples::of_streams().chain([missing()]).map(|problem| Refusal::from(problem).into_response()),
         )
 }
 
@@ -84,7 +87,7 @@ fn cancel() -> Described {
         )
         .part("uuid", "The id of the generation.", schemas::uuid())
         .answer(StatusCode::ACCEPTED, Answer::new("It was told."))
-        .refusals::<Envelope<'static>>([missing(), examples::unavailable()].map(IntoResponse::into_response))
+        .refusals::<RefusalBody<'static>>([missing(), examples::unavailable()].map(|problem| Refusal::from(problem).into_response()))
 }
 
 fn stream(about: &str) -> Answer {
@@ -103,7 +106,7 @@ fn cursor() -> utoipa::openapi::Object {
     schemas::text_like(CURSOR)
 }
 
-fn missing() -> Error {
+fn missing() -> Problem {
     AccessError::NotFound(nobody()).into()
 }
 
@@ -126,8 +129,7 @@ mod tests {
     };
     use crate::{
         openapi::{EventKind, properties},
-        reading::Encoder,
-        sse::Frames,
+        stream::{frames::Frames, reader::Encoder},
     };
 
     #[test]

@@ -24,12 +24,12 @@ use tokenwire_core::{
 use utoipa::ToSchema;
 
 use crate::{
+    front::problem::Problem,
     openapi::{
         EventKind, schemas,
         shapes::{Tokens, ToolCallPiece},
     },
-    reading::Encoder,
-    sse::Frames,
+    stream::{frames::Frames, reader::Encoder},
 };
 
 #[derive(Debug)]
@@ -137,7 +137,7 @@ pub(super) fn events() -> Vec<EventKind> {
     ]
 }
 
-impl Encoder for AskEncoder {
+impl Encoder<Frames> for AskEncoder {
     fn begin(&mut self, after: Seq, frames: &mut Frames) {
         frames.retry(self.reconnect_after);
         if after == Seq::START {
@@ -162,8 +162,8 @@ impl Encoder for AskEncoder {
                 frames.named("done", id, &Done { finish_reason: *reason, usage: *usage });
             }
             Event::Failed { failure } => {
-                let (name, ended) = ended(failure);
-                frames.named(name, id, &ended);
+                let (name, Problem { code, message, .. }, cause) = ended(failure);
+                frames.named(name, id, &Ended { r#type: code, message: &message, cause });
             }
         }
     }
@@ -173,26 +173,30 @@ impl Encoder for AskEncoder {
     }
 
     fn lost(&mut self, frames: &mut Frames) {
-        let message = "the server lost this answer before its end: ask again";
-        frames.named("error", None, &Ended { r#type: "lost", message, cause: None });
+        let Problem { code, message, .. } = Problem::stream_lost();
+        frames.named("error", None, &Ended { r#type: code, message: &message, cause: None });
     }
 }
 
-/// The name of the event, and what it says.
-fn ended(failure: &Failure) -> (&'static str, Ended<'_>) {
-    let (name, r#type, message, cause) = match failure {
-        Failure::Expired => ("expired", "expired", "no worker began in time: ask again", None),
-        Failure::TimedOut => ("timeout", "timeout", "the answer took longer than it may", None),
+/// The name of the event of a failure, and its data.
+fn ended(failure: &Failure) -> (&'static str, Problem, Option<CancelCause>) {
+    let problem = Problem::from(failure);
+    let name = match failure {
+        Failure::Expired | Failure::TimedOut | Failure::Cancelled { .. } => problem.code,
+        Failure::Rejected { .. } | Failure::Exhausted { .. } | Failure::Lost => "error",
+    };
+    match failure {
         Failure::Cancelled { cause } => {
             let message = match cause {
                 CancelCause::Requested => "stopped on request",
                 CancelCause::Abandoned => "stopped because nobody was reading",
             };
-            ("cancelled", "cancelled", message, Some(*cause))
+            (name, Problem { message: message.to_owned(), ..problem }, Some(*cause))
         }
-        Failure::Rejected { message } => ("error", "rejected", message.as_str(), None),
-        Failure::Exhausted { attempts: _, message } => ("error", "exhausted", message.as_str(), None),
-        Failure::Lost => ("error", "lost", "the server lost the job of this generation: ask again", None),
-    };
-    (name, Ended { r#type, message, cause })
+        Failure::Lost => {
+            let message = "the server lost the job of this generation: ask again";
+            (name, Problem { message: message.to_owned(), ..problem }, None)
+        }
+        _ => (name, problem, None),
+    }
 }

@@ -1,13 +1,12 @@
 //! What `POST /ask` may say: bytes to a request that core knows, with every mistake told by the name of its field.
 
 use serde_json::Value;
-use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Message, ModelName, catalogue::ModelNames,
-};
+use tokenwire_core::{Conversation, GenerateRequest, GenerationId, Message, catalogue::ModelNames};
 
-use crate::{
-    error::Error,
-    json::{self, Fields, kind, list, text, wrong},
+use crate::front::{
+    app::resolve_model,
+    json::{self, Fields, invalid_field, list, text, type_name},
+    problem::Problem,
 };
 
 /// A question, and the id that the client chose for it.
@@ -22,43 +21,41 @@ pub(super) const FIELDS: [&str; 10] =
     ["query", "messages", "uuid", "model", "temperature", "top_p", "top_k", "seed", "max_tokens", "stop"];
 
 impl Ask {
-    pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Error> {
+    pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Problem> {
         let mut fields = json::object(body)?;
         fields.retain(|name, _| FIELDS.contains(&name.as_str()));
         let conversation = conversation(&fields)?;
         let id = match text(&fields, "uuid")? {
-            Some(id) => Some(id.parse().map_err(|error| wrong("uuid", format!("is {error}")))?),
+            Some(id) => Some(id.parse().map_err(|error| invalid_field("uuid", format!("is {error}")))?),
             None => None,
         };
-        let model = match text(&fields, "model")? {
-            Some(name) => known(name, models)?,
-            None => models.default_name().clone(),
-        };
+        let model = resolve_model(text(&fields, "model")?, models)?;
         let sampling = json::sampling(&fields)?;
         Ok(Self { id, request: GenerateRequest { sampling, ..GenerateRequest::new(model, conversation) } })
     }
 }
 
 /// A prompt alone, or messages.
-fn conversation(fields: &Fields) -> Result<Conversation, Error> {
+fn conversation(fields: &Fields) -> Result<Conversation, Problem> {
     match (text(fields, "query")?, list(fields, "messages")?) {
-        (Some(query), None) => Conversation::of(query).map_err(|error| wrong("query", error)),
+        (Some(query), None) => Conversation::of(query).map_err(|error| invalid_field("query", error)),
         (None, Some(messages)) => {
             let messages = messages.iter().enumerate().map(|(index, said)| message(index, said));
-            Conversation::new(messages.collect::<Result<_, _>>()?).map_err(|error| wrong("messages", error))
+            Conversation::new(messages.collect::<Result<_, _>>()?)
+                .map_err(|error| invalid_field("messages", error))
         }
-        (Some(_), Some(_)) => Err(wrong("query", "and messages are both there: send one of them")),
-        (None, None) => Err(wrong("query", "is missing: write what you want to ask")),
+        (Some(_), Some(_)) => Err(invalid_field("query", "and messages are both there: send one of them")),
+        (None, None) => Err(invalid_field("query", "is missing: write what you want to ask")),
     }
 }
 
-fn message(index: usize, said: &Value) -> Result<Message, Error> {
-    let at = |what: &str| Error::Field {
-        field: "messages".to_owned(),
+fn message(index: usize, said: &Value) -> Result<Message, Problem> {
+    let at = |what: &str| Problem {
         message: format!("messages[{index}]{what}"),
+        ..Problem::invalid_field("messages", "")
     };
     let Value::Object(said) = said else {
-        return Err(at(&format!(" must be an object, not {}", kind(said))));
+        return Err(at(&format!(" must be an object, not {}", type_name(said))));
     };
     let message = match said.get("role").and_then(Value::as_str) {
         Some("system") => Message::system,
@@ -68,18 +65,8 @@ fn message(index: usize, said: &Value) -> Result<Message, Error> {
     };
     match said.get("content") {
         Some(Value::String(content)) => Ok(message(content.clone())),
-        Some(other) => Err(at(&format!(".content must be a text, not {}", kind(other)))),
+        Some(other) => Err(at(&format!(".content must be a text, not {}", type_name(other)))),
         None => Err(at(".content is missing")),
-    }
-}
-
-fn known(name: &str, models: &ModelNames) -> Result<ModelName, Error> {
-    match ModelName::new(name) {
-        Ok(name) if models.contains(&name) => Ok(name),
-        Ok(_) | Err(_) => {
-            let there = models.iter().map(ModelName::as_str).collect::<Vec<_>>().join(", ");
-            Err(wrong("model", format!("is not one of those that exist: {there}")))
-        }
     }
 }
 
@@ -87,15 +74,16 @@ fn known(name: &str, models: &ModelNames) -> Result<ModelName, Error> {
 mod tests {
     use axum::http::{HeaderMap, header};
     use proptest::prelude::*;
+    use tokenwire_core::ModelName;
 
     use super::*;
-    use crate::json::check_content_type;
+    use crate::front::json::check_content_type;
 
     fn models() -> ModelNames {
         ModelNames::new(ModelName::new("simulated").unwrap(), [ModelName::new("other").unwrap()])
     }
 
-    fn parse(body: &str) -> Result<Ask, Error> {
+    fn parse(body: &str) -> Result<Ask, Problem> {
         Ask::parse(body.as_bytes(), &models())
     }
 
@@ -200,10 +188,10 @@ mod tests {
             ),
         ] {
             match parse(body) {
-                Err(Error::Field { field: found, message: said }) => {
-                    assert_eq!((&*found, &*said), (field, message));
+                Err(problem) => {
+                    assert_eq!((problem.field.as_deref(), &*problem.message), (Some(field), message));
                 }
-                other => panic!("{body}: {other:?}"),
+                Ok(ask) => panic!("{body}: {ask:?}"),
             }
         }
     }
@@ -211,13 +199,13 @@ mod tests {
     #[test]
     fn json_that_is_no_object_and_bytes_that_are_no_json_are_told_apart() {
         for body in ["5", "null", "[]", r#""query""#] {
-            assert!(matches!(parse(body), Err(Error::NotAnObject)), "{body}");
+            assert_eq!(parse(body).unwrap_err().code, "invalid_body", "{body}");
         }
         let deep = "[".repeat(100_000);
         for body in ["", "{", "{'query': 'a'}", r#"{"query": "a"} x"#, r#"{"query": "\ud800"}"#, &deep] {
-            assert!(matches!(parse(body), Err(Error::NotJson(_))), "{body:.20}");
+            assert_eq!(parse(body).unwrap_err().code, "invalid_json", "{body:.20}");
         }
-        assert!(matches!(Ask::parse(b"{\"query\": \"\xff\"}", &models()), Err(Error::NotJson(_))));
+        assert_eq!(Ask::parse(b"{\"query\": \"\xff\"}", &models()).unwrap_err().code, "invalid_json");
     }
 
     #[test]

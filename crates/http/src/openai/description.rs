@@ -14,14 +14,13 @@ use utoipa::openapi::HttpMethod;
 
 pub(super) use self::chat_body::Mode;
 use super::{
-    chat, chunks,
-    completion::{self, Completion},
-    error::{ApiError, Envelope},
-    failure, models, responses,
+    chat::{self, Completion, events, too_large},
+    error::{ErrorEnvelope, OpenAiError},
+    models, responses,
 };
 use crate::{
-    error::{Error, examples},
-    openapi::{Answer, Described, schemas},
+    front::{app::resolve_model, problem::Problem},
+    openapi::{Answer, Described, examples, schemas},
     paths,
 };
 
@@ -40,7 +39,7 @@ fn create() -> Described {
             "The role first, then pieces of the answer, then why it ended, then `[DONE]`. A failure after the first byte is an \
              object with an `error`, and no `[DONE]` follows it. A body that ends with neither was cut. There are no ids and no \
              resuming: read the answer at the address in `Location` then. Comments (`:`) fill silence.",
-            chunks::events(),
+            events(),
         )
         .header(&header::LOCATION);
     about_asking(Described::new(
@@ -56,12 +55,12 @@ fn create() -> Described {
     )
     .body::<chat_body::Body>(json!({"messages": [{"role": "user", "content": "Hello world"}]}))
     .answer(StatusCode::OK, answer)
-    .refusals::<Envelope<'static>>(
+    .refusals::<ErrorEnvelope<'static>>(
         of_bodies()
             .chain(of_asking("n", "must be 1: ask once for each answer"))
-            .chain(of_answers(completion::too_large()))
-            .chain([chat::draining().about(nobody())])
-            .map(IntoResponse::into_response),
+            .chain(of_answers(too_large()))
+            .chain([Problem::draining(chat::DRAINING).about_generation(nobody())])
+            .map(|problem| OpenAiError::from(problem).into_response()),
     )
 }
 
@@ -78,7 +77,9 @@ fn retrieve() -> Described {
         .about("One model. Names may have slashes, escaped or not.")
         .part("name", "The name of the model.", schemas::text())
         .answer(StatusCode::OK, Answer::new("The model.").json::<models::Model>())
-        .refusals::<Envelope<'static>>(unknown_model().map(IntoResponse::into_response))
+        .refusals::<ErrorEnvelope<'static>>(
+            unknown_model().map(|problem| OpenAiError::from(problem).into_response()),
+        )
 }
 
 /// The headers of a call that begins a generation.
@@ -98,24 +99,24 @@ pub(super) fn about_asking(described: Described) -> Described {
 }
 
 /// What can be wrong with any body.
-pub(super) fn of_bodies() -> impl Iterator<Item = ApiError> {
-    examples::of_bodies().chain([Error::NotAnObject]).map(ApiError::from)
+pub(super) fn of_bodies() -> impl Iterator<Item = Problem> {
+    examples::of_bodies().chain([Problem::not_an_object()])
 }
 
 /// Why a request that begins a generation may be refused, a field that is wrong among them.
-pub(super) fn of_asking(field: &str, what: &str) -> impl Iterator<Item = ApiError> {
+pub(super) fn of_asking(field: &str, what: &str) -> impl Iterator<Item = Problem> {
     let refused = [
-        examples::field(field, what),
-        Error::Conflict(nobody()),
+        Problem::invalid_field(field, what),
+        Problem::conflict(nobody()),
         examples::unavailable(),
-        Error::TooManyStreams,
-        Error::Overloaded,
+        Problem::too_many_streams(),
+        Problem::overloaded(),
     ];
-    refused.into_iter().map(ApiError::from).chain(unknown_model())
+    refused.into_iter().chain(unknown_model())
 }
 
 /// How an answer that somebody waits for may fail.
-pub(super) fn of_answers(too_large: ApiError) -> impl Iterator<Item = ApiError> {
+pub(super) fn of_answers(too_large: Problem) -> impl Iterator<Item = Problem> {
     let failures = [
         Failure::Rejected { message: "the model can never answer this".to_owned() },
         Failure::Cancelled { cause: CancelCause::Requested },
@@ -123,13 +124,16 @@ pub(super) fn of_answers(too_large: ApiError) -> impl Iterator<Item = ApiError> 
         Failure::Expired,
         Failure::TimedOut,
     ];
-    let failures = failures.map(|failure| failure::told(&failure));
-    failures.into_iter().chain([failure::lost_stream(), too_large]).map(|error| error.about(nobody()))
+    let failures = failures.map(|failure| Problem::from(&failure));
+    failures
+        .into_iter()
+        .chain([Problem::stream_lost(), too_large])
+        .map(|error| error.about_generation(nobody()))
 }
 
-fn unknown_model() -> impl Iterator<Item = ApiError> {
+fn unknown_model() -> impl Iterator<Item = Problem> {
     let there = ModelNames::new(ModelName::new("simulated").expect("a name"), iter::empty());
-    models::find("unknown", &there).err().into_iter()
+    resolve_model(Some("unknown"), &there).err().into_iter()
 }
 
 pub(super) fn nobody() -> GenerationId {
@@ -138,7 +142,7 @@ pub(super) fn nobody() -> GenerationId {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::request::ChatRequest, *};
+    use super::{super::chat::ChatRequest, *};
     use crate::openapi::properties;
 
     #[test]
@@ -157,10 +161,8 @@ mod tests {
             let mut body = json!({"messages": [{"role": "user", "content": "a"}]});
             body[&name] = json!([5]);
             let answer = ChatRequest::parse(body.to_string().as_bytes(), &models);
-            let refused = answer.is_err_and(|error| {
-                let told = serde_json::to_value(error.envelope()).unwrap();
-                told["error"]["param"].as_str().is_some_and(|param| param.starts_with(&name))
-            });
+            let refused =
+                answer.is_err_and(|error| error.field.is_some_and(|field| field.starts_with(&name)));
             assert!(refused || known.contains(&name.as_str()), "{name} means nothing to the parser");
         }
     }

@@ -1,11 +1,11 @@
-//! What goes wrong, as OpenAI's clients read it: before the first byte as an answer, after it as an object in the stream.
+//! A [`Problem`] as OpenAI's clients read it: before the first byte as a response, after it as an object in the stream.
 //!
 //! ```json
 //! {"error": {"message": "...", "type": "invalid_request_error", "param": "n", "code": null}}
 //! ```
 //!
-//! The SDKs choose the class of their exception by the status, and try 408, 409, 429 and 5xx again by themselves, twice.
-//! Where that would be wrong the answer says `x-should-retry: false`.
+//! The SDKs choose the class of their exception by the status, and retry 408, 409, 429 and 5xx by themselves, twice. Where a
+//! retry cannot help, the response says `x-should-retry: false`.
 
 use axum::{
     Json,
@@ -13,196 +13,99 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokenwire_core::GenerationId;
 use utoipa::ToSchema;
 
-use crate::{
-    error::{COME_BACK_AFTER, Error, OVERLOADED, place},
-    paths,
+use crate::front::{
+    location::location,
+    problem::{Problem, ProblemKind},
 };
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Why a call has no better answer.
+/// A problem that is answered in OpenAI's envelope.
 #[derive(Debug)]
-pub(super) struct ApiError {
-    status: StatusCode,
-    object: ErrorObject,
-    retry: Retry,
-    /// Set once there is a generation to be read elsewhere.
-    generation: Option<GenerationId>,
-}
+pub(super) struct OpenAiError(Problem);
 
 /// What went wrong. All four fields are always there.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ErrorObject)]
-pub(super) struct ErrorObject {
-    /// For people: what to do.
-    message: String,
+pub(super) struct ErrorObject<'a> {
+    /// For people: what happened, then what to do.
+    message: &'a str,
     /// `invalid_request_error` or `server_error`.
     r#type: &'static str,
     /// The part of the request that is meant, where there is one.
     #[schema(required)]
-    param: Option<String>,
+    param: Option<&'a str>,
     /// For programs: it never changes.
     #[schema(required)]
     code: Option<&'static str>,
 }
 
-/// What went wrong, as it travels.
+/// The body of a refusal, and of the event that ends a failed stream.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ErrorEnvelope)]
-pub(super) struct Envelope<'a> {
-    error: &'a ErrorObject,
+pub(super) struct ErrorEnvelope<'a> {
+    error: ErrorObject<'a>,
 }
 
-/// What the client should do about its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Retry {
-    /// What the status says by itself.
-    AsUsual,
-    /// The same request can have no other answer.
-    Never,
-}
-
-impl ApiError {
-    /// The request is wrong; a part of it, if there is a `param`.
-    pub(super) fn invalid(param: impl Into<Option<String>>, message: impl Into<String>) -> Self {
-        let object = ErrorObject {
-            message: message.into(),
-            r#type: "invalid_request_error",
-            param: param.into(),
-            code: None,
-        };
-        Self { status: StatusCode::BAD_REQUEST, object, retry: Retry::AsUsual, generation: None }
-    }
-
-    /// The server could not.
-    pub(super) fn server(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        let object =
-            ErrorObject { message: message.into(), r#type: "server_error", param: None, code: Some(code) };
-        Self { status, object, retry: Retry::AsUsual, generation: None }
-    }
-
-    /// With one word for programs.
-    #[must_use]
-    pub(super) fn coded(mut self, code: &'static str) -> Self {
-        self.object.code = Some(code);
-        self
-    }
-
-    #[must_use]
-    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
-        self.status = status;
-        self
-    }
-
-    /// The same request can have no other answer.
-    #[must_use]
-    pub(super) fn final_answer(mut self) -> Self {
-        self.retry = Retry::Never;
-        self
-    }
-
-    /// The same key would find the same generation. One that could not be read now still can.
-    #[must_use]
-    pub(super) fn same_again(self) -> Self {
-        match self.object.code {
-            Some("unavailable" | "draining") => self,
-            _ => self.final_answer(),
+impl<'a> ErrorObject<'a> {
+    pub(super) fn of(problem: &'a Problem) -> Self {
+        let server = problem.status.is_server_error();
+        Self {
+            message: &problem.message,
+            r#type: if server { "server_error" } else { "invalid_request_error" },
+            param: problem.field.as_deref(),
+            code: code(problem),
         }
     }
+}
 
-    /// There is a generation, and it can be read at its own address.
-    #[must_use]
-    pub(super) fn about(mut self, id: GenerationId) -> Self {
-        self.generation = Some(id);
-        self
-    }
-
-    /// The status that says it where there is one.
-    pub(super) fn status(&self) -> u16 {
-        self.status.as_u16()
-    }
-
-    pub(super) fn object(&self) -> &ErrorObject {
-        &self.object
-    }
-
-    /// As an event of a stream.
-    pub(super) fn envelope(&self) -> Envelope<'_> {
-        Envelope { error: &self.object }
+impl<'a> ErrorEnvelope<'a> {
+    pub(super) fn of(problem: &'a Problem) -> Self {
+        Self { error: ErrorObject::of(problem) }
     }
 }
 
-impl IntoResponse for ApiError {
+/// OpenAI has no code for most mistakes in a request, and its own word for two.
+fn code(problem: &Problem) -> Option<&'static str> {
+    match problem.code {
+        "invalid_json"
+        | "invalid_body"
+        | "invalid_field"
+        | "invalid_query"
+        | "unsupported_media_type"
+        | "body_too_large"
+        | "body_too_slow"
+        | "broken_body" => None,
+        "generation_not_found" => Some("not_found"),
+        "path_not_found" => Some("unknown_url"),
+        code => Some(code),
+    }
+}
+
+/// OpenAI answers 400 to every body that it understands and does not take.
+pub(super) fn status(problem: &Problem) -> StatusCode {
+    match problem.status {
+        StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        status => status,
+    }
+}
+
+impl<P: Into<Problem>> From<P> for OpenAiError {
+    fn from(problem: P) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl IntoResponse for OpenAiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.envelope())).into_response();
+        let Self(problem) = self;
+        let mut response = (status(&problem), Json(ErrorEnvelope::of(&problem))).into_response();
         let headers = response.headers_mut();
-        if self.retry == Retry::Never {
+        if problem.kind == ProblemKind::Final {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
-        } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from(COME_BACK_AFTER.as_secs()));
         }
-        if let Some(id) = self.generation {
-            headers.extend([paths::location(id)]);
-        }
+        headers.extend(problem.retry_after.map(|after| (RETRY_AFTER, HeaderValue::from(after.as_secs()))));
+        headers.extend(problem.generation.map(location));
         response
-    }
-}
-
-impl<E: Into<Error>> From<E> for ApiError {
-    fn from(error: E) -> Self {
-        match error.into() {
-            Error::NotJson(error) => Self::invalid(None, format!("the body is not JSON: {}", place(&error))),
-            Error::NotAnObject => Self::invalid(None, "the body must be a JSON object"),
-            Error::Field { field, message } => Self::invalid(field, message),
-            Error::Rejected { message } => Self::invalid(None, message).coded("rejected"),
-            Error::Cursor(message) => Self::invalid(None, message).coded("invalid_cursor"),
-            Error::NotDeclaredJson => {
-                Self::invalid(None, "send JSON, and the header Content-Type: application/json")
-                    .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
-            }
-            Error::TooLarge { limit } => {
-                Self::invalid(None, format!("the body is larger than {limit} bytes"))
-                    .with_status(StatusCode::PAYLOAD_TOO_LARGE)
-            }
-            Error::TooSlow => Self::invalid(None, "the body did not arrive in time")
-                .with_status(StatusCode::REQUEST_TIMEOUT),
-            Error::BrokenBody => Self::invalid(None, "the body broke off before its end"),
-            Error::NoGeneration(message) => {
-                Self::invalid(None, message).with_status(StatusCode::NOT_FOUND).coded("not_found")
-            }
-            Error::NoSuchPath => Self::invalid(None, "there is nothing at this path")
-                .with_status(StatusCode::NOT_FOUND)
-                .coded("unknown_url"),
-            Error::WrongMethod => Self::invalid(
-                None,
-                "this path does not take this method; the header Allow says which it takes",
-            )
-            .with_status(StatusCode::METHOD_NOT_ALLOWED)
-            .coded("method_not_allowed"),
-            Error::Conflict(id) => Self::invalid(
-                None,
-                format!("generation {id} exists with another request: choose another key"),
-            )
-            .with_status(StatusCode::CONFLICT)
-            .coded("conflict")
-            .final_answer(),
-            Error::TooManyStreams => Self::server(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too_many_streams",
-                "too many streams are open: try again shortly",
-            ),
-            Error::Overloaded => Self::server(StatusCode::SERVICE_UNAVAILABLE, "overloaded", OVERLOADED),
-            Error::Unavailable(cause) => {
-                tracing::warn!(cause = &*cause, "answered 503: a store is unavailable");
-                Self::server(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "unavailable",
-                    "prompts and answers cannot be stored or read now: try again shortly",
-                )
-            }
-        }
     }
 }

@@ -3,14 +3,16 @@
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
-    http::StatusCode,
 };
 use serde::Serialize;
 use tokenwire_core::{ModelName, catalogue::ModelNames};
 use utoipa::ToSchema;
 
-use super::error::ApiError;
-use crate::{app::App, openapi::schemas::is};
+use super::error::OpenAiError;
+use crate::{
+    front::app::{App, resolve_model},
+    openapi::schemas::is,
+};
 
 /// Models, the default one first.
 #[derive(Serialize, ToSchema)]
@@ -58,22 +60,8 @@ pub(super) async fn list(State(app): State<App>) -> Json<List> {
 pub(super) async fn retrieve(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Json<Model>, ApiError> {
+) -> Result<Json<Model>, OpenAiError> {
     let models = app.generations.models();
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
-    Ok(Json(Model::new(&find(&name, models)?, models)))
-}
-
-/// The model of this name.
-pub(super) fn find(name: &str, models: &ModelNames) -> Result<ModelName, ApiError> {
-    match ModelName::new(name) {
-        Ok(name) if models.contains(&name) => Ok(name),
-        Ok(_) | Err(_) => {
-            let there = models.iter().map(ModelName::as_str).collect::<Vec<_>>().join(", ");
-            let message = format!("model is not one of those that exist: {there}");
-            Err(ApiError::invalid("model".to_owned(), message)
-                .with_status(StatusCode::NOT_FOUND)
-                .coded("model_not_found"))
-        }
-    }
+    Ok(Json(Model::new(&resolve_model(Some(&name), models)?, models)))
 }

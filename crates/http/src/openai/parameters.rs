@@ -14,8 +14,11 @@ use serde_json::Value;
 use tokenwire_core::{Extras, Sampling};
 
 use crate::{
-    error::Error,
-    json::{self, Fields, boolean, count, given, kind, list, number, object_at, text, within, wrong},
+    front::json::{
+        self, Fields, boolean, count, invalid_field, list, non_null, number, object_at, text, type_name,
+        within,
+    },
+    front::problem::Problem,
 };
 
 /// Read here or in [`super::request`], by name.
@@ -38,7 +41,7 @@ const OWN: [&str; 14] = [
 
 /// They say who asks, how it is billed or what is kept: nothing that changes an answer. (Every answer is kept for the
 /// retention time.)
-const HARMLESS: [&str; 8] = [
+const IGNORED_PARAMS: [&str; 8] = [
     "metadata",
     "prompt_cache_key",
     "prompt_cache_retention",
@@ -52,15 +55,18 @@ const HARMLESS: [&str; 8] = [
 /// Every parameter that does not go to the model as it is.
 #[cfg(test)]
 pub(super) fn known() -> impl Iterator<Item = &'static str> {
-    OWN.into_iter().chain(HARMLESS)
+    OWN.into_iter().chain(IGNORED_PARAMS)
 }
 
 /// How the model should choose, where OpenAI's names or ranges differ from ours.
-pub(super) fn sampling(fields: &mut Fields) -> Result<Sampling, Error> {
+pub(super) fn sampling(fields: &mut Fields) -> Result<Sampling, Problem> {
     let limit = count(fields, "max_completion_tokens")?;
     match (limit, count(fields, "max_tokens")?) {
         (Some(limit), Some(older)) if limit != older => {
-            return Err(wrong("max_tokens", "is not the same as max_completion_tokens: send one of them"));
+            return Err(invalid_field(
+                "max_tokens",
+                "is not the same as max_completion_tokens: send one of them",
+            ));
         }
         (Some(limit), _) => {
             fields.insert("max_tokens".to_owned(), limit.get().into());
@@ -68,19 +74,19 @@ pub(super) fn sampling(fields: &mut Fields) -> Result<Sampling, Error> {
         (None, _) => {}
     }
     // A seed may be negative. It has no meaning but to be the same again.
-    if let Some(seed) = given(fields, "seed").and_then(Value::as_i64) {
+    if let Some(seed) = non_null(fields, "seed").and_then(Value::as_i64) {
         fields.insert("seed".to_owned(), seed.cast_unsigned().into());
     }
     json::sampling(fields)
 }
 
 /// Refuses what no model here could do.
-pub(super) fn check(fields: &Fields) -> Result<(), Error> {
-    let plain = |name: &str, fits: bool, what: &str| match given(fields, name) {
-        Some(_) if !fits => Err(wrong(name, what)),
+pub(super) fn check(fields: &Fields) -> Result<(), Problem> {
+    let plain = |name: &str, fits: bool, what: &str| match non_null(fields, name) {
+        Some(_) if !fits => Err(invalid_field(name, what)),
         _ => Ok(()),
     };
-    let value = |name| given(fields, name);
+    let value = |name| non_null(fields, name);
     plain("n", value("n").and_then(Value::as_u64) == Some(1), "must be 1: ask once for each answer")?;
     let probabilities = "is not taken: answers are kept without probabilities";
     plain("logprobs", boolean(fields, "logprobs")? == Some(false), probabilities)?;
@@ -97,32 +103,32 @@ pub(super) fn check(fields: &Fields) -> Result<(), Error> {
 
 /// What goes to the model, its shape checked as far as clients commonly mistake it. What says the same as nothing is left
 /// out: a model that does not know it need not refuse it.
-pub(super) fn extras(mut fields: Fields) -> Result<Extras, Error> {
+pub(super) fn extras(mut fields: Fields) -> Result<Extras, Problem> {
     for name in ["frequency_penalty", "presence_penalty"] {
         if number(&fields, name)?.is_some_and(|penalty| !(-2.0..=2.0).contains(&penalty)) {
-            return Err(wrong(name, "must be a number from -2 to 2"));
+            return Err(invalid_field(name, "must be a number from -2 to 2"));
         }
     }
     let tools = tools(&fields)?;
     for name in ["reasoning_effort", "verbosity"] {
         text(&fields, name)?;
     }
-    if let Some(bias) = given(&fields, "logit_bias") {
+    if let Some(bias) = non_null(&fields, "logit_bias") {
         object_at("logit_bias", bias)?;
     }
-    if let Some(format) = given(&fields, "response_format") {
+    if let Some(format) = non_null(&fields, "response_format") {
         let format = object_at("response_format", format)?;
-        within("response_format.", text(format, "type")?.ok_or_else(|| wrong("type", "is missing")))?;
+        within("response_format.", text(format, "type")?.ok_or_else(|| invalid_field("type", "is missing")))?;
     }
     fields.retain(|name, value| {
-        let known = OWN.iter().chain(&HARMLESS).any(|known| known == name);
+        let known = OWN.iter().chain(&IGNORED_PARAMS).any(|known| known == name);
         !(known || value.is_null() || says_nothing(name, value, tools))
     });
     Ok(Extras::new(fields))
 }
 
 /// Whether there are tools. They must be functions: pieces of other calls have no place in a stream.
-fn tools(fields: &Fields) -> Result<bool, Error> {
+fn tools(fields: &Fields) -> Result<bool, Problem> {
     let tools = list(fields, "tools")?.unwrap_or_default();
     for (index, tool) in tools.iter().enumerate() {
         let place = format!("tools[{index}]");
@@ -130,29 +136,35 @@ fn tools(fields: &Fields) -> Result<bool, Error> {
         within(format_args!("{place}."), function(tool))?;
     }
     boolean(fields, "parallel_tool_calls")?;
-    match given(fields, "tool_choice") {
+    match non_null(fields, "tool_choice") {
         Some(Value::String(choice)) if matches!(&**choice, "none" | "auto") => {}
         Some(Value::String(choice)) if choice != "required" => {
-            return Err(wrong("tool_choice", "must be none, auto, required, or an object that names a tool"));
+            return Err(invalid_field(
+                "tool_choice",
+                "must be none, auto, required, or an object that names a tool",
+            ));
         }
         Some(Value::String(_) | Value::Object(_)) if tools.is_empty() => {
-            return Err(wrong("tool_choice", "asks for a tool, and there is none in tools"));
+            return Err(invalid_field("tool_choice", "asks for a tool, and there is none in tools"));
         }
         None | Some(Value::String(_) | Value::Object(_)) => {}
         Some(other) => {
-            return Err(wrong("tool_choice", format!("must be a text or an object, not {}", kind(other))));
+            return Err(invalid_field(
+                "tool_choice",
+                format!("must be a text or an object, not {}", type_name(other)),
+            ));
         }
     }
     Ok(!tools.is_empty())
 }
 
-fn function(tool: &Fields) -> Result<(), Error> {
+fn function(tool: &Fields) -> Result<(), Problem> {
     if text(tool, "type")? != Some("function") {
-        return Err(wrong("type", "must be function"));
+        return Err(invalid_field("type", "must be function"));
     }
-    let function = given(tool, "function").ok_or_else(|| wrong("function", "is missing"))?;
+    let function = non_null(tool, "function").ok_or_else(|| invalid_field("function", "is missing"))?;
     let name = text(object_at("function", function)?, "name");
-    within("function.", name?.ok_or_else(|| wrong("name", "is missing"))).map(drop)
+    within("function.", name?.ok_or_else(|| invalid_field("name", "is missing"))).map(drop)
 }
 
 /// Whether a parameter has the value that it has when it is left out.

@@ -10,7 +10,7 @@
 //! | `DELETE /v1/responses/{id}` | forgotten, stream and all |
 //! | `GET /v1/responses/{id}/input_items` | what was asked |
 //!
-//! All of it comes from the log alone: the stream, and the request in its memo. What `store: false` asked to forget is
+//! All of it comes from the log alone: the stream, and the request in its metadata. What `store: false` asked to forget is
 //! not shown here again, and goes with its stream.
 
 mod compact;
@@ -19,7 +19,7 @@ mod description;
 mod encoder;
 mod id;
 mod items;
-mod memo;
+mod metadata;
 mod options;
 mod output;
 mod query;
@@ -51,43 +51,54 @@ use self::{
     stored::{Name, accept, catch_up, kept, said, stop, stored, whole},
     wait::Wait,
 };
-use super::{disconnect, error::ApiError, idempotency};
-use crate::{app::App, json, limits::StreamPermit, paths, reading::Reading, sse};
+use super::error::OpenAiError;
+use crate::{
+    front::{
+        app::App, caller::Caller, idempotency, json, location::location, on_disconnect, problem::Problem,
+    },
+    paths,
+    stream::{permit::StreamPermit, response::stream_response},
+};
 
 /// `POST /v1/responses`. Everything that can be refused is refused before the generation is accepted.
-pub(super) async fn create(State(app): State<App>, request: Request) -> Result<HttpResponse, ApiError> {
+pub(super) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<HttpResponse, OpenAiError> {
     let (head, body) = request.into_parts();
     json::check_content_type(&head.headers)?;
     let key = idempotency::id(paths::RESPONSES, &head.headers)?;
     let mut create = Create::parse(&app.limits.read(body).await?, app.generations.models())?;
-    references::resolve(&app, &mut create.memo.input).await?;
+    references::resolve(&app, &mut create.metadata.input).await?;
     let before = match create.previous {
         Some(previous) => said(&app, previous, false).await?,
         None => Vec::new(),
     };
-    let (stream, background) = (create.stream, create.memo.background);
+    let (stream, background) = (create.stream, create.metadata.background);
     let otherwise = if background { OnDisconnect::Detached } else { app.config.on_disconnect };
-    let on_disconnect = disconnect::or(otherwise, &head.headers, &app.config)?;
+    let on_disconnect = on_disconnect::or(otherwise, &head.headers, &app.config)?;
     let wanted = create.after(before)?;
     let permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
-    let (mut response, accepted) = accept(&app, id, wanted, on_disconnect).await?;
+    let (mut response, accepted) = accept(&app, caller, id, wanted, on_disconnect).await?;
     if stream {
         let follower = app.generations.follow_accepted(&accepted, Seq::START).await?;
         return Ok(events(&app, response, None, follower, permit));
     }
     if background {
         // It was accepted, whether or not it can be read now.
-        if let Err(error) = catch_up(&app, &mut response).await {
-            tracing::warn!(generation.id = %id, ?error, "cannot read what was just accepted");
+        if let Err(problem) = catch_up(&app, &mut response).await {
+            tracing::warn!(generation.id = %id, problem = problem.message, "cannot read what was just accepted");
         }
     } else {
         // The same key would find the same failure.
         response = whole(&app, response, &accepted)
             .await
-            .map_err(|error| if key.is_some() { error.same_again() } else { error }.about(id))?;
+            .map_err(|problem| if key.is_some() { problem.of_same_generation() } else { problem })
+            .map_err(|problem| problem.about_generation(id))?;
     }
-    Ok(([paths::location(id)], shown(&response)).into_response())
+    Ok(([location(id)], shown(&response)).into_response())
 }
 
 /// `GET /v1/responses/{id}`.
@@ -96,7 +107,7 @@ pub(super) async fn retrieve(
     name: Name,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<HttpResponse, OpenAiError> {
     let mut response = stored(&app, name).await?;
     match query::wanted(&uri)? {
         Wanted::Events { after } => {
@@ -114,7 +125,7 @@ pub(super) async fn retrieve(
 }
 
 /// `POST /v1/responses/{id}/cancel`. Idempotent, also once the response has ended.
-pub(super) async fn cancel(State(app): State<App>, name: Name) -> Result<Json<Value>, ApiError> {
+pub(super) async fn cancel(State(app): State<App>, name: Name) -> Result<Json<Value>, OpenAiError> {
     let mut response = stored(&app, name).await?;
     let _permit = app.limits.open_stream()?;
     stop(&app, &mut response).await?;
@@ -122,7 +133,7 @@ pub(super) async fn cancel(State(app): State<App>, name: Name) -> Result<Json<Va
 }
 
 /// `DELETE /v1/responses/{id}`. One that still runs is stopped first: its worker would write it again.
-pub(super) async fn delete(State(app): State<App>, name: Name) -> Result<Json<Value>, ApiError> {
+pub(super) async fn delete(State(app): State<App>, name: Name) -> Result<Json<Value>, OpenAiError> {
     let mut response = kept(&app, name).await?;
     let id = response.id;
     let _permit = app.limits.open_stream()?;
@@ -136,11 +147,11 @@ pub(super) async fn input_items(
     State(app): State<App>,
     name: Name,
     uri: Uri,
-) -> Result<Json<Value>, ApiError> {
-    let Response { id, memo, .. } = stored(&app, name).await?;
+) -> Result<Json<Value>, OpenAiError> {
+    let Response { id, metadata, .. } = stored(&app, name).await?;
     let page = query::page(&uri)?;
     let mut items: Vec<_> =
-        memo.input.into_iter().enumerate().map(|(index, item)| named(id, index, item)).collect();
+        metadata.input.into_iter().enumerate().map(|(index, item)| named(id, index, item)).collect();
     if !page.oldest_first {
         items.reverse();
     }
@@ -149,10 +160,7 @@ pub(super) async fn input_items(
         None => 0,
         Some(after) => {
             items.iter().position(|item| is_at(item, after)).map(|at| at + 1).ok_or_else(|| {
-                ApiError::invalid(
-                    "after".to_owned(),
-                    format!("after names no item of this response: {after}"),
-                )
+                Problem::invalid_field("after", format!("names no item of this response: {after}"))
             })?
         }
     };
@@ -192,6 +200,5 @@ fn events(
 ) -> HttpResponse {
     let id = response.id;
     let encoder = ResponseEncoder::new(response, after);
-    let reading = Reading::new(id, follower, encoder, app.config.heartbeat, app.drain.clone());
-    ([paths::location(id)], sse::answer(reading, permit)).into_response()
+    ([location(id)], stream_response(app.reader(id, follower, encoder), permit)).into_response()
 }

@@ -18,25 +18,32 @@ use tokenwire_core::{
 use utoipa::ToSchema;
 
 use super::{
-    super::{disconnect, error::ApiError, idempotency, models},
     compaction,
     description::ResponseUsage,
     id, items,
-    memo::Memo,
+    metadata::ResponseMetadata,
     references, request,
     resource::cost,
     response::{End, Response, State as Standing},
     stored::{accept, said, whole},
 };
 use crate::{
-    app::App,
-    json::{self, Fields, given, text, wrong},
+    front::{
+        app::{App, resolve_model},
+        caller::Caller,
+        idempotency,
+        json::{self, Fields, invalid_field, non_null, text},
+        location::location,
+        on_disconnect,
+        problem::Problem,
+    },
+    openai::error::OpenAiError,
     openapi::schemas::is,
     paths,
 };
 
 /// They say who asks and how it is billed or cached.
-const HARMLESS: [&str; 4] =
+const IGNORED_PARAMS: [&str; 4] =
     ["prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "service_tier"];
 
 /// What the model is told to do. The caller's own instructions follow.
@@ -89,8 +96,9 @@ enum KeptPart {
 
 pub(in super::super) async fn compact(
     State(app): State<App>,
+    caller: Caller,
     request: Request,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<HttpResponse, OpenAiError> {
     let (head, body) = request.into_parts();
     json::check_content_type(&head.headers)?;
     let key = idempotency::id(paths::RESPONSES_COMPACT, &head.headers)?;
@@ -100,31 +108,32 @@ pub(in super::super) async fn compact(
         Some(previous) => said(&app, previous, false).await?,
         None => Vec::new(),
     };
-    let on_disconnect = disconnect::or(app.config.on_disconnect, &head.headers, &app.config)?;
+    let on_disconnect = on_disconnect::or(app.config.on_disconnect, &head.headers, &app.config)?;
     let wanted = compact.after(before)?;
     let _permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
-    let (response, accepted) = accept(&app, id, wanted, on_disconnect).await?;
+    let (response, accepted) = accept(&app, caller, id, wanted, on_disconnect).await?;
     let told = whole(&app, response, &accepted).await.and_then(Compaction::of);
     // The same key would find the same failure.
-    let told = told.map_err(|error| if key.is_some() { error.same_again() } else { error }.about(id))?;
-    Ok(([paths::location(id)], Json(told)).into_response())
+    let told = told.map_err(|problem| if key.is_some() { problem.of_same_generation() } else { problem });
+    let compaction = told.map_err(|problem| problem.about_generation(id))?;
+    Ok(([location(id)], Json(compaction)).into_response())
 }
 
 impl Compact {
-    fn parse(body: &[u8], models: &ModelNames) -> Result<Self, ApiError> {
+    fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Problem> {
         let fields = json::object(body)?;
         check(&fields)?;
-        let model = text(&fields, "model")?.ok_or_else(|| wrong("model", "is missing"))?;
+        let model = text(&fields, "model")?.ok_or_else(|| invalid_field("model", "is missing"))?;
         let previous = request::previous(&fields)?;
         // Either is enough.
-        let input = if previous.is_some() && given(&fields, "input").is_none() {
+        let input = if previous.is_some() && non_null(&fields, "input").is_none() {
             Vec::new()
         } else {
             items::input(&fields)?
         };
         Ok(Self {
-            model: models::find(model, models)?,
+            model: resolve_model(Some(model), models)?,
             instructions: text(&fields, "instructions")?.map(str::to_owned),
             previous,
             input,
@@ -132,36 +141,36 @@ impl Compact {
     }
 
     /// What the model is asked, and what is kept of the conversation so that any replica can tell the outcome.
-    fn after(self, mut before: Vec<Message>) -> Result<(GenerateRequest, Memo), ApiError> {
+    fn after(self, mut before: Vec<Message>) -> Result<(GenerateRequest, ResponseMetadata), Problem> {
         before.extend(items::messages(&self.input));
         if before.is_empty() {
-            return Err(wrong("input", "says nothing: there is nothing to compact").into());
+            return Err(invalid_field("input", "says nothing: there is nothing to compact"));
         }
         let task = match &self.instructions {
             Some(more) => format!("{TASK}\n\n{more}"),
             None => TASK.to_owned(),
         };
         let messages = vec![Message::system(task), Message::user(transcript(&before))];
-        let conversation = Conversation::new(messages).map_err(|error| wrong("input", error))?;
-        let memo = Memo {
+        let conversation = Conversation::new(messages).map_err(|error| invalid_field("input", error))?;
+        let metadata = ResponseMetadata {
             model: Some(self.model.clone()),
             // It is not shown as a response, and no response goes on from it.
             store: false,
             instructions: self.instructions,
             previous_response_id: self.previous.map(id::response),
             before,
-            ..Memo::default()
+            ..ResponseMetadata::default()
         };
-        Ok((GenerateRequest::new(self.model, conversation), memo))
+        Ok((GenerateRequest::new(self.model, conversation), metadata))
     }
 }
 
 /// Refuses what is not understood.
-fn check(fields: &Fields) -> Result<(), ApiError> {
+fn check(fields: &Fields) -> Result<(), Problem> {
     let own = ["model", "input", "previous_response_id", "instructions"];
     for (name, value) in fields {
-        if !value.is_null() && !own.iter().chain(&HARMLESS).any(|known| known == name) {
-            return Err(wrong(name, "is not known here: leave it out").into());
+        if !value.is_null() && !own.iter().chain(&IGNORED_PARAMS).any(|known| known == name) {
+            return Err(invalid_field(name, "is not known here: leave it out"));
         }
     }
     Ok(())
@@ -190,8 +199,8 @@ fn transcript(messages: &[Message]) -> String {
 
 impl Compaction {
     /// What became of it, once its generation has ended.
-    fn of(response: Response) -> Result<Self, ApiError> {
-        let Response { id: generation, created_at, memo, output, state } = response;
+    fn of(response: Response) -> Result<Self, Problem> {
+        let Response { id: generation, created_at, metadata, output, state } = response;
         let Standing::Ended { end: End::Finished { reason: FinishReason::Stop, usage }, .. } = state else {
             // A summary that breaks off, or calls for a tool, would lose what it leaves out, and nobody would notice.
             return Err(failed("the model did not bring its summary to an end"));
@@ -206,7 +215,7 @@ impl Compaction {
             return Err(failed("the model's summary is too long to be kept"));
         }
         let mut kept = Vec::new();
-        for message in memo.before {
+        for message in metadata.before {
             let (role, text) = match message {
                 Message::System { content } => ("system", content),
                 Message::User { content } => ("user", content),
@@ -232,9 +241,9 @@ impl Compaction {
     }
 }
 
-pub(super) fn failed(message: &str) -> ApiError {
+pub(super) fn failed(message: &str) -> Problem {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
-    ApiError::server(status, "compaction_failed", format!("{message}: ask again, or another model"))
+    Problem::server(status, "compaction_failed", format!("{message}: ask again, or another model"))
 }
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ pub(super) use self::resource::ResponseUsage;
 use self::resource::{Deleted, Failed, InputItems, OfResponse, ResponseResource};
 use super::{super::description as openai, id, output, references, request, stored, wait};
 use crate::{
-    error::{Error, examples},
+    front::problem::Problem,
     openai::{
-        chat, completion,
-        error::{ApiError, Envelope},
+        chat::{self, too_large},
+        error::{ErrorEnvelope, OpenAiError},
     },
+    openapi::examples,
     openapi::{Answer, Described, EventKind, schemas},
     paths,
 };
@@ -52,13 +53,13 @@ fn create() -> Described {
     )
     .body::<body::Body>(json!({"input": "Hello world"}))
     .answer(StatusCode::OK, answer)
-    .refusals::<Envelope<'static>>(
+    .refusals::<ErrorEnvelope<'static>>(
         openai::of_bodies()
             .chain(openai::of_asking("input", "is missing: write what you want to ask"))
             .chain(of_references())
-            .chain(openai::of_answers(completion::too_large()))
-            .chain([chat::draining().about(openai::nobody())])
-            .map(IntoResponse::into_response),
+            .chain(openai::of_answers(too_large()))
+            .chain([Problem::draining(chat::DRAINING).about_generation(openai::nobody())])
+            .map(|problem| OpenAiError::from(problem).into_response()),
     )
 }
 
@@ -92,12 +93,11 @@ fn retrieve() -> Described {
         )
         .query("include_obfuscation", "Not done here: `false`.", schemas::one_of(["false", "False", "0", ""]))
         .answer(StatusCode::OK, answer)
-        .refusals::<Envelope<'static>>(
-            [examples::field("starting_after", "must be the number of an event"), Error::TooManyStreams]
-                .map(ApiError::from)
+        .refusals::<ErrorEnvelope<'static>>(
+            [Problem::invalid_field("starting_after", "must be the number of an event"), Problem::too_many_streams()]
                 .into_iter()
                 .chain(of_reading())
-                .map(IntoResponse::into_response),
+                .map(|problem| OpenAiError::from(problem).into_response()),
         )
 }
 
@@ -108,14 +108,16 @@ fn cancel() -> Described {
              it is.",
         )
         .answer(StatusCode::OK, resource("The response, ended in most cases."))
-        .refusals::<Envelope<'static>>(of_stopping().map(IntoResponse::into_response))
+        .refusals::<ErrorEnvelope<'static>>(of_stopping().map(|problem| OpenAiError::from(problem).into_response()))
 }
 
 fn delete() -> Described {
     of_one(HttpMethod::Delete, paths::RESPONSE, "deleteResponse", "Forget a response")
         .about("Forgets it, stream and all. One that runs is stopped first.")
         .answer(StatusCode::OK, Answer::new("It is forgotten.").json::<Deleted>())
-        .refusals::<Envelope<'static>>(of_stopping().map(IntoResponse::into_response))
+        .refusals::<ErrorEnvelope<'static>>(
+            of_stopping().map(|problem| OpenAiError::from(problem).into_response()),
+        )
 }
 
 fn input_items() -> Described {
@@ -125,11 +127,11 @@ fn input_items() -> Described {
         .query("order", "`asc`: the oldest item first.", schemas::one_of(["asc", "desc", ""]))
         .query("after", "The `id` of the item after which to go on.", schemas::text())
         .answer(StatusCode::OK, Answer::new("Its items.").json::<InputItems>())
-        .refusals::<Envelope<'static>>(
-            [ApiError::from(examples::field("limit", "must be a number from 1 to 100"))]
+        .refusals::<ErrorEnvelope<'static>>(
+            [Problem::invalid_field("limit", "must be a number from 1 to 100")]
                 .into_iter()
                 .chain(of_reading())
-                .map(IntoResponse::into_response),
+                .map(|problem| OpenAiError::from(problem).into_response()),
         )
 }
 
@@ -143,17 +145,17 @@ fn resource(about: &str) -> Answer {
 }
 
 /// What a request goes on from may be gone.
-fn of_references() -> impl Iterator<Item = ApiError> {
+fn of_references() -> impl Iterator<Item = Problem> {
     let response = request::not_found(&id::response(openai::nobody()));
     [response, references::not_found(0, &id::output("msg", openai::nobody(), 0))].into_iter()
 }
 
-fn of_reading() -> impl Iterator<Item = ApiError> {
-    [stored::missing(&id::response(openai::nobody())), examples::unavailable().into()].into_iter()
+fn of_reading() -> impl Iterator<Item = Problem> {
+    [stored::missing(&id::response(openai::nobody())), examples::unavailable()].into_iter()
 }
 
-fn of_stopping() -> impl Iterator<Item = ApiError> {
-    of_reading().chain([Error::TooManyStreams.into()])
+fn of_stopping() -> impl Iterator<Item = Problem> {
+    of_reading().chain([Problem::too_many_streams()])
 }
 
 fn flag() -> Object {

@@ -18,11 +18,10 @@
 use serde::Serialize;
 use tokenwire_core::{Entry, Event, Seq, TextSoFar};
 
-use super::{super::failure, output::Watch, response::Response};
+use super::{output::Watch, response::Response};
 use crate::{
-    reading::{Encoder, Sink},
-    sse::Frames,
-    websocket::Messages,
+    front::problem::Problem,
+    stream::{frames::Frames, reader::Encoder, sink::Sink, websocket::Messages},
 };
 
 /// What takes numbered events: a stream of SSE, or a socket.
@@ -112,7 +111,7 @@ impl<S: Events> Encoder<S> for ResponseEncoder {
     fn encode(&mut self, entry: &Entry, sink: &mut S) {
         self.fold(sink, |response, watch| match entry.event {
             Event::Started { text: TextSoFar::Superseded, .. } if !response.output.is_empty() => {
-                response.fail(failure::started_over(), entry.at, watch);
+                response.fail(Problem::started_over(), entry.at, watch);
             }
             _ => response.take(entry, watch),
         });
@@ -120,7 +119,7 @@ impl<S: Events> Encoder<S> for ResponseEncoder {
 
     fn lost(&mut self, sink: &mut S) {
         self.fold(sink, |response, watch| {
-            response.fail(failure::lost_stream(), response.created_at, watch);
+            response.fail(Problem::stream_lost(), response.created_at, watch);
         });
     }
 

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use tokenwire_core::{Message, ToolCall};
 
 use super::compaction;
-use crate::{
-    error::Error,
-    json::{Fields, given, kind, list, object_at, text, within, wrong},
+use crate::front::{
+    json::{Fields, invalid_field, list, non_null, object_at, text, type_name, within},
+    problem::Problem,
 };
 
 /// The items of an input, in one form: a text is a message of the user.
-pub(super) fn input(fields: &Fields) -> Result<Vec<Value>, Error> {
-    match given(fields, "input") {
-        None => Err(wrong("input", "is missing: write what you want to ask")),
+pub(super) fn input(fields: &Fields) -> Result<Vec<Value>, Problem> {
+    match non_null(fields, "input") {
+        None => Err(invalid_field("input", "is missing: write what you want to ask")),
         Some(Value::String(text)) => Ok(vec![message_item("user", &[part("input_text", text)])]),
         Some(Value::Array(items)) => {
             let items = items.iter().enumerate().map(|(index, item)| {
@@ -25,11 +25,13 @@ pub(super) fn input(fields: &Fields) -> Result<Vec<Value>, Error> {
             });
             items.collect()
         }
-        Some(other) => Err(wrong("input", format!("must be a text or a list, not {}", kind(other)))),
+        Some(other) => {
+            Err(invalid_field("input", format!("must be a text or a list, not {}", type_name(other))))
+        }
     }
 }
 
-fn understood(item: &Fields) -> Result<Value, Error> {
+fn understood(item: &Fields) -> Result<Value, Problem> {
     match text(item, "type")? {
         None | Some("message") => message(item),
         Some("function_call") => {
@@ -42,7 +44,7 @@ fn understood(item: &Fields) -> Result<Value, Error> {
         }
         Some("function_call_output") => {
             only(item, &["call_id", "output"], &[])?;
-            let output = match given(item, "output") {
+            let output = match non_null(item, "output") {
                 Some(Value::String(text)) => Value::from(text.as_str()),
                 _ => parts(item, "output", "input_text")?.into(),
             };
@@ -54,7 +56,7 @@ fn understood(item: &Fields) -> Result<Value, Error> {
         Some("compaction") => {
             only(item, &["encrypted_content"], &["created_by"])?;
             let content = required(item, "encrypted_content")?;
-            compaction::decode(content).map_err(|what| wrong("encrypted_content", what))?;
+            compaction::decode(content).map_err(|what| invalid_field("encrypted_content", what))?;
             Ok(json!({"type": "compaction", "encrypted_content": content}))
         }
         Some("reasoning") => {
@@ -70,19 +72,19 @@ fn understood(item: &Fields) -> Result<Value, Error> {
         }
         Some(_) => {
             let known = "must be message, function_call, function_call_output, reasoning, compaction or item_reference";
-            Err(wrong("type", known))
+            Err(invalid_field("type", known))
         }
     }
 }
 
-fn message(item: &Fields) -> Result<Value, Error> {
+fn message(item: &Fields) -> Result<Value, Problem> {
     let role = required(item, "role")?;
     // Newer models of OpenAI mark what is a comment on the way and what the answer.
     only(item, &["role", "content"], &["phase"])?;
     let kind = match role {
         "user" | "system" | "developer" => "input_text",
         "assistant" => "output_text",
-        _ => return Err(wrong("role", "must be system, developer, user or assistant")),
+        _ => return Err(invalid_field("role", "must be system, developer, user or assistant")),
     };
     Ok(message_item(role, &parts(item, "content", kind)?))
 }
@@ -92,9 +94,9 @@ fn message_item(role: &str, content: &[Value]) -> Value {
 }
 
 /// A text, or parts that are texts, as parts of this kind.
-fn parts(fields: &Fields, field: &str, form: &str) -> Result<Vec<Value>, Error> {
-    match given(fields, field) {
-        None => Err(wrong(field, "is missing")),
+fn parts(fields: &Fields, field: &str, form: &str) -> Result<Vec<Value>, Problem> {
+    match non_null(fields, field) {
+        None => Err(invalid_field(field, "is missing")),
         Some(Value::String(text)) => Ok(vec![part(form, text)]),
         Some(Value::Array(parts)) if !parts.is_empty() => {
             let parts = parts.iter().enumerate().map(|(index, found)| {
@@ -104,8 +106,10 @@ fn parts(fields: &Fields, field: &str, form: &str) -> Result<Vec<Value>, Error> 
             });
             parts.collect()
         }
-        Some(Value::Array(_)) => Err(wrong(field, "has no part: send a text")),
-        Some(other) => Err(wrong(field, format!("must be a text or text parts, not {}", kind(other)))),
+        Some(Value::Array(_)) => Err(invalid_field(field, "has no part: send a text")),
+        Some(other) => {
+            Err(invalid_field(field, format!("must be a text or text parts, not {}", type_name(other))))
+        }
     }
 }
 
@@ -116,14 +120,14 @@ fn part(form: &str, text: &str) -> Value {
     }
 }
 
-fn part_text(part: &Fields) -> Result<&str, Error> {
+fn part_text(part: &Fields) -> Result<&str, Problem> {
     match required(part, "type")? {
         "input_text" | "output_text" | "text" => required(part, "text"),
         "refusal" => required(part, "refusal"),
         "input_image" | "input_file" | "input_audio" => {
-            Err(wrong("type", "is not taken: the models here read text alone"))
+            Err(invalid_field("type", "is not taken: the models here read text alone"))
         }
-        _ => Err(wrong("type", "must be input_text or output_text")),
+        _ => Err(invalid_field("type", "must be input_text or output_text")),
     }
 }
 
@@ -177,16 +181,16 @@ fn joined(content: Option<&Value>) -> String {
 }
 
 /// Refuses what would be lost: everything but these fields, what every item has, and what no model is shown.
-fn only(item: &Fields, taken: &[&str], left_out: &[&str]) -> Result<(), Error> {
+fn only(item: &Fields, taken: &[&str], left_out: &[&str]) -> Result<(), Problem> {
     for (name, value) in item {
         let known = ["type", "id", "status"].iter().chain(taken).chain(left_out).any(|known| known == name);
         if !known && !value.is_null() {
-            return Err(wrong(name, "is not taken here: leave it out"));
+            return Err(invalid_field(name, "is not taken here: leave it out"));
         }
     }
     Ok(())
 }
 
-fn required<'a>(fields: &'a Fields, field: &str) -> Result<&'a str, Error> {
-    text(fields, field)?.ok_or_else(|| wrong(field, "is missing"))
+fn required<'a>(fields: &'a Fields, field: &str) -> Result<&'a str, Problem> {
+    text(fields, field)?.ok_or_else(|| invalid_field(field, "is missing"))
 }

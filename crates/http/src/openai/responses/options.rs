@@ -11,10 +11,10 @@
 use serde_json::{Map, Value, json};
 use tokenwire_core::{Extras, Sampling};
 
-use super::super::{error::ApiError, parameters};
 use crate::{
-    error::Error,
-    json::{self, Fields, boolean, count, given, list, object_at, text, within, wrong},
+    front::json::{self, Fields, boolean, count, invalid_field, list, non_null, object_at, text, within},
+    front::problem::Problem,
+    openai::parameters,
 };
 
 /// Read in [`super::request`].
@@ -39,7 +39,7 @@ const OPTIONS: [&str; 13] = [
 ];
 
 /// They say who asks, how it is billed, or limit what is not here (`max_tool_calls` counts OpenAI's own tools).
-const HARMLESS: [&str; 7] = [
+const IGNORED_PARAMS: [&str; 7] = [
     "metadata",
     "max_tool_calls",
     "prompt_cache_key",
@@ -55,7 +55,7 @@ const FIXED: [&str; 4] = ["truncation", "top_logprobs", "include", "stream_optio
 /// Every parameter that may be given.
 #[cfg(test)]
 pub(super) fn known() -> impl Iterator<Item = &'static str> {
-    OWN.into_iter().chain(OPTIONS).chain(HARMLESS).chain(FIXED)
+    OWN.into_iter().chain(OPTIONS).chain(IGNORED_PARAMS).chain(FIXED)
 }
 
 /// What a request says beside its input.
@@ -67,14 +67,14 @@ pub(super) struct Options {
     pub(super) echo: Map<String, Value>,
 }
 
-pub(super) fn read(fields: &Fields) -> Result<Options, ApiError> {
+pub(super) fn read(fields: &Fields) -> Result<Options, Problem> {
     check(fields)?;
     let mut chat = Map::new();
     let mut echo = Map::new();
     for (name, value) in fields {
         let repeated =
             !matches!(name.as_str(), "user" | "top_k" | "seed" | "stop" | "prompt_cache_retention");
-        if repeated && OPTIONS.iter().chain(&HARMLESS).any(|known| known == name) && !value.is_null() {
+        if repeated && OPTIONS.iter().chain(&IGNORED_PARAMS).any(|known| known == name) && !value.is_null() {
             echo.insert(name.clone(), value.clone());
         }
     }
@@ -82,7 +82,7 @@ pub(super) fn read(fields: &Fields) -> Result<Options, ApiError> {
     formats(fields, &mut chat, &mut echo)?;
     reasoning(fields, &mut chat, &mut echo)?;
     for name in ["frequency_penalty", "presence_penalty", "parallel_tool_calls"] {
-        chat.extend(given(fields, name).map(|value| (name.to_owned(), value.clone())));
+        chat.extend(non_null(fields, name).map(|value| (name.to_owned(), value.clone())));
     }
     let max_tokens = count(fields, "max_output_tokens")?;
     let sampling = Sampling { max_tokens, ..json::sampling(fields)? };
@@ -90,9 +90,9 @@ pub(super) fn read(fields: &Fields) -> Result<Options, ApiError> {
 }
 
 /// Refuses what is not understood and would change the answer.
-fn check(fields: &Fields) -> Result<(), Error> {
+fn check(fields: &Fields) -> Result<(), Problem> {
     for (name, value) in fields {
-        if value.is_null() || OWN.iter().chain(&OPTIONS).chain(&HARMLESS).any(|known| known == name) {
+        if value.is_null() || OWN.iter().chain(&OPTIONS).chain(&IGNORED_PARAMS).any(|known| known == name) {
             continue;
         }
         let fits = match name.as_str() {
@@ -108,17 +108,17 @@ fn check(fields: &Fields) -> Result<(), Error> {
             _ => false,
         };
         if !fits {
-            return Err(wrong(name, what_instead(name)));
+            return Err(invalid_field(name, what_instead(name)));
         }
     }
     count(fields, "max_tool_calls")?;
     for name in ["prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier", "user"] {
         text(fields, name)?;
     }
-    if let Some(metadata) = given(fields, "metadata") {
+    if let Some(metadata) = non_null(fields, "metadata") {
         let metadata = object_at("metadata", metadata)?;
         if metadata.len() > 16 || !metadata.values().all(Value::is_string) {
-            return Err(wrong("metadata", "must be at most 16 texts by their names"));
+            return Err(invalid_field("metadata", "must be at most 16 texts by their names"));
         }
     }
     Ok(())
@@ -139,22 +139,22 @@ fn what_instead(name: &str) -> &'static str {
     }
 }
 
-fn stream_options(options: &Fields) -> Result<(), Error> {
+fn stream_options(options: &Fields) -> Result<(), Problem> {
     for (name, value) in options {
         match name.as_str() {
             _ if value.is_null() => {}
             "include_obfuscation" if boolean(options, name)? == Some(false) => {}
             "include_obfuscation" => {
-                return Err(wrong(name, "is not done here: leave it out, or send false"));
+                return Err(invalid_field(name, "is not done here: leave it out, or send false"));
             }
-            _ => return Err(wrong(name, "is not known here: leave it out")),
+            _ => return Err(invalid_field(name, "is not known here: leave it out")),
         }
     }
     Ok(())
 }
 
 /// Functions, in the form of chat completions, where they are an object inside.
-fn tools(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Error> {
+fn tools(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Problem> {
     let mut shown = Vec::new();
     let mut given_on = Vec::new();
     for (index, tool) in list(fields, "tools")?.unwrap_or_default().iter().enumerate() {
@@ -172,14 +172,14 @@ fn tools(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Er
         chat.insert("tools".to_owned(), given_on.into());
         echo.insert("tools".to_owned(), shown.into());
     }
-    let choice = match given(fields, "tool_choice") {
+    let choice = match non_null(fields, "tool_choice") {
         None => return Ok(()),
         Some(Value::Object(choice)) => {
             if text(choice, "type")? != Some("function") {
-                return Err(wrong("tool_choice.type", "must be function"));
+                return Err(invalid_field("tool_choice.type", "must be function"));
             }
             let name = within("tool_choice.", text(choice, "name"))?;
-            let name = name.ok_or_else(|| wrong("tool_choice.name", "is missing"))?;
+            let name = name.ok_or_else(|| invalid_field("tool_choice.name", "is missing"))?;
             json!({"type": "function", "function": {"name": name}})
         }
         Some(choice) => choice.clone(),
@@ -188,11 +188,11 @@ fn tools(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Er
     Ok(())
 }
 
-fn function(tool: &Fields) -> Result<Fields, Error> {
+fn function(tool: &Fields) -> Result<Fields, Problem> {
     if text(tool, "type")? != Some("function") {
-        return Err(wrong("type", "must be function: other tools are not run here"));
+        return Err(invalid_field("type", "must be function: other tools are not run here"));
     }
-    text(tool, "name")?.ok_or_else(|| wrong("name", "is missing"))?;
+    text(tool, "name")?.ok_or_else(|| invalid_field("name", "is missing"))?;
     text(tool, "description")?;
     boolean(tool, "strict")?;
     let mut function = Map::new();
@@ -203,15 +203,15 @@ fn function(tool: &Fields) -> Result<Fields, Error> {
             "name" | "description" | "parameters" | "strict" => {
                 function.insert(name.clone(), value.clone());
             }
-            _ => return Err(wrong(name, "is not known here: leave it out")),
+            _ => return Err(invalid_field(name, "is not known here: leave it out")),
         }
     }
     Ok(function)
 }
 
 /// `text.format` and `text.verbosity`.
-fn formats(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Error> {
-    let Some(wanted) = given(fields, "text") else { return Ok(()) };
+fn formats(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Problem> {
+    let Some(wanted) = non_null(fields, "text") else { return Ok(()) };
     let wanted = object_at("text", wanted)?;
     for (name, value) in wanted {
         match name.as_str() {
@@ -224,7 +224,7 @@ fn formats(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), 
                 let format = within("text.", object_at(name, value))?;
                 chat.insert("response_format".to_owned(), within("text.format.", format_of(format))?);
             }
-            _ => return Err(wrong(&format!("text.{name}"), "is not known here: leave it out")),
+            _ => return Err(invalid_field(&format!("text.{name}"), "is not known here: leave it out")),
         }
     }
     let mut shown = wanted.clone();
@@ -236,27 +236,30 @@ fn formats(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), 
 
 /// A schema is an object inside in chat completions. One that says nothing, not even its name, asks for any JSON: some
 /// clients write it so.
-fn format_of(format: &Fields) -> Result<Value, Error> {
+fn format_of(format: &Fields) -> Result<Value, Problem> {
     match text(format, "type")? {
-        Some("json_schema") if given(format, "name").or_else(|| given(format, "schema")).is_none() => {
+        Some("json_schema") if non_null(format, "name").or_else(|| non_null(format, "schema")).is_none() => {
             Ok(json!({"type": "json_object"}))
         }
         Some("json_schema") => {
-            text(format, "name")?.ok_or_else(|| wrong("name", "is missing"))?;
-            object_at("schema", given(format, "schema").ok_or_else(|| wrong("schema", "is missing"))?)?;
+            text(format, "name")?.ok_or_else(|| invalid_field("name", "is missing"))?;
+            object_at(
+                "schema",
+                non_null(format, "schema").ok_or_else(|| invalid_field("schema", "is missing"))?,
+            )?;
             let mut schema = format.clone();
             schema.retain(|name, value| name != "type" && !value.is_null());
             Ok(json!({"type": "json_schema", "json_schema": schema}))
         }
         Some("text" | "json_object") => Ok(Value::Object(format.clone())),
-        _ => Err(wrong("type", "must be text, json_object or json_schema")),
+        _ => Err(invalid_field("type", "must be text, json_object or json_schema")),
     }
 }
 
 /// `reasoning.effort` and `reasoning.summary`. Nothing is summed up here: whoever asks for a summary, of whatever length, gets
 /// all that the model tells of its reasoning, in the form of one.
-fn reasoning(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Error> {
-    let Some(wanted) = given(fields, "reasoning") else { return Ok(()) };
+fn reasoning(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<(), Problem> {
+    let Some(wanted) = non_null(fields, "reasoning") else { return Ok(()) };
     let wanted = object_at("reasoning", wanted)?;
     for (name, value) in wanted {
         match (name.as_str(), value.as_str()) {
@@ -265,18 +268,18 @@ fn reasoning(fields: &Fields, chat: &mut Fields, echo: &mut Fields) -> Result<()
                 chat.insert("reasoning_effort".to_owned(), effort.into());
             }
             ("summary" | "generate_summary", Some("auto" | "concise" | "detailed")) => {}
-            ("effort", None) => return Err(wrong("reasoning.effort", "must be a text")),
+            ("effort", None) => return Err(invalid_field("reasoning.effort", "must be a text")),
             ("summary" | "generate_summary", _) => {
-                return Err(wrong(
+                return Err(invalid_field(
                     &format!("reasoning.{name}"),
                     "must be auto, concise or detailed; for reasoning as a text leave it out",
                 ));
             }
-            _ => return Err(wrong(&format!("reasoning.{name}"), "is not known here: leave it out")),
+            _ => return Err(invalid_field(&format!("reasoning.{name}"), "is not known here: leave it out")),
         }
     }
     // The second is the older name of the first.
-    let summary = given(wanted, "summary").or_else(|| given(wanted, "generate_summary"));
-    echo.insert("reasoning".to_owned(), json!({"effort": given(wanted, "effort"), "summary": summary}));
+    let summary = non_null(wanted, "summary").or_else(|| non_null(wanted, "generate_summary"));
+    echo.insert("reasoning".to_owned(), json!({"effort": non_null(wanted, "effort"), "summary": summary}));
     Ok(())
 }

@@ -12,8 +12,8 @@ use tokenwire_core::{GenerationId, ToolCallDelta};
 
 pub(super) use self::shown::Shown;
 use self::shown::{At, CallDone, Delta, OfItem, OfPart, Part, Status, TextDone};
-use super::{super::answer::call_id, id, items};
-use crate::openapi::EventKind;
+use super::{id, items};
+use crate::{openai::call_id::call_id, openapi::EventKind};
 
 /// About what an item costs beside its text, in bytes: its id, and its place.
 const ITEM: usize = 128;

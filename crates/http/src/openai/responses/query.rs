@@ -3,7 +3,8 @@
 
 use axum::{extract::Query, http::Uri};
 
-use super::{super::error::ApiError, wait::LONGEST};
+use super::wait::LONGEST;
+use crate::front::problem::Problem;
 
 type Parameters = Vec<(String, String)>;
 
@@ -24,56 +25,63 @@ pub(super) struct Page {
     pub(super) after: Option<String>,
 }
 
-pub(super) fn wanted(uri: &Uri) -> Result<Wanted, ApiError> {
+pub(super) fn wanted(uri: &Uri) -> Result<Wanted, Problem> {
     let parameters = parameters(uri)?;
     let after = match value(&parameters, "starting_after") {
         None => None,
         Some(number) => {
-            let number =
-                number.parse().map_err(|_| wrong("starting_after", "must be the number of an event"))?;
+            let number = number
+                .parse()
+                .map_err(|_| Problem::invalid_field("starting_after", "must be the number of an event"))?;
             Some(number)
         }
     };
     if flag(&parameters, "include_obfuscation")? {
-        return Err(wrong("include_obfuscation", "is not done here: leave it out, or send false"));
+        return Err(Problem::invalid_field(
+            "include_obfuscation",
+            "is not done here: leave it out, or send false",
+        ));
     }
     let wait = match value(&parameters, "wait") {
         None => None,
         Some(seconds) => {
             let seconds = seconds.parse().ok().filter(|seconds| *seconds <= LONGEST);
-            let told = || wrong("wait", &format!("must be a whole number of seconds, up to {LONGEST}"));
+            let told = || {
+                Problem::invalid_field("wait", format!("must be a whole number of seconds, up to {LONGEST}"))
+            };
             Some(seconds.ok_or_else(told)?)
         }
     };
     match (flag(&parameters, "stream")?, after) {
         (true, _) if wait.is_some() => {
-            Err(wrong("wait", "is not for streams: they tell of the end when it comes"))
+            Err(Problem::invalid_field("wait", "is not for streams: they tell of the end when it comes"))
         }
         (true, after) => Ok(Wanted::Events { after }),
         (false, None) => Ok(Wanted::Resource { wait }),
-        (false, Some(_)) => Err(wrong("starting_after", "is for streams: send stream=true, or leave it out")),
+        (false, Some(_)) => {
+            Err(Problem::invalid_field("starting_after", "is for streams: send stream=true, or leave it out"))
+        }
     }
 }
 
-pub(super) fn page(uri: &Uri) -> Result<Page, ApiError> {
+pub(super) fn page(uri: &Uri) -> Result<Page, Problem> {
     let parameters = parameters(uri)?;
     let limit = value(&parameters, "limit").map_or(Ok(20), str::parse);
     let limit = limit.ok().filter(|limit| (1..=100).contains(limit));
     let oldest_first = match value(&parameters, "order") {
         None | Some("desc") => false,
         Some("asc") => true,
-        Some(_) => return Err(wrong("order", "must be asc or desc")),
+        Some(_) => return Err(Problem::invalid_field("order", "must be asc or desc")),
     };
     Ok(Page {
-        limit: limit.ok_or_else(|| wrong("limit", "must be a number from 1 to 100"))?,
+        limit: limit.ok_or_else(|| Problem::invalid_field("limit", "must be a number from 1 to 100"))?,
         oldest_first,
         after: value(&parameters, "after").map(str::to_owned),
     })
 }
 
-fn parameters(uri: &Uri) -> Result<Parameters, ApiError> {
-    let Query(parameters) = Query::try_from_uri(uri)
-        .map_err(|_| ApiError::invalid(None, "the query of the address is malformed"))?;
+fn parameters(uri: &Uri) -> Result<Parameters, Problem> {
+    let Query(parameters) = Query::try_from_uri(uri).map_err(|_| Problem::invalid_query())?;
     Ok(parameters)
 }
 
@@ -83,17 +91,13 @@ fn value<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
     given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
 }
 
-fn flag(parameters: &Parameters, name: &str) -> Result<bool, ApiError> {
+fn flag(parameters: &Parameters, name: &str) -> Result<bool, Problem> {
     // The SDKs of some languages write what their language does.
     match value(parameters, name) {
         None | Some("false" | "False" | "0") => Ok(false),
         Some("true" | "True" | "1") => Ok(true),
-        Some(_) => Err(wrong(name, "must be true or false")),
+        Some(_) => Err(Problem::invalid_field(name, "must be true or false")),
     }
-}
-
-fn wrong(name: &str, what: &str) -> ApiError {
-    ApiError::invalid(name.to_owned(), format!("{name} {what}"))
 }
 
 #[cfg(test)]

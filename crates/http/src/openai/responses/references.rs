@@ -6,21 +6,21 @@
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use tokenwire_core::{Conversation, generations::AccessError, token_log::StreamSpec};
+use tokenwire_core::{Conversation, generations::AccessError};
 
 use super::{
     id::{self, ItemName},
     response::Response,
     stored::catch_up,
 };
-use crate::{app::App, openai::error::ApiError};
+use crate::front::{app::App, metadata, problem::Problem};
 
 /// Reads as many streams as the input names in a row, and holds one at a time.
-pub(super) async fn resolve(app: &App, input: &mut [Value]) -> Result<(), ApiError> {
+pub(super) async fn resolve(app: &App, input: &mut [Value]) -> Result<(), Problem> {
     let named = input.iter().filter(|item| referred(item).is_some()).count();
     if named > Conversation::MAX_MESSAGES {
         let message = format!("input names {named} items, the limit is {}", Conversation::MAX_MESSAGES);
-        return Err(ApiError::invalid("input".to_owned(), message));
+        return Err(Problem { message, ..Problem::invalid_field("input", "") });
     }
     let mut last: Option<Response> = None;
     let mut bytes = 0_usize;
@@ -36,19 +36,19 @@ pub(super) async fn resolve(app: &App, input: &mut [Value]) -> Result<(), ApiErr
         last = Some(response);
         bytes = bytes.saturating_add(found.to_string().len());
         // It could not be kept, and would be held many times over until that is found out.
-        if bytes > StreamSpec::MAX_MEMO_BYTES {
-            let message = format!("input names more than {} bytes", StreamSpec::MAX_MEMO_BYTES);
-            return Err(ApiError::invalid("input".to_owned(), message));
+        if bytes > metadata::MAX_BYTES {
+            let message = format!("input names more than {} bytes", metadata::MAX_BYTES);
+            return Err(Problem { message, ..Problem::invalid_field("input", "") });
         }
         *item = found;
     }
     Ok(())
 }
 
-pub(super) fn not_found(index: usize, name: &str) -> ApiError {
+pub(super) fn not_found(index: usize, name: &str) -> Problem {
     let message = format!("there is no item {name}: it never was, or is not kept any more");
-    let error = ApiError::invalid(format!("input[{index}].id"), message);
-    error.with_status(StatusCode::NOT_FOUND).coded("item_not_found")
+    Problem::request(StatusCode::NOT_FOUND, "item_not_found", message)
+        .about_field(format!("input[{index}].id"))
 }
 
 /// The name in a reference.
@@ -57,14 +57,14 @@ fn referred(item: &Value) -> Option<&str> {
 }
 
 /// The response as far as it has come. `None`: it is not there, or not for this API.
-async fn read(app: &App, place: &ItemName) -> Result<Option<Response>, ApiError> {
+async fn read(app: &App, place: &ItemName) -> Result<Option<Response>, Problem> {
     let spec = match app.generations.spec(place.generation).await {
         Ok(spec) => spec,
         Err(AccessError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut response = Response::new(place.generation, &spec)?;
-    if !response.memo.store {
+    if !response.metadata.store {
         return Ok(None);
     }
     catch_up(app, &mut response).await?;
@@ -73,7 +73,7 @@ async fn read(app: &App, place: &ItemName) -> Result<Option<Response>, ApiError>
 
 fn found(response: &Response, place: &ItemName) -> Option<Value> {
     if place.is_input {
-        return response.memo.input.get(place.index).cloned();
+        return response.metadata.input.get(place.index).cloned();
     }
     let shown = response.output.shown();
     shown.get(place.index).map(|item| serde_json::to_value(item).expect("our own types have string keys"))

@@ -2,20 +2,21 @@
 
 use std::collections::HashSet;
 
+use axum::http::StatusCode;
 use serde_json::Value;
 use tokenwire_core::{
     Conversation, Extras, GenerateRequest, GenerationId, Message, ModelName, Sampling, catalogue::ModelNames,
 };
 
 use super::{
-    super::{error::ApiError, models},
     id, items,
-    memo::Memo,
+    metadata::ResponseMetadata,
     options::{self, Options},
 };
-use crate::{
-    error::Error,
-    json::{self, Fields, boolean, given, text, wrong},
+use crate::front::{
+    app::resolve_model,
+    json::{self, Fields, boolean, invalid_field, non_null, text},
+    problem::Problem,
 };
 
 /// A request whose conversation may still need what an earlier response said.
@@ -27,7 +28,7 @@ pub(super) struct Create {
     pub(super) previous: Option<GenerationId>,
     pub(super) stream: bool,
     /// As it is kept, without what was said before.
-    pub(super) memo: Memo,
+    pub(super) metadata: ResponseMetadata,
 }
 
 /// What a socket is asked: the same, and whether there is to be an answer.
@@ -39,20 +40,20 @@ pub(super) struct Turn {
 
 impl Turn {
     /// What only HTTP has a choice of may be said if it is what a socket does.
-    pub(super) fn parse(text: &[u8], models: &ModelNames) -> Result<Self, ApiError> {
+    pub(super) fn parse(text: &[u8], models: &ModelNames) -> Result<Self, Problem> {
         let mut fields = json::object(text)?;
         if fields.remove("type").is_none_or(|kind| kind != "response.create") {
-            return Err(wrong("type", "must be response.create: nothing else is known here").into());
+            return Err(invalid_field("type", "must be response.create: nothing else is known here"));
         }
         if boolean(&fields, "stream")? == Some(false) {
-            return Err(wrong("stream", "cannot be false on a socket: send POST, or leave it out").into());
+            return Err(invalid_field("stream", "cannot be false on a socket: send POST, or leave it out"));
         }
         if boolean(&fields, "background")? == Some(true) {
-            return Err(wrong("background", "is not taken on a socket: send POST, or leave it out").into());
+            return Err(invalid_field("background", "is not taken on a socket: send POST, or leave it out"));
         }
         let generate = boolean(&fields, "generate")?.unwrap_or(true);
         fields.remove("generate");
-        if !generate && given(&fields, "input").is_none() {
+        if !generate && non_null(&fields, "input").is_none() {
             fields.insert("input".to_owned(), Value::Array(Vec::new()));
         }
         Ok(Self { create: Create::read(&fields, models)?, generate })
@@ -60,27 +61,23 @@ impl Turn {
 }
 
 impl Create {
-    pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, ApiError> {
+    pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Problem> {
         Self::read(&json::object(body)?, models)
     }
 
-    fn read(fields: &Fields, models: &ModelNames) -> Result<Self, ApiError> {
-        let model = match text(fields, "model")? {
-            Some(name) => models::find(name, models)?,
-            None => models.default_name().clone(),
-        };
+    fn read(fields: &Fields, models: &ModelNames) -> Result<Self, Problem> {
+        let model = resolve_model(text(fields, "model")?, models)?;
         let Options { sampling, extras, echo } = options::read(fields)?;
         let background = boolean(fields, "background")?.unwrap_or(false);
         let store = boolean(fields, "store")?.unwrap_or(true);
         if background && !store {
-            return Err(wrong(
+            return Err(invalid_field(
                 "background",
                 "needs store: a response that is not stored cannot be read later",
-            )
-            .into());
+            ));
         }
         let previous = previous(fields)?;
-        let memo = Memo {
+        let metadata = ResponseMetadata {
             model: Some(model.clone()),
             background,
             store,
@@ -91,22 +88,26 @@ impl Create {
             echo,
         };
         let stream = boolean(fields, "stream")?.unwrap_or(false);
-        Ok(Self { model, sampling, extras, previous, stream, memo })
+        Ok(Self { model, sampling, extras, previous, stream, metadata })
     }
 
     /// The request whole, after what was said before.
-    pub(super) fn after(self, before: Vec<Message>) -> Result<(GenerateRequest, Memo), ApiError> {
-        let Self { model, sampling, extras, memo, .. } = self;
-        check_results(&before, &memo.input)?;
-        let messages = memo.instructions.iter().map(Message::system);
-        let messages = messages.chain(before.iter().cloned()).chain(items::messages(&memo.input)).collect();
-        let conversation = Conversation::new(messages).map_err(|error| wrong("input", error))?;
-        Ok((GenerateRequest { model, conversation, sampling, extras }, Memo { before, ..memo }))
+    pub(super) fn after(self, before: Vec<Message>) -> Result<(GenerateRequest, ResponseMetadata), Problem> {
+        let Self { model, sampling, extras, metadata, .. } = self;
+        check_results(&before, &metadata.input)?;
+        let messages = metadata.instructions.iter().map(Message::system);
+        let messages =
+            messages.chain(before.iter().cloned()).chain(items::messages(&metadata.input)).collect();
+        let conversation = Conversation::new(messages).map_err(|error| invalid_field("input", error))?;
+        Ok((
+            GenerateRequest { model, conversation, sampling, extras },
+            ResponseMetadata { before, ..metadata },
+        ))
     }
 }
 
 /// A result of a call that nobody made would mean nothing to a model.
-fn check_results(before: &[Message], input: &[Value]) -> Result<(), Error> {
+fn check_results(before: &[Message], input: &[Value]) -> Result<(), Problem> {
     let mut calls: HashSet<&str> =
         before.iter().flat_map(Message::tool_calls).map(|call| call.id.as_str()).collect();
     for (index, item) in input.iter().enumerate() {
@@ -114,22 +115,26 @@ fn check_results(before: &[Message], input: &[Value]) -> Result<(), Error> {
         if item.get("type").is_some_and(|kind| kind == "function_call") {
             calls.insert(id);
         } else if !calls.contains(id) {
-            return Err(wrong(&format!("input[{index}].call_id"), "answers no call that was made before it"));
+            return Err(invalid_field(
+                &format!("input[{index}].call_id"),
+                "answers no call that was made before it",
+            ));
         }
     }
     Ok(())
 }
 
 /// The response to go on from, if there is one.
-pub(super) fn previous(fields: &Fields) -> Result<Option<GenerationId>, ApiError> {
+pub(super) fn previous(fields: &Fields) -> Result<Option<GenerationId>, Problem> {
     let Some(name) = text(fields, "previous_response_id")? else { return Ok(None) };
     id::parse(name).map(Some).ok_or_else(|| not_found(name))
 }
 
 /// The SDKs' users look for this word when a conversation cannot go on.
-pub(super) fn not_found(name: &str) -> ApiError {
+pub(super) fn not_found(name: &str) -> Problem {
     let message = format!("there is no response {name}: it never was, or is not kept any more");
-    ApiError::invalid("previous_response_id".to_owned(), message).coded("previous_response_not_found")
+    Problem::request(StatusCode::BAD_REQUEST, "previous_response_not_found", message)
+        .about_field("previous_response_id")
 }
 
 #[cfg(test)]
@@ -145,7 +150,9 @@ mod tests {
     #[test]
     fn a_text_alone_is_enough_and_null_is_as_good_as_nothing() {
         let alone = Create::parse(br#"{"input": " a "}"#, &models()).unwrap();
-        assert!(!alone.stream && !alone.memo.background && alone.memo.store && alone.previous.is_none());
+        assert!(
+            !alone.stream && !alone.metadata.background && alone.metadata.store && alone.previous.is_none()
+        );
         let nulls =
             br#"{"input": " a ", "model": null, "stream": null, "store": null, "text": null, "tools": null}"#;
         let [(alone, one), (nulls, two)] =

@@ -17,19 +17,19 @@ pub(super) struct Resource<'a>(pub(super) &'a Response);
 
 impl Serialize for Resource<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(Response { id, created_at, memo, output, state }) = self;
-        let echo = |name: &str, otherwise: Value| memo.echo.get(name).cloned().unwrap_or(otherwise);
+        let Self(Response { id, created_at, metadata, output, state }) = self;
+        let echo = |name: &str, otherwise: Value| metadata.echo.get(name).cloned().unwrap_or(otherwise);
         let mut map = serializer.serialize_map(Some(31))?;
         map.serialize_entry("id", &id::response(*id))?;
         map.serialize_entry("object", "response")?;
         map.serialize_entry("created_at", &(created_at.as_millis() / 1000))?;
         map.serialize_entry("completed_at", &completed_at(state))?;
-        map.serialize_entry("status", status(state, memo.background))?;
-        map.serialize_entry("background", &memo.background)?;
-        map.serialize_entry("store", &memo.store)?;
-        map.serialize_entry("model", memo.model.as_ref().map_or("unknown", |model| model.as_str()))?;
-        map.serialize_entry("previous_response_id", &memo.previous_response_id)?;
-        map.serialize_entry("instructions", &memo.instructions)?;
+        map.serialize_entry("status", status(state, metadata.background))?;
+        map.serialize_entry("background", &metadata.background)?;
+        map.serialize_entry("store", &metadata.store)?;
+        map.serialize_entry("model", metadata.model.as_ref().map_or("unknown", |model| model.as_str()))?;
+        map.serialize_entry("previous_response_id", &metadata.previous_response_id)?;
+        map.serialize_entry("instructions", &metadata.instructions)?;
         map.serialize_entry("output", &output.shown())?;
         map.serialize_entry("error", &error(state))?;
         map.serialize_entry("incomplete_details", &incomplete(state))?;

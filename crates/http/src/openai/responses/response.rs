@@ -1,7 +1,6 @@
 //! A response: what was asked, and a fold over the entries of its stream (I8). The events of a stream and the resource
 //! come from the same fold, so that they cannot disagree.
 
-use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use tokenwire_core::{
@@ -10,23 +9,21 @@ use tokenwire_core::{
 };
 
 use super::{
-    super::{error::ApiError, failure},
-    memo::Memo,
+    metadata::ResponseMetadata,
     output::{Kind, Output, Watch},
     resource::Resource,
 };
-use crate::error::Error;
-
-/// The most of an answer that is held, in bytes: a long one has some hundred thousand. Every reader costs so much memory,
-/// because the last events repeat the whole text.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+use crate::{
+    front::{problem::Problem, whole},
+    openai::error::ErrorObject,
+};
 
 /// One response, as far as its stream was read.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) id: GenerationId,
     pub(super) created_at: Timestamp,
-    pub(super) memo: Memo,
+    pub(super) metadata: ResponseMetadata,
     pub(super) output: Output,
     pub(super) state: State,
 }
@@ -43,7 +40,7 @@ pub(super) enum State {
 pub(super) enum End {
     Finished { reason: FinishReason, usage: Usage },
     Cancelled,
-    Failed(ApiError),
+    Failed(Problem),
 }
 
 impl End {
@@ -59,9 +56,9 @@ struct OfResponse<'a> {
 }
 
 impl Response {
-    pub(super) fn new(id: GenerationId, spec: &StreamSpec) -> Result<Self, Error> {
-        let (created_at, memo) = (spec.created_at, Memo::read(&spec.memo)?);
-        Ok(Self { id, created_at, memo, output: Output::new(id), state: State::Waiting })
+    pub(super) fn new(id: GenerationId, spec: &StreamSpec) -> Result<Self, Problem> {
+        let (created_at, metadata) = (spec.created_at, ResponseMetadata::read(&spec.memo)?);
+        Ok(Self { id, created_at, metadata, output: Output::new(id), state: State::Waiting })
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -76,7 +73,7 @@ impl Response {
     /// What a reader from the start is told at once.
     pub(super) fn created(&self, watch: &mut impl Watch) {
         self.tell("response.created", watch);
-        if self.memo.background {
+        if self.metadata.background {
             self.tell("response.queued", watch);
         }
     }
@@ -109,26 +106,31 @@ impl Response {
                 self.state = State::Ended { at: entry.at, end: End::Cancelled };
                 self.tell("response.incomplete", watch);
             }
-            Event::Failed { failure } => self.fail(failure::told(failure), entry.at, watch),
+            Event::Failed { failure } => self.fail(failure.into(), entry.at, watch),
         }
-        if self.output.bytes() > MAX_BYTES && !self.has_ended() {
+        if self.output.bytes() > whole::MAX_BYTES && !self.has_ended() {
+            let most = whole::MAX_BYTES;
             let message =
-                format!("the answer is larger than {MAX_BYTES} bytes: read it at the address in Location");
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            let error = ApiError::server(status, "answer_too_large", message).final_answer();
-            self.fail(error, entry.at, watch);
+                format!("the answer is larger than {most} bytes: read it at the address in Location");
+            self.fail(Problem::answer_too_large(message), entry.at, watch);
         }
     }
 
+    /// One more entry, for a client that waits for the end: whether this is it.
+    pub(super) fn take_to_end(&mut self, entry: &Entry) -> Option<()> {
+        self.take(entry, &mut ());
+        self.has_ended().then_some(())
+    }
+
     /// It will not become whole, or cannot be told here.
-    pub(super) fn fail(&mut self, error: ApiError, at: Timestamp, watch: &mut impl Watch) {
+    pub(super) fn fail(&mut self, problem: Problem, at: Timestamp, watch: &mut impl Watch) {
         #[derive(Serialize)]
-        struct Told {
+        struct ErrorEvent {
             error: Value,
         }
-        watch.event("error", &Told { error: object(&error) });
+        watch.event("error", &ErrorEvent { error: object(&problem) });
         self.output.break_off();
-        self.state = State::Ended { at, end: End::Failed(error) };
+        self.state = State::Ended { at, end: End::Failed(problem) };
         self.tell("response.failed", watch);
     }
 
@@ -137,8 +139,8 @@ impl Response {
         match &self.state {
             State::Waiting | State::Running | State::Ended { end: End::Failed(_), .. } => None,
             State::Ended { end, .. } => {
-                let mut said = self.memo.before.clone();
-                said.extend(super::items::messages(&self.memo.input));
+                let mut said = self.metadata.before.clone();
+                said.extend(super::items::messages(&self.metadata.input));
                 said.extend(self.output.said(end.is_whole()));
                 Some(said)
             }
@@ -147,7 +149,7 @@ impl Response {
 
     /// In which form reasoning is told. A request has one for good: its events keep their numbers.
     fn reasoning(&self) -> Kind {
-        if self.memo.asks_for_a_summary() { Kind::Summary } else { Kind::Reasoning }
+        if self.metadata.asks_for_a_summary() { Kind::Summary } else { Kind::Reasoning }
     }
 
     pub(super) fn tell(&self, name: &'static str, watch: &mut impl Watch) {
@@ -155,8 +157,7 @@ impl Response {
     }
 }
 
-/// The object inside the envelope of an error.
-pub(super) fn object(error: &ApiError) -> Value {
-    let mut envelope = serde_json::to_value(error.envelope()).expect("our own types have string keys");
-    envelope.get_mut("error").map(Value::take).unwrap_or_default()
+/// What went wrong, as the `error` event shows it.
+pub(super) fn object(problem: &Problem) -> Value {
+    serde_json::to_value(ErrorObject::of(problem)).expect("our own types have string keys")
 }

@@ -23,10 +23,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{Instrument, Span};
 
 use super::{
-    super::{
-        disconnect,
-        error::{ApiError, ErrorObject},
-    },
     encoder::ResponseEncoder,
     references,
     request::Turn,
@@ -34,43 +30,52 @@ use super::{
     warm_up,
 };
 use crate::{
-    app::App,
-    limits::StreamPermit,
-    reading::{Cut, Reading, Sink},
-    takeover::Ending,
-    websocket::{Gone, Handshake, Heard, Messages, NoSocket, Socket, Why},
+    front::{app::App, caller::Caller, on_disconnect, problem::Problem},
+    openai::error::{self, ErrorObject, OpenAiError},
+    stream::{
+        permit::StreamPermit,
+        reader::{Cut, StreamReader},
+        sink::Sink,
+        upgrade::Ending,
+        websocket::{CloseReason, Disconnected, Handshake, HandshakeError, Incoming, Messages, Socket},
+    },
 };
 
 /// `GET /v1/responses`.
 pub(in super::super) async fn open(
     State(app): State<App>,
+    caller: Caller,
     request: Request,
 ) -> Result<HttpResponse, HttpResponse> {
     let (head, _) = request.into_parts();
     let handshake = Handshake::of(&head, &app.config).map_err(refused)?;
-    let on_disconnect = disconnect::or(app.config.on_disconnect, &head.headers, &app.config);
-    let on_disconnect = on_disconnect.map_err(IntoResponse::into_response)?;
+    let on_disconnect = on_disconnect::or(app.config.on_disconnect, &head.headers, &app.config);
+    let on_disconnect = on_disconnect.map_err(response_of)?;
     // For as long as the socket is open, also while it is idle.
-    let permit = app.limits.open_stream().map_err(|error| ApiError::from(error).into_response())?;
+    let permit = app.limits.open_stream().map_err(response_of)?;
     let max_message = app.config.max_body;
-    let session = Session { app, on_disconnect, last: None, warm: None };
+    let session = Session { app, caller, on_disconnect, last: None, warm: None };
     let span = Span::current();
     Ok(handshake.accept(max_message, |socket| session.run(socket, permit).instrument(span)))
 }
 
-pub(super) fn refused(why: NoSocket) -> HttpResponse {
+fn response_of(problem: Problem) -> HttpResponse {
+    OpenAiError::from(problem).into_response()
+}
+
+pub(super) fn refused(why: HandshakeError) -> HttpResponse {
     let (status, code, message) = match why {
-        NoSocket::NotAsked => (
+        HandshakeError::NotRequested => (
             StatusCode::UPGRADE_REQUIRED,
             "upgrade_required",
             "GET is for WebSockets here: ask for one, or use POST",
         ),
-        NoSocket::Origin => {
+        HandshakeError::Origin => {
             (StatusCode::FORBIDDEN, "origin_not_allowed", "pages of this origin may not open sockets here")
         }
     };
-    let mut response = ApiError::invalid(None, message).with_status(status).coded(code).into_response();
-    if why == NoSocket::NotAsked {
+    let mut response = response_of(Problem::request(status, code, message));
+    if why == HandshakeError::NotRequested {
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -81,6 +86,7 @@ pub(super) fn refused(why: NoSocket) -> HttpResponse {
 /// What one socket remembers.
 struct Session {
     app: App,
+    caller: Caller,
     on_disconnect: OnDisconnect,
     /// Its last response, unless a request that was to go on from it failed.
     last: Option<GenerationId>,
@@ -90,85 +96,86 @@ struct Session {
 
 /// What goes out when a request is refused.
 #[derive(Serialize)]
-struct Refusal<'a> {
+struct SocketError<'a> {
     r#type: &'static str,
     status: u16,
-    error: &'a ErrorObject,
+    error: ErrorObject<'a>,
 }
 
 /// Why a socket is not read any more.
-enum Over {
-    Closed(Why),
-    /// The client left, or takes nothing.
-    Left,
-    /// There is no time to say anything.
+enum SessionEnd {
+    /// The server closes it.
+    Close(CloseReason),
+    /// The client closed it, or takes no bytes.
+    Disconnected,
+    /// There is no time for a close frame.
     CutOff,
 }
 
-impl From<Gone> for Over {
-    fn from(Gone: Gone) -> Self {
-        Self::Left
+impl From<Disconnected> for SessionEnd {
+    fn from(Disconnected: Disconnected) -> Self {
+        Self::Disconnected
     }
 }
 
 impl Session {
     async fn run(mut self, mut socket: Socket, permit: StreamPermit) -> (Socket, Ending) {
         let ending = match self.serve(&mut socket).await {
-            Over::Left => Ending::Said,
-            Over::CutOff => Ending::CutOff,
-            Over::Closed(why) => match socket.close(why).await {
-                Ok(()) => Ending::Said,
-                Err(Gone) => Ending::CutOff,
+            SessionEnd::Disconnected => Ending::Closed,
+            SessionEnd::CutOff => Ending::CutOff,
+            SessionEnd::Close(reason) => match socket.close(reason).await {
+                Ok(()) => Ending::Closed,
+                Err(Disconnected) => Ending::CutOff,
             },
         };
         drop(permit);
         (socket, ending)
     }
 
-    async fn serve(&mut self, socket: &mut Socket) -> Over {
+    async fn serve(&mut self, socket: &mut Socket) -> SessionEnd {
         let close_at = Instant::now() + self.app.config.socket_lifetime;
         loop {
-            let heard = match self.idle(socket, close_at).await {
-                Ok(heard) => heard,
-                Err(over) => return over,
+            let incoming = match self.idle(socket, close_at).await {
+                Ok(incoming) => incoming,
+                Err(end) => return end,
             };
-            let done = match heard {
-                Heard::Text(text) => Box::pin(self.turn(socket, text.as_bytes())).await,
-                other => Err(over(&other)),
+            let done = match incoming {
+                Incoming::Text(text) => Box::pin(self.turn(socket, text.as_bytes())).await,
+                other => Err(end_of(&other)),
             };
-            if let Err(over) = done {
-                return over;
+            if let Err(end) = done {
+                return end;
             }
         }
     }
 
     /// Waits for the client's next word.
-    async fn idle(&self, socket: &mut Socket, close_at: Instant) -> Result<Heard, Over> {
+    async fn idle(&self, socket: &mut Socket, close_at: Instant) -> Result<Incoming, SessionEnd> {
         loop {
             tokio::select! {
                 biased;
-                () = self.app.drain.cancelled() => return Err(Over::Closed(Why::Restart)),
+                () = self.app.drain.cancelled() => return Err(SessionEnd::Close(CloseReason::Restart)),
                 () = sleep_until(close_at) => {
                     let message = "the socket has been open for as long as it may: open a new one";
-                    let error = ApiError::invalid(None, message).coded("websocket_connection_limit_reached");
-                    self.say(socket, &mut refusal(&error)).await?;
-                    return Err(Over::Closed(Why::Lifetime));
+                    let error = Problem::request(StatusCode::BAD_REQUEST, "websocket_connection_limit_reached", message);
+                    self.send(socket, &mut refusal(&error)).await?;
+                    return Err(SessionEnd::Close(CloseReason::Lifetime));
                 }
-                heard = socket.hear() => return Ok(heard),
+                incoming = socket.receive() => return Ok(incoming),
                 () = sleep(self.app.config.heartbeat) => {
                     if self.is_gone(socket) {
-                        return Err(Over::CutOff);
+                        return Err(SessionEnd::CutOff);
                     }
                     let mut ping = Messages::default();
                     ping.heartbeat();
-                    self.say(socket, &mut ping).await?;
+                    self.send(socket, &mut ping).await?;
                 }
             }
         }
     }
 
     /// One request, to the last event of its response.
-    async fn turn(&mut self, socket: &mut Socket, text: &[u8]) -> Result<(), Over> {
+    async fn turn(&mut self, socket: &mut Socket, text: &[u8]) -> Result<(), SessionEnd> {
         let turn = Turn::parse(text, self.app.generations.models());
         let previous = turn.as_ref().ok().and_then(|turn| turn.create.previous);
         let begun = match turn {
@@ -178,11 +185,11 @@ impl Session {
         let went_well = match begun {
             Ok(Begun::Reading(reading)) => self.tell(socket, reading).await?,
             Ok(Begun::Warm(mut events)) => {
-                self.say(socket, &mut events).await?;
+                self.send(socket, &mut events).await?;
                 true
             }
             Err(error) => {
-                self.say(socket, &mut refusal(&error)).await?;
+                self.send(socket, &mut refusal(&error)).await?;
                 false
             }
         };
@@ -192,9 +199,9 @@ impl Session {
         Ok(())
     }
 
-    async fn begin(&mut self, turn: Turn) -> Result<Begun, ApiError> {
+    async fn begin(&mut self, turn: Turn) -> Result<Begun, Problem> {
         let Turn { mut create, generate } = turn;
-        references::resolve(&self.app, &mut create.memo.input).await?;
+        references::resolve(&self.app, &mut create.metadata.input).await?;
         let before = match (create.previous, &self.warm) {
             (None, _) => Vec::new(),
             (Some(previous), Some((warm, said))) if previous == *warm => said.clone(),
@@ -206,23 +213,23 @@ impl Session {
             return Ok(Begun::Warm(events));
         }
         let id = GenerationId::fresh();
-        let (response, accepted) = accept(&self.app, id, create.after(before)?, self.on_disconnect).await?;
+        let (response, accepted) =
+            accept(&self.app, self.caller.clone(), id, create.after(before)?, self.on_disconnect).await?;
         let follower = self.app.generations.follow_accepted(&accepted, Seq::START).await?;
         let encoder = ResponseEncoder::new(response, None);
-        let (heartbeat, drain) = (self.app.config.heartbeat, self.app.drain.clone());
-        Ok(Begun::Reading(Box::new(Reading::new(id, follower, encoder, heartbeat, drain))))
+        Ok(Begun::Reading(Box::new(self.app.reader(id, follower, encoder))))
     }
 
     /// Tells a response to its end. Whether the conversation can go on from there.
     async fn tell(
         &mut self,
         socket: &mut Socket,
-        mut reading: Box<Reading<ResponseEncoder>>,
-    ) -> Result<bool, Over> {
+        mut reading: Box<StreamReader<ResponseEncoder>>,
+    ) -> Result<bool, SessionEnd> {
         let mut events = Messages::default();
         reading.begin(&mut events);
         loop {
-            self.say(socket, &mut events).await?;
+            self.send(socket, &mut events).await?;
             let response = reading.encoder().response();
             // At once, not at the next step: the client's next request may have come by now.
             if response.has_ended() {
@@ -235,30 +242,30 @@ impl Session {
                 stepped = reading.step(&mut events) => match stepped {
                     // A stream ends with a terminal entry (I1).
                     Ok(true) => {}
-                    Ok(false) | Err(Cut::Unreadable(_)) => return Err(Over::Closed(Why::TryAgain)),
-                    Err(Cut::Drained) => return Err(Over::Closed(Why::Restart)),
+                    Ok(false) | Err(Cut::Unreadable(_)) => return Err(SessionEnd::Close(CloseReason::TryAgain)),
+                    Err(Cut::Drained) => return Err(SessionEnd::Close(CloseReason::Restart)),
                 },
-                heard = socket.hear() => match heard {
-                    Heard::Text(_) => {
+                incoming = socket.receive() => match incoming {
+                    Incoming::Text(_) => {
                         let message = "a response is in progress on this socket: wait for its end, or open another socket";
-                        let error = ApiError::invalid(None, message).coded("response_already_in_flight");
+                        let error = Problem::request(StatusCode::BAD_REQUEST, "response_already_in_flight", message);
                         events = refusal(&error);
                     }
-                    other => return Err(over(&other)),
+                    other => return Err(end_of(&other)),
                 },
             }
             if events.is_ping() && self.is_gone(socket) {
-                return Err(Over::CutOff);
+                return Err(SessionEnd::CutOff);
             }
         }
     }
 
     /// Sends, unless the server has to go.
-    async fn say(&self, socket: &mut Socket, messages: &mut Messages) -> Result<(), Over> {
+    async fn send(&self, socket: &mut Socket, messages: &mut Messages) -> Result<(), SessionEnd> {
         tokio::select! {
             biased;
-            said = socket.say(messages) => Ok(said?),
-            () = self.app.drain.cancelled() => Err(Over::CutOff),
+            sent = socket.send(messages) => Ok(sent?),
+            () = self.app.drain.cancelled() => Err(SessionEnd::CutOff),
         }
     }
 
@@ -277,21 +284,22 @@ impl Session {
 
 /// What a request has led to.
 enum Begun {
-    Reading(Box<Reading<ResponseEncoder>>),
+    Reading(Box<StreamReader<ResponseEncoder>>),
     Warm(Messages),
 }
 
-fn refusal(error: &ApiError) -> Messages {
+fn refusal(problem: &Problem) -> Messages {
     let mut messages = Messages::default();
-    messages.object(&Refusal { r#type: "error", status: error.status(), error: error.object() });
+    let status = error::status(problem).as_u16();
+    messages.object(&SocketError { r#type: "error", status, error: ErrorObject::of(problem) });
     messages
 }
 
 /// What is no text ends a socket.
-fn over(heard: &Heard) -> Over {
-    match heard {
-        Heard::Bytes | Heard::Text(_) => Over::Closed(Why::NotText),
-        Heard::TooMuch => Over::Closed(Why::TooLarge),
-        Heard::Left => Over::Left,
+fn end_of(incoming: &Incoming) -> SessionEnd {
+    match incoming {
+        Incoming::Binary | Incoming::Text(_) => SessionEnd::Close(CloseReason::NotText),
+        Incoming::TooLarge => SessionEnd::Close(CloseReason::TooLarge),
+        Incoming::Closed => SessionEnd::Disconnected,
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::timeout;
 
-use super::{super::error::ApiError, response::Response, stored};
-use crate::app::App;
+use super::{response::Response, stored};
+use crate::front::{app::App, problem::Problem};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(super) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -36,7 +36,7 @@ impl Wait {
 
     /// Waits for the end of a response, of which nothing was read yet, and leaves it as it stands then. A drain cuts the
     /// wait: the client asks again, elsewhere.
-    pub(super) async fn until_end(self, app: &App, response: &mut Response) -> Result<(), ApiError> {
+    pub(super) async fn until_end(self, app: &App, response: &mut Response) -> Result<(), Problem> {
         let read = stored::catch_up(app, response).await?;
         if self.seconds == 0 || response.has_ended() {
             return Ok(());

@@ -7,29 +7,29 @@ use tokenwire_core::{FinishReason, GenerationId, Message, Timestamp, Usage};
 use uuid::Uuid;
 
 use super::{
-    super::error::ApiError,
     encoder::Numbered,
     items,
-    memo::Memo,
+    metadata::ResponseMetadata,
     output::Output,
     request::Create,
     response::{End, Response, State},
 };
-use crate::websocket::Messages;
+use crate::{front::problem::Problem, stream::websocket::Messages};
 
 /// Its name, what it said and all before, and its events.
 pub(super) fn tell(
     create: Create,
     before: Vec<Message>,
-) -> Result<(GenerationId, Vec<Message>, Messages), ApiError> {
-    let memo = Memo { before, store: false, ..create.memo };
+) -> Result<(GenerationId, Vec<Message>, Messages), Problem> {
+    let metadata = ResponseMetadata { before, store: false, ..create.metadata };
     // As much as is kept of any request.
-    memo.to_bytes()?;
-    let mut said = memo.before.clone();
-    said.extend(items::messages(&memo.input));
+    metadata.to_bytes()?;
+    let mut said = metadata.before.clone();
+    said.extend(items::messages(&metadata.input));
     let id = GenerationId::fresh();
     let at = made_at(id);
-    let mut response = Response { id, created_at: at, memo, output: Output::new(id), state: State::Waiting };
+    let mut response =
+        Response { id, created_at: at, metadata, output: Output::new(id), state: State::Waiting };
     let mut events = Messages::default();
     let mut watch = Numbered { next: &mut 0, after: None, sink: &mut events };
     response.created(&mut watch);

@@ -16,14 +16,14 @@ use super::{
     TAG, body,
 };
 use crate::{
-    error::Error,
+    front::problem::Problem,
     openai::{
-        chat, completion,
-        error::{ApiError, Envelope},
+        chat::{self, too_large},
+        error::{ErrorEnvelope, OpenAiError},
     },
     openapi::{Answer, Described, schemas},
     paths,
-    websocket::NoSocket,
+    stream::websocket::HandshakeError,
 };
 
 /// Which conversation to make shorter.
@@ -67,14 +67,14 @@ pub(super) fn compact() -> Described {
     )
     .body::<Body>(json!({"model": "simulated", "input": "Hello world"}))
     .answer(StatusCode::OK, answer)
-    .refusals::<Envelope<'static>>(
+    .refusals::<ErrorEnvelope<'static>>(
         openai::of_bodies()
             .chain(openai::of_asking("model", "is missing"))
             .chain(super::of_references())
-            .chain(openai::of_answers(completion::too_large()))
-            .chain([super::super::compact::failed("the model wrote no summary").about(openai::nobody())])
-            .chain([chat::draining().about(openai::nobody())])
-            .map(IntoResponse::into_response),
+            .chain(openai::of_answers(too_large()))
+            .chain([super::super::compact::failed("the model wrote no summary").about_generation(openai::nobody())])
+            .chain([Problem::draining(chat::DRAINING).about_generation(openai::nobody())])
+            .map(|problem| OpenAiError::from(problem).into_response()),
     )
 }
 
@@ -93,10 +93,10 @@ pub(super) fn open() -> Described {
             schemas::one_of(["cancel", "detach"]),
         )
         .answer(StatusCode::SWITCHING_PROTOCOLS, answer)
-        .refusals::<Envelope<'static>>(
-            [NoSocket::NotAsked, NoSocket::Origin]
+        .refusals::<ErrorEnvelope<'static>>(
+            [HandshakeError::NotRequested, HandshakeError::Origin]
                 .map(socket::refused)
                 .into_iter()
-                .chain([ApiError::from(Error::TooManyStreams).into_response()]),
+                .chain([OpenAiError::from(Problem::too_many_streams()).into_response()]),
         )
 }

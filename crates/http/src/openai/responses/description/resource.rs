@@ -139,7 +139,7 @@ pub(super) struct OfResponse {
 #[derive(ToSchema)]
 #[schema(as = ResponseErrorEvent)]
 pub(super) struct Failed {
-    error: crate::openai::error::ErrorObject,
+    error: crate::openai::error::ErrorObject<'static>,
 }
 
 /// A response that was forgotten.

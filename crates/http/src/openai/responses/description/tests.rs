@@ -9,7 +9,7 @@ use tokenwire_core::{
 use utoipa::PartialSchema;
 
 use super::{
-    super::{Resource, Response, memo, options, output, response},
+    super::{Resource, Response, metadata, options, output, response},
     *,
 };
 use crate::openapi::{EventKind, properties};
@@ -46,7 +46,7 @@ fn waiting() -> Response {
     Response {
         id,
         created_at: Timestamp::from_millis(0),
-        memo: memo::Memo { background: true, ..memo::Memo::default() },
+        metadata: metadata::ResponseMetadata { background: true, ..metadata::ResponseMetadata::default() },
         output: output::Output::new(id),
         state: response::State::Waiting,
     }
@@ -66,7 +66,7 @@ fn every_event_that_is_written_is_described_and_no_other() {
         (Event::Failed { failure: Failure::TimedOut }, json!(null)),
     ] {
         let mut response = waiting();
-        response.memo.echo.insert("reasoning".to_owned(), reasoning);
+        response.metadata.echo.insert("reasoning".to_owned(), reasoning);
         response.created(&mut names);
         let events = [
             Event::Started { attempt: Attempt::new(1), text: TextSoFar::Kept, region: None },

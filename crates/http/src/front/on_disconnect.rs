@@ -1,0 +1,27 @@
+//! `Tokenwire-On-Disconnect`: whether a generation is cancelled or goes on once nobody reads it.
+
+use axum::http::{HeaderMap, HeaderName};
+use tokenwire_core::token_log::OnDisconnect;
+
+use super::problem::Problem;
+use crate::config::{Config, GRACE};
+
+const HEADER: HeaderName = HeaderName::from_static("tokenwire-on-disconnect");
+
+/// What the header says; `otherwise` without one.
+pub(crate) fn or(
+    otherwise: OnDisconnect,
+    headers: &HeaderMap,
+    config: &Config,
+) -> Result<OnDisconnect, Problem> {
+    let grace = match config.on_disconnect {
+        OnDisconnect::CancelAfter(grace) => grace,
+        OnDisconnect::Detached => GRACE,
+    };
+    match headers.get(HEADER).map(|value| value.to_str().unwrap_or_default()) {
+        None => Ok(otherwise),
+        Some("detach") => Ok(OnDisconnect::Detached),
+        Some("cancel") => Ok(OnDisconnect::CancelAfter(grace)),
+        Some(_) => Err(Problem::invalid_field("Tokenwire-On-Disconnect", "must be detach or cancel")),
+    }
+}

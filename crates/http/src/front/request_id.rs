@@ -1,0 +1,21 @@
+//! A name for each call, in its answer and in what is logged about it: `x-request-id`, which the SDKs show.
+
+use axum::{
+    extract::Request,
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::Response,
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+const NAME: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers with a fresh id, and logs under it. An id of the client's is not taken over: two calls may have the same.
+pub(crate) async fn attach(request: Request, next: Next) -> Response {
+    let id = format!("req_{}", Uuid::now_v7().simple());
+    let span = tracing::info_span!("request", request.id = %id);
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().insert(NAME, HeaderValue::try_from(id).expect("hexadecimal is plain ASCII"));
+    response
+}

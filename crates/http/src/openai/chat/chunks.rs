@@ -1,0 +1,223 @@
+//! A chat completion as it comes: `chat.completion.chunk` events without names, then `[DONE]`.
+//!
+//! | Entry | Chunk |
+//! |---|---|
+//! | none, at once | `delta: {"role": "assistant"}` |
+//! | text | `delta: {"content"}` |
+//! | a piece of reasoning | `delta: {"reasoning_content"}`, the name that the services which have it agree on |
+//! | a piece of a tool call | `delta: {"tool_calls": [{"index", "id"?, "type"?, "function"}]}` |
+//! | the end | `finish_reason`, then what it cost if that was asked for, then `[DONE]` |
+//! | a failure | `{"error": {...}}`, upon which the SDKs raise; no `[DONE]` |
+//! | an attempt that starts over | nothing if nothing was said; else an error, because this format cannot take text back |
+//!
+//! There is no `id:` here and no cursor: the format knows no resuming. A reader that was cut finds the answer under the id
+//! in each chunk, at `/ask`.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use tokenwire_core::{Entry, Event, FinishReason, GenerationId, Seq, TextSoFar, ToolCallDelta};
+use utoipa::ToSchema;
+
+use super::answer::{Cost, Identity};
+use crate::{
+    front::problem::Problem,
+    openai::{call_id::call_id, error::ErrorEnvelope},
+    openapi::{
+        EventKind,
+        schemas::{self, is},
+    },
+    stream::{frames::Frames, reader::Encoder},
+};
+
+pub(super) const OBJECT: &str = "chat.completion.chunk";
+
+pub(super) struct ChunkEncoder {
+    id: GenerationId,
+    identity: Identity,
+    usage: bool,
+    /// Whether the reader has seen a piece of the answer.
+    said: bool,
+    /// The calls of which a first piece was sent. As many as the model makes calls.
+    calls: BTreeSet<u32>,
+    gave_up: bool,
+}
+
+impl ChunkEncoder {
+    pub(super) fn new(id: GenerationId, identity: Identity, usage: bool) -> Self {
+        Self { id, identity, usage, said: false, calls: BTreeSet::new(), gave_up: false }
+    }
+
+    fn choice(&self, choice: Choice<'_>, frames: &mut Frames) {
+        let usage = if self.usage { Spent::NotYetKnown } else { Spent::NotAsked };
+        frames.object(&Chunk { identity: &self.identity, choices: &[choice], usage });
+    }
+
+    fn delta(&mut self, delta: Delta<'_>, frames: &mut Frames) {
+        self.said = true;
+        self.choice(Choice { index: 0, delta, logprobs: None, finish_reason: None }, frames);
+    }
+
+    fn fail(&mut self, problem: &Problem, frames: &mut Frames) {
+        self.gave_up = true;
+        frames.object(&ErrorEnvelope::of(problem));
+    }
+
+    fn call(&mut self, piece: &ToolCallDelta, frames: &mut Frames) {
+        let ToolCallDelta { index, id, name, arguments } = piece;
+        let first = self.calls.insert(*index);
+        let id = match id {
+            Some(id) => Some(id.clone()),
+            None => first.then(|| call_id(self.id, *index)),
+        };
+        let function = Function { name: name.as_deref(), arguments };
+        let call = Call { index: *index, id, r#type: first.then_some("function"), function };
+        self.delta(Delta { tool_calls: Some([call]), ..Delta::default() }, frames);
+    }
+}
+
+/// A piece of an answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatCompletionChunk)]
+struct Chunk<'a> {
+    #[serde(flatten)]
+    identity: &'a Identity,
+    /// One, or none in the chunk that says what the answer cost.
+    choices: &'a [Choice<'a>],
+    /// Where it was asked for: null in all chunks but the last.
+    #[serde(skip_serializing_if = "Spent::was_not_asked")]
+    #[schema(value_type = Option<Cost>)]
+    usage: Spent,
+}
+
+/// What the answer cost. Asked for, it is there in every chunk, and null in all but the last.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Spent {
+    NotAsked,
+    NotYetKnown,
+    InAll(Cost),
+}
+
+impl Spent {
+    fn was_not_asked(&self) -> bool {
+        matches!(self, Self::NotAsked)
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatChunkChoice)]
+struct Choice<'a> {
+    index: u32,
+    delta: Delta<'a>,
+    #[schema(schema_with = schemas::null, required)]
+    logprobs: Option<()>,
+    /// Null in all chunks but the last of the answer.
+    #[schema(schema_with = schemas::finish_reason_or_null, required)]
+    finish_reason: Option<FinishReason>,
+}
+
+/// What is new.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = ChatDelta)]
+struct Delta<'a> {
+    /// In the first chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = is::assistant)]
+    role: Option<&'static str>,
+    /// A piece of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    content: Option<&'a str>,
+    /// A piece of what the model thinks before it answers, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reasoning_content: Option<&'a str>,
+    /// A piece of a call that the model wants made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<Call<'_>>)]
+    tool_calls: Option<[Call<'a>; 1]>,
+}
+
+/// A piece of a call. The pieces of one `index` belong together.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatCallPiece)]
+struct Call<'a> {
+    index: u32,
+    /// In the first piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// In the first piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = is::function)]
+    r#type: Option<&'static str>,
+    function: Function<'a>,
+}
+
+/// A piece of what is called.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatFunctionPiece)]
+struct Function<'a> {
+    /// In the first piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    name: Option<&'a str>,
+    arguments: &'a str,
+}
+
+/// What the encoder writes, for those who read it.
+pub(in super::super) fn events() -> Vec<EventKind> {
+    vec![
+        EventKind::unnamed::<Chunk<'_>>("A piece of the answer."),
+        EventKind::unnamed::<ErrorEnvelope<'_>>("A failure, in the place of everything that would follow."),
+        EventKind::literal("[DONE]", "The end of a whole answer."),
+    ]
+}
+
+impl Encoder<Frames> for ChunkEncoder {
+    fn begin(&mut self, _after: Seq, frames: &mut Frames) {
+        let delta = Delta { role: Some("assistant"), ..Delta::default() };
+        self.choice(Choice { index: 0, delta, logprobs: None, finish_reason: None }, frames);
+    }
+
+    fn encode(&mut self, entry: &Entry, frames: &mut Frames) {
+        match &entry.event {
+            Event::Started { text: TextSoFar::Superseded, .. } if self.said => {
+                self.fail(&Problem::started_over(), frames);
+            }
+            Event::Started { .. } => {}
+            Event::Delta { text, tokens: _ } if text.is_empty() => {}
+            Event::Delta { text, tokens: _ } => {
+                self.delta(Delta { content: Some(text), ..Delta::default() }, frames);
+            }
+            Event::Reasoning { text } => {
+                self.delta(Delta { reasoning_content: Some(text), ..Delta::default() }, frames);
+            }
+            Event::ToolCall(piece) => self.call(piece, frames),
+            Event::Finished { reason, usage } => {
+                let end = Choice {
+                    index: 0,
+                    delta: Delta::default(),
+                    logprobs: None,
+                    finish_reason: Some(*reason),
+                };
+                self.choice(end, frames);
+                if self.usage {
+                    let usage = Spent::InAll((*usage).into());
+                    frames.object(&Chunk { identity: &self.identity, choices: &[], usage });
+                }
+                frames.openai_done();
+            }
+            Event::Failed { failure } => self.fail(&Problem::from(failure), frames),
+        }
+    }
+
+    fn lost(&mut self, frames: &mut Frames) {
+        self.fail(&Problem::stream_lost(), frames);
+    }
+
+    fn gave_up(&self) -> bool {
+        self.gave_up
+    }
+}

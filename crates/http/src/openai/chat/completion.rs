@@ -1,0 +1,149 @@
+//! A chat completion in one piece: the stream, collected.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tokenwire_core::{Entry, Event, FinishReason, GenerationId, TextSoFar, ToolCallDelta, Usage};
+use utoipa::ToSchema;
+
+use super::answer::{Cost, Identity};
+use crate::{
+    front::{problem::Problem, whole},
+    openai::call_id::call_id,
+    openapi::schemas::{self, is},
+};
+
+pub(super) const OBJECT: &str = "chat.completion";
+
+/// What has come so far.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    content: String,
+    reasoning: String,
+    calls: BTreeMap<u32, Called>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Called {
+    id: Option<String>,
+    name: String,
+    arguments: String,
+}
+
+impl Collected {
+    /// Adds an entry. Why the model ended and what it cost, once it has.
+    pub(super) fn take(&mut self, entry: &Entry) -> Result<Option<(FinishReason, Usage)>, Problem> {
+        self.bytes = self.bytes.saturating_add(entry.event.size());
+        match &entry.event {
+            // No client has seen what is void now.
+            Event::Started { text: TextSoFar::Superseded, .. } => *self = Self::default(),
+            Event::Started { .. } => {}
+            Event::Delta { text, tokens: _ } => self.content.push_str(text),
+            Event::Reasoning { text } => self.reasoning.push_str(text),
+            Event::ToolCall(ToolCallDelta { index, id, name, arguments }) => {
+                let call = self.calls.entry(*index).or_default();
+                call.id = call.id.take().or_else(|| id.clone());
+                call.name.push_str(name.as_deref().unwrap_or_default());
+                call.arguments.push_str(arguments);
+            }
+            Event::Finished { reason, usage } => return Ok(Some((*reason, *usage))),
+            Event::Failed { failure } => return Err(failure.into()),
+        }
+        if self.bytes > whole::MAX_BYTES {
+            return Err(too_large());
+        }
+        Ok(None)
+    }
+
+    pub(super) fn complete(
+        self,
+        id: GenerationId,
+        identity: Identity,
+        finish_reason: FinishReason,
+        usage: Usage,
+    ) -> Completion {
+        let calls = self.calls.into_iter().map(|(index, Called { id: id_of_model, name, arguments })| Call {
+            id: id_of_model.unwrap_or_else(|| call_id(id, index)),
+            r#type: "function",
+            function: Function { name, arguments },
+        });
+        let tool_calls: Vec<_> = calls.collect();
+        let nothing_said = self.content.is_empty() && !tool_calls.is_empty();
+        let message = Said {
+            role: "assistant",
+            content: (!nothing_said).then_some(self.content),
+            refusal: None,
+            reasoning_content: (!self.reasoning.is_empty()).then_some(self.reasoning),
+            tool_calls,
+        };
+        let choice = Choice { index: 0, message, logprobs: None, finish_reason };
+        Completion { identity, choices: [choice], usage: usage.into() }
+    }
+}
+
+pub(in super::super) fn too_large() -> Problem {
+    let most = whole::MAX_BYTES;
+    Problem::answer_too_large(format!("the answer is larger than {most} bytes: ask with stream: true"))
+}
+
+/// An answer in one piece.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatCompletion)]
+pub(in super::super) struct Completion {
+    #[serde(flatten)]
+    identity: Identity,
+    /// One.
+    choices: [Choice; 1],
+    usage: Cost,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatChoice)]
+struct Choice {
+    index: u32,
+    message: Said,
+    #[schema(schema_with = schemas::null, required)]
+    logprobs: Option<()>,
+    #[schema(schema_with = schemas::finish_reason)]
+    finish_reason: FinishReason,
+}
+
+/// What the model said.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatAnswer)]
+struct Said {
+    #[schema(schema_with = is::assistant)]
+    role: &'static str,
+    /// Null where the model only calls tools.
+    #[schema(required)]
+    content: Option<String>,
+    #[schema(schema_with = schemas::null, required)]
+    refusal: Option<()>,
+    /// What it thought before it answered, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reasoning_content: Option<String>,
+    /// What it wants called.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call>,
+}
+
+/// A call that the model wants made.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatCallMade)]
+struct Call {
+    id: String,
+    #[schema(schema_with = is::function)]
+    r#type: &'static str,
+    function: Function,
+}
+
+/// What is called.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatFunctionMade)]
+struct Function {
+    name: String,
+    /// JSON, if the model keeps to it.
+    arguments: String,
+}
