@@ -9,6 +9,8 @@
     reason = "the arrows are said aloud, and tests may index"
 )]
 
+mod files;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::Command,
