@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use testkit::wrapped::{LogHooks, Writer, WriterHooks};
 use tokenwire_core::{
     Attempt, CancelCause, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{
@@ -49,30 +50,29 @@ struct State {
 
 impl FlawedLog {
     fn writer(&self, id: GenerationId, writer: Box<dyn LogWriter>, before: &[Entry]) -> Box<dyn LogWriter> {
-        let mut attempt = writer.attempt();
+        let mut flawed = Writer::new(writer, |writer| {
+            let (start_by, attempts) = (writer.start_by(), writer.attempts());
+            let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
+            if self.has(Defect::FenceRemoved) {
+                self.state().newest.insert(id, Arc::clone(&writer));
+            }
+            FlawedWriter { id, log: self.clone(), writer, start_by, attempts, most: 0 }
+        });
         if self.has(Defect::AttemptReused) {
-            attempt = Attempt::new(attempt.get().saturating_sub(1).max(1));
+            flawed.attempt = Attempt::new(flawed.attempt.get().saturating_sub(1).max(1));
         }
-        let mut so_far = writer.so_far().clone();
         if self.has(Defect::PrefixIncomplete) {
-            so_far = Prefix::default();
+            flawed.so_far = Prefix::default();
             let is_delta = |entry: &Entry| matches!(entry.event, Event::Delta { .. });
             let last = before.iter().rposition(is_delta);
             let kept = before.iter().enumerate().filter(|(index, _)| Some(*index) != last);
-            kept.for_each(|(_, entry)| so_far.push(entry));
+            kept.for_each(|(_, entry)| flawed.so_far.push(entry));
         }
-        let (start_by, cancellation) = (writer.start_by(), writer.cancellation().clone());
-        let mut attempts = writer.attempts();
         if self.has(Defect::OpeningsCount) {
-            attempts = Attempts { without_progress: attempt.get() - 1, ..attempts };
+            flawed.attempts.without_progress = flawed.attempt.get() - 1;
         }
-        self.state().cancellations.insert(id, cancellation.clone());
-        let writer: SharedWriter = Arc::new(tokio::sync::Mutex::new(writer));
-        if self.has(Defect::FenceRemoved) {
-            self.state().newest.insert(id, Arc::clone(&writer));
-        }
-        let log = self.clone();
-        Box::new(FlawedWriter { id, log, writer, attempt, start_by, so_far, attempts, most: 0, cancellation })
+        self.state().cancellations.insert(id, flawed.cancellation.clone());
+        Box::new(flawed)
     }
 
     pub(crate) fn new(log: Arc<dyn TokenLog>, defect: Defect) -> Self {
@@ -139,7 +139,11 @@ fn lie(hint: Hint) -> Hint {
 }
 
 #[async_trait]
-impl TokenLog for FlawedLog {
+impl LogHooks for FlawedLog {
+    fn log(&self) -> &dyn TokenLog {
+        &*self.log
+    }
+
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
         let mut spec = spec.clone();
         if self.has(Defect::AudienceIgnored) {
@@ -229,21 +233,9 @@ impl TokenLog for FlawedLog {
         self.log.attend(id).await
     }
 
-    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.remove(id).await
-    }
-
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
         let claim = self.log.claim_job(id).await?;
         Ok(if self.has(Defect::EveryClaimGiven) { JobClaim::Yours } else { claim })
-    }
-
-    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.job_stored(id).await
-    }
-
-    async fn ready(&self) -> Result<(), LogError> {
-        self.log.ready().await
     }
 }
 
@@ -252,13 +244,10 @@ struct FlawedWriter {
     id: GenerationId,
     log: FlawedLog,
     writer: SharedWriter,
-    attempt: Attempt,
     start_by: Timestamp,
-    so_far: Prefix,
     attempts: Attempts,
     /// The most attempts without progress that it has noted.
     most: u32,
-    cancellation: Cancellation,
 }
 
 impl FlawedWriter {
@@ -288,23 +277,7 @@ impl FlawedWriter {
 }
 
 #[async_trait]
-impl LogWriter for FlawedWriter {
-    fn attempt(&self) -> Attempt {
-        self.attempt
-    }
-
-    fn start_by(&self) -> Timestamp {
-        self.start_by
-    }
-
-    fn so_far(&self) -> &Prefix {
-        &self.so_far
-    }
-
-    fn attempts(&self) -> Attempts {
-        self.attempts
-    }
-
+impl WriterHooks for FlawedWriter {
     async fn record_attempts(
         &mut self,
         mut attempts: Attempts,
@@ -320,10 +293,6 @@ impl LogWriter for FlawedWriter {
             _ => {}
         }
         self.writer().lock().await.record_attempts(attempts, ownership).await
-    }
-
-    fn cancellation(&self) -> &Cancellation {
-        &self.cancellation
     }
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use testkit::wrapped::QueueHooks;
 use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::Hold};
 
 use crate::Defect;
@@ -53,16 +54,16 @@ impl FlawedQueue {
 }
 
 #[async_trait]
-impl JobQueue for FlawedQueue {
+impl QueueHooks for FlawedQueue {
+    fn queue(&self) -> &dyn JobQueue {
+        &*self.queue
+    }
+
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
         if self.defect == Defect::EnqueueLost {
             return Ok(());
         }
         self.queue.enqueue(job).await
-    }
-
-    fn waiting(&self) -> usize {
-        self.queue.waiting()
     }
 
     async fn lease(&self) -> Result<Lease, QueueError> {
@@ -83,10 +84,6 @@ impl JobQueue for FlawedQueue {
             }
             lease.ack().await?;
         }
-    }
-
-    async fn ready(&self) -> Result<(), QueueError> {
-        self.queue.ready().await
     }
 }
 

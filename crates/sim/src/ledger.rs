@@ -4,14 +4,17 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use testkit::clock::TokioClock;
+use futures::future::BoxFuture;
+use testkit::{
+    clock::TokioClock,
+    wrapped::{LogCall, LogHooks, QueueHooks, Writer, WriterHooks},
+};
 use tokenwire_core::{
-    Attempt, Clock, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq,
-    Timestamp, TokenLog,
+    Clock, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, Timestamp,
+    TokenLog,
     job_queue::Hold,
     token_log::{
-        Attempts, CLAIM_TIME, Cancellation, Created, JobClaim, OWNERSHIP, Ownership, Page, Phase, Prefix,
-        STORED_TIME, StreamSpec, Tail,
+        Attempts, CLAIM_TIME, Created, JobClaim, OWNERSHIP, Ownership, Page, Phase, STORED_TIME, StreamSpec,
     },
 };
 
@@ -25,7 +28,46 @@ pub(crate) struct LedgerLog {
 }
 
 impl LedgerLog {
-    /// Writes down that a stream was opened.
+    fn has_moved(&self, id: GenerationId, end_by: Timestamp) -> bool {
+        let facts = self.record.facts();
+        facts.streams.get(&id).and_then(|stream| stream.end_by).is_some_and(|fixed| fixed != end_by)
+    }
+}
+
+/// What was stored of a damaged stream cannot be read any more, nor added to.
+fn look_for_damage(record: &Record, id: GenerationId) -> Result<(), LogError> {
+    let broken = || {
+        if record.tells_damage {
+            LogError::damaged("written over")
+        } else {
+            LogError::unavailable("unreadable")
+        }
+    };
+    let is_damaged = record.facts().streams.get(&id).is_some_and(|stream| stream.damaged.is_some());
+    if is_damaged { Err(broken()) } else { Ok(()) }
+}
+
+#[async_trait]
+impl LogHooks for LedgerLog {
+    fn log(&self) -> &dyn TokenLog {
+        &*self.log
+    }
+
+    async fn around<T: Send>(
+        &self,
+        method: LogCall,
+        id: Option<GenerationId>,
+        call: BoxFuture<'_, Result<T, LogError>>,
+    ) -> Result<T, LogError> {
+        use LogCall::{ClaimJob, Create, OpenWriter, Read, Spec, TakeOver};
+        let uses_data = matches!(method, Create | OpenWriter | TakeOver | Read | Spec | ClaimJob);
+        if let Some(id) = id.filter(|_| uses_data) {
+            look_for_damage(&self.record, id)?;
+        }
+        call.await
+    }
+
+    /// Records that a stream was opened.
     fn opened(&self, id: GenerationId, writer: Box<dyn LogWriter>) -> Box<dyn LogWriter> {
         let (attempt, attempts) = (writer.attempt(), writer.attempts());
         let line =
@@ -48,36 +90,11 @@ impl LedgerLog {
         if before.is_some_and(|before| before >= attempt) {
             self.record.violation_of(id, Rule::I4, format_args!("was opened as attempt {attempt} again"));
         }
-        Box::new(LedgerWriter { id, writer, record: Arc::clone(&self.record) })
+        let record = Arc::clone(&self.record);
+        Box::new(Writer::new(writer, |writer| LedgerWriter { id, writer, record }))
     }
 
-    fn look_for_damage(&self, id: GenerationId) -> Result<(), LogError> {
-        look_for_damage(&self.record, id)
-    }
-
-    fn has_moved(&self, id: GenerationId, end_by: Timestamp) -> bool {
-        let facts = self.record.facts();
-        facts.streams.get(&id).and_then(|stream| stream.end_by).is_some_and(|fixed| fixed != end_by)
-    }
-}
-
-/// What was stored of a damaged stream cannot be read any more, nor added to.
-fn look_for_damage(record: &Record, id: GenerationId) -> Result<(), LogError> {
-    let broken = || {
-        if record.tells_damage {
-            LogError::damaged("written over")
-        } else {
-            LogError::unavailable("unreadable")
-        }
-    };
-    let is_damaged = record.facts().streams.get(&id).is_some_and(|stream| stream.damaged.is_some());
-    if is_damaged { Err(broken()) } else { Ok(()) }
-}
-
-#[async_trait]
-impl TokenLog for LedgerLog {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        self.look_for_damage(id)?;
         let created = self.log.create(id, spec).await?;
         // It was on its way for a while, and its times count from when it set out.
         let late = self.truth.now().since(spec.created_at);
@@ -90,18 +107,7 @@ impl TokenLog for LedgerLog {
         Ok(created)
     }
 
-    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        self.look_for_damage(id)?;
-        Ok(self.opened(id, self.log.open_writer(id).await?))
-    }
-
-    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        self.look_for_damage(id)?;
-        Ok(self.opened(id, self.log.take_over(id).await?))
-    }
-
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
-        self.look_for_damage(id)?;
         let page = self.log.read(id, after, limit).await?;
         if let Phase::Running { end_by, .. } = page.phase
             && self.has_moved(id, end_by)
@@ -109,15 +115,6 @@ impl TokenLog for LedgerLog {
             self.record.violation_of(id, Rule::I11, format_args!("has to end by {end_by:?} now"));
         }
         Ok(page)
-    }
-
-    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
-        self.look_for_damage(id)?;
-        self.log.spec(id).await
-    }
-
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
-        self.log.tail(id).await
     }
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
@@ -150,7 +147,6 @@ impl TokenLog for LedgerLog {
     }
 
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
-        self.look_for_damage(id)?;
         let claim = self.log.claim_job(id).await?;
         if claim == JobClaim::Yours {
             let is_early = self.record.stream(id, "is to be stored again", |stream, now| {
@@ -170,10 +166,6 @@ impl TokenLog for LedgerLog {
         self.log.job_stored(id).await?;
         self.record.stream(id, "has its job again", |stream, now| stream.job_stored = Some(now));
         Ok(())
-    }
-
-    async fn ready(&self) -> Result<(), LogError> {
-        self.log.ready().await
     }
 }
 
@@ -271,32 +263,12 @@ impl Drop for LedgerWriter {
 }
 
 #[async_trait]
-impl LogWriter for LedgerWriter {
-    fn attempt(&self) -> Attempt {
-        self.writer.attempt()
-    }
-
-    fn start_by(&self) -> Timestamp {
-        self.writer.start_by()
-    }
-
-    fn so_far(&self) -> &Prefix {
-        self.writer.so_far()
-    }
-
-    fn attempts(&self) -> Attempts {
-        self.writer.attempts()
-    }
-
+impl WriterHooks for LedgerWriter {
     async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
         look_for_damage(&self.record, self.id)?;
         self.writer.record_attempts(attempts, ownership).await?;
         self.noted(attempts, ownership);
         Ok(())
-    }
-
-    fn cancellation(&self) -> &Cancellation {
-        self.writer.cancellation()
     }
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
@@ -331,7 +303,11 @@ impl LedgerQueue {
 }
 
 #[async_trait]
-impl JobQueue for LedgerQueue {
+impl QueueHooks for LedgerQueue {
+    fn queue(&self) -> &dyn JobQueue {
+        &*self.queue
+    }
+
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
         self.queue.enqueue(job).await?;
         let read = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await;
@@ -347,20 +323,12 @@ impl JobQueue for LedgerQueue {
         Ok(())
     }
 
-    fn waiting(&self) -> usize {
-        self.queue.waiting()
-    }
-
     async fn lease(&self) -> Result<Lease, QueueError> {
         Ok(self.leased(self.queue.lease().await?))
     }
 
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
         Ok(self.leased(self.queue.dead_letter().await?))
-    }
-
-    async fn ready(&self) -> Result<(), QueueError> {
-        self.queue.ready().await
     }
 }
 

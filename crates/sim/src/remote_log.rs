@@ -4,12 +4,14 @@
 //! Writes are numbered, and the far side does each number once, which is what makes an append of unknown outcome safe to
 //! repeat: the contract of [`LogWriter::append`].
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
+use testkit::wrapped::{LogCall, LogHooks, Writer, WriterHooks};
 use tokenwire_core::{
-    Attempt, BoxError, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
-    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Tail},
+    BoxError, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    token_log::{Attempts, Ownership, Tail},
 };
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
@@ -45,21 +47,12 @@ enum Open {
 }
 
 impl RemoteLog {
-    async fn read_call<T>(
+    async fn call<T>(
         &self,
+        service: Service,
         effect: impl Future<Output = Result<T, LogError>> + Send,
     ) -> Result<T, LogError> {
-        self.node.call(Service::Log, effect).await.unwrap_or_else(|cause| Err(LogError::Unavailable(cause)))
-    }
-
-    async fn write_call<T>(
-        &self,
-        effect: impl Future<Output = Result<T, LogError>> + Send,
-    ) -> Result<T, LogError> {
-        self.node
-            .call(Service::Commits, effect)
-            .await
-            .unwrap_or_else(|cause| Err(LogError::Unavailable(cause)))
+        self.node.call(service, effect).await.unwrap_or_else(|cause| Err(LogError::Unavailable(cause)))
     }
 
     fn repeats(&self) -> Repeats {
@@ -72,23 +65,12 @@ impl RemoteLog {
             // The attempt has its number, and nothing else of it is stored.
             drop(self.open(id, how).await?);
         }
-        let writer = self.write_call(self.open(id, how)).await?;
-        Ok(Box::new(RemoteWriter {
-            node: self.node.clone(),
-            attempt: writer.attempt(),
-            start_by: writer.start_by(),
-            so_far: writer.so_far().clone(),
-            attempts: writer.attempts(),
-            cancellation: writer.cancellation().clone(),
-            number: 1,
-            on_the_way: None,
-            far_side: Arc::new(Mutex::new(FarSide {
-                writer,
-                done: 0,
-                last: Seq::START,
-                repeats: self.repeats(),
-            })),
-        }))
+        let writer = self.call(Service::Commits, self.open(id, how)).await?;
+        let (node, repeats) = (self.node.clone(), self.repeats());
+        Ok(Box::new(Writer::new(writer, |writer| {
+            let far_side = FarSide { writer, done: 0, last: Seq::START, repeats };
+            RemoteWriter { node, number: 1, on_the_way: None, far_side: Arc::new(Mutex::new(far_side)) }
+        })))
     }
 
     /// Opens a stream at the far side, which knows then whose attempt it is.
@@ -104,9 +86,30 @@ impl RemoteLog {
 }
 
 #[async_trait]
-impl TokenLog for RemoteLog {
-    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        self.write_call(self.log.create(id, spec)).await
+impl LogHooks for RemoteLog {
+    fn log(&self) -> &dyn TokenLog {
+        &*self.log
+    }
+
+    async fn around<T: Send>(
+        &self,
+        method: LogCall,
+        id: Option<GenerationId>,
+        call: BoxFuture<'_, Result<T, LogError>>,
+    ) -> Result<T, LogError> {
+        if self.defect == Some(Defect::AwayAnswers)
+            && method == LogCall::Read
+            && let Some(id) = id
+            && !self.record.facts().streams.contains_key(&id)
+        {
+            return Err(LogError::NotFound(id));
+        }
+        match method {
+            // These call the node themselves.
+            LogCall::OpenWriter | LogCall::TakeOver | LogCall::Tail => call.await,
+            LogCall::Read | LogCall::Spec | LogCall::Ready => self.call(Service::Log, call).await,
+            _ => self.call(Service::Commits, call).await,
+        }
     }
 
     async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
@@ -117,56 +120,15 @@ impl TokenLog for RemoteLog {
         self.writer(id, Open::Unowned).await
     }
 
-    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
-        let is_known = || self.record.facts().streams.contains_key(&id);
-        if self.defect == Some(Defect::AwayAnswers) && !is_known() {
-            return Err(LogError::NotFound(id));
-        }
-        self.read_call(self.log.read(id, after, limit)).await
-    }
-
-    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
-        self.read_call(self.log.spec(id)).await
-    }
-
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
-        let tail = self.read_call(self.log.tail(id)).await?;
+        let tail = self.call(Service::Log, self.log.tail(id)).await?;
         Ok(garble(tail, &self.node))
-    }
-
-    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
-        self.write_call(self.log.cancel(id)).await
-    }
-
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        self.write_call(self.log.attend(id)).await
-    }
-
-    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        self.write_call(self.log.remove(id)).await
-    }
-
-    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
-        self.write_call(self.log.claim_job(id)).await
-    }
-
-    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
-        self.write_call(self.log.job_stored(id)).await
-    }
-
-    async fn ready(&self) -> Result<(), LogError> {
-        self.read_call(self.log.ready()).await
     }
 }
 
 #[derive(Debug)]
 struct RemoteWriter {
     node: Node,
-    attempt: Attempt,
-    start_by: Timestamp,
-    so_far: Prefix,
-    attempts: Attempts,
-    cancellation: Cancellation,
     /// Of the write whose answer is not known yet.
     number: u64,
     /// A write that was submitted.
@@ -254,31 +216,11 @@ impl RemoteWriter {
 }
 
 #[async_trait]
-impl LogWriter for RemoteWriter {
-    fn attempt(&self) -> Attempt {
-        self.attempt
-    }
-
-    fn start_by(&self) -> Timestamp {
-        self.start_by
-    }
-
-    fn so_far(&self) -> &Prefix {
-        &self.so_far
-    }
-
-    fn attempts(&self) -> Attempts {
-        self.attempts
-    }
-
+impl WriterHooks for RemoteWriter {
     async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
         // An append that was dropped, and whose fate is not known, has a number: this is another write.
         self.number += 1;
         self.send(Write::Attempts(attempts, ownership)).await.map(drop)
-    }
-
-    fn cancellation(&self) -> &Cancellation {
-        &self.cancellation
     }
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {

@@ -16,7 +16,11 @@ use std::{
 use futures::StreamExt;
 use job_queue::memory::MemoryQueue;
 use model::{Simulated, simulated};
-use testkit::{clock::TokioClock, history::History};
+use testkit::{
+    clock::TokioClock,
+    history::History,
+    wrapped::{Log, Queue},
+};
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
     Clock, Event, GenerationId, Generations, JobQueue, Model, Seq, TokenLog,
@@ -104,18 +108,18 @@ impl World {
         let mut log: Arc<dyn TokenLog> = Arc::new(MemoryLog::new(clock, Duration::from_secs(7200)));
         let flawed_log = defect.map(|defect| FlawedLog::new(Arc::clone(&log), defect));
         if let Some(flawed) = &flawed_log {
-            log = Arc::new(flawed.clone());
+            log = Arc::new(Log(flawed.clone()));
         }
-        let log: Arc<dyn TokenLog> = Arc::new(LedgerLog { log, truth, record: Arc::clone(&record) });
+        let log: Arc<dyn TokenLog> = Arc::new(Log(LedgerLog { log, truth, record: Arc::clone(&record) }));
         let broker = plan.delivery_limit.map(|limit| Arc::new(Broker::with_limit(limit)));
         let queue: Arc<dyn JobQueue> = match &broker {
             Some(broker) => Arc::clone(broker) as _,
             None => Arc::new(MemoryQueue::default()),
         };
         let mut queue: Arc<dyn JobQueue> =
-            Arc::new(LedgerQueue { queue, log: Arc::clone(&log), record: Arc::clone(&record) });
+            Arc::new(Queue(LedgerQueue { queue, log: Arc::clone(&log), record: Arc::clone(&record) }));
         if let Some(defect) = defect {
-            queue = Arc::new(FlawedQueue::new(queue, defect));
+            queue = Arc::new(Queue(FlawedQueue::new(queue, defect)));
         }
         let readers = plan.generations.iter().flat_map(|wanted| &wanted.readers);
         let histories = readers.map(|reader| (reader.name.clone(), History::default())).collect();
@@ -155,7 +159,7 @@ impl World {
             slots: self.plan.slots,
         };
         Process {
-            log: Arc::new(log),
+            log: Arc::new(Log(log)),
             queue: Arc::new(queue),
             clock: Arc::new(JumpingClock::new(self.truth)),
             node,

@@ -11,3 +11,4 @@ pub mod gguf;
 pub mod history;
 pub mod proxy;
 pub mod services;
+pub mod wrapped;

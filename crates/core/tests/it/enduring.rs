@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use job_queue::memory::MemoryQueue;
+use testkit::wrapped::{Queue, QueueHooks};
 use tokenwire_core::{
     Caller, CancelCause, Clock, Event, Failure, Follower, GenerationId, Job, JobQueue, Lease, QueueError,
     Seq, Timestamp,
@@ -92,27 +93,15 @@ struct RetriedAtTheEnd {
 }
 
 #[async_trait]
-impl JobQueue for RetriesAtTheEnd {
-    async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
-        self.0.enqueue(job).await
-    }
-
-    fn waiting(&self) -> usize {
-        self.0.waiting()
+impl QueueHooks for RetriesAtTheEnd {
+    fn queue(&self) -> &dyn JobQueue {
+        &*self.0
     }
 
     async fn lease(&self) -> Result<Lease, QueueError> {
         let lease = self.0.lease().await?;
         let (job, queue) = (lease.job().clone(), Arc::clone(&self.0));
         Ok(Lease::new(job, Box::new(RetriedAtTheEnd { queue, lease })))
-    }
-
-    async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        self.0.dead_letter().await
-    }
-
-    async fn ready(&self) -> Result<(), QueueError> {
-        self.0.ready().await
     }
 }
 
@@ -132,7 +121,7 @@ impl Hold for RetriedAtTheEnd {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_a_restart_gave_back_goes_on_before_prompts_that_have_not_begun() {
     let plain = House::new();
-    let queue = Arc::<RetriesAtTheEnd>::default();
+    let queue = Arc::<Queue<RetriesAtTheEnd>>::default();
     let mut house = House::with(Arc::clone(&plain.log), queue, Arc::clone(&plain.clock));
     let one_slot = || Config { slots: 1, ..config() };
     let script = Script::new([vec![Step::Say("half "), Step::Hang]]);

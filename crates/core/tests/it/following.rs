@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use testkit::clock::TokioClock;
+use testkit::{clock::TokioClock, wrapped::Log};
 use token_log::memory::MemoryLog;
 use tokenwire_core::{
     Event, Failure, Follower, GenerationId, Seq, TokenLog,
@@ -18,14 +18,14 @@ use super::{
 };
 
 /// A house whose log the test can take away.
-fn house_on_sand() -> (House, Outage) {
+fn house_on_sand() -> (House, Log<Outage>) {
     let clock = Arc::new(TokioClock::default());
     let log = Outage::new(Arc::new(MemoryLog::new(clock.clone(), Duration::from_secs(3600))));
     (House::with_log(Arc::new(log.clone()), clock), log)
 }
 
 /// A reader who has seen half of an answer, which does not go on.
-async fn reading_half() -> (House, Outage, GenerationId, Follower) {
+async fn reading_half() -> (House, Log<Outage>, GenerationId, Follower) {
     let (mut house, log) = house_on_sand();
     house.worker(Script::new([vec![Step::Say("half"), Step::Hang]]));
     let id = house.ask().await;

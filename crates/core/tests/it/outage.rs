@@ -10,9 +10,11 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
+use testkit::wrapped::{Log, LogCall, LogHooks, Writer, WriterHooks};
 use tokenwire_core::{
-    Attempt, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
-    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Tail},
+    Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
+    token_log::{Attempts, Ownership, Page, Tail},
 };
 
 #[derive(Clone, Debug)]
@@ -41,11 +43,7 @@ struct State {
 }
 
 impl Outage {
-    fn writer(&self, writer: Box<dyn LogWriter>) -> Box<dyn LogWriter> {
-        Box::new(OutageWriter { writer, state: Arc::clone(&self.state), is_appending: false })
-    }
-
-    pub(crate) fn new(log: Arc<dyn TokenLog>) -> Self {
+    pub(crate) fn new(log: Arc<dyn TokenLog>) -> Log<Self> {
         let state = State {
             down: AtomicBool::new(false),
             left: AtomicU64::new(u64::MAX),
@@ -56,7 +54,7 @@ impl Outage {
             slow_to_append: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
         };
-        Self { log, state: Arc::new(state) }
+        Log(Self { log, state: Arc::new(state) })
     }
 
     /// From now on readers find this many entries of every stream; of none at all, they find no stream.
@@ -107,18 +105,6 @@ impl Outage {
         let millis = u64::try_from(by.as_millis()).unwrap();
         self.state.slow_by.store(millis, Ordering::SeqCst);
     }
-
-    async fn answer(&self) -> Result<(), LogError> {
-        let slow_by = self.state.slow_by.load(Ordering::SeqCst);
-        if slow_by > 0 {
-            tokio::time::sleep(Duration::from_millis(slow_by)).await;
-        }
-        self.check()
-    }
-
-    fn check(&self) -> Result<(), LogError> {
-        self.state.check()
-    }
 }
 
 impl State {
@@ -131,24 +117,31 @@ impl State {
 }
 
 #[async_trait]
-impl TokenLog for Outage {
-    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        self.check()?;
-        self.log.create(id, spec).await
+impl LogHooks for Outage {
+    fn log(&self) -> &dyn TokenLog {
+        &*self.log
     }
 
-    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        self.check()?;
-        Ok(self.writer(self.log.open_writer(id).await?))
+    async fn around<T: Send>(
+        &self,
+        method: LogCall,
+        _: Option<GenerationId>,
+        call: BoxFuture<'_, Result<T, LogError>>,
+    ) -> Result<T, LogError> {
+        let slow_by = self.state.slow_by.load(Ordering::SeqCst);
+        if slow_by > 0 && matches!(method, LogCall::Read | LogCall::Attend) {
+            tokio::time::sleep(Duration::from_millis(slow_by)).await;
+        }
+        self.state.check()?;
+        call.await
     }
 
-    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        self.check()?;
-        Ok(self.writer(self.log.take_over(id).await?))
+    fn opened(&self, _: GenerationId, writer: Box<dyn LogWriter>) -> Box<dyn LogWriter> {
+        let state = Arc::clone(&self.state);
+        Box::new(Writer::new(writer, |writer| OutageWriter { writer, state, is_appending: false }))
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
-        self.answer().await?;
         if self.state.damaged.load(Ordering::SeqCst) {
             return Err(LogError::damaged("the test damaged it"));
         }
@@ -162,50 +155,15 @@ impl TokenLog for Outage {
         Ok(page)
     }
 
-    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
-        self.check()?;
-        self.log.spec(id).await
-    }
-
     async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
-        self.check()?;
         if self.state.without_wake_ups.load(Ordering::SeqCst) {
             return Err(LogError::unavailable("the test took its wake-ups away"));
         }
         self.log.tail(id).await
     }
 
-    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
-        self.check()?;
-        self.log.cancel(id).await
-    }
-
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        self.answer().await?;
-        self.log.attend(id).await
-    }
-
-    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        self.check()?;
-        self.log.remove(id).await
-    }
-
-    async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
-        self.check()?;
-        self.log.claim_job(id).await
-    }
-
-    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
-        self.check()?;
-        self.log.job_stored(id).await
-    }
-
     fn may_have_lost(&self) -> bool {
         true
-    }
-
-    async fn ready(&self) -> Result<(), LogError> {
-        self.check()
     }
 }
 
@@ -218,23 +176,7 @@ struct OutageWriter {
 }
 
 #[async_trait]
-impl LogWriter for OutageWriter {
-    fn attempt(&self) -> Attempt {
-        self.writer.attempt()
-    }
-
-    fn start_by(&self) -> Timestamp {
-        self.writer.start_by()
-    }
-
-    fn so_far(&self) -> &Prefix {
-        self.writer.so_far()
-    }
-
-    fn attempts(&self) -> Attempts {
-        self.writer.attempts()
-    }
-
+impl WriterHooks for OutageWriter {
     async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
         self.state.check()?;
         self.writer.record_attempts(attempts, ownership).await?;
@@ -246,10 +188,6 @@ impl LogWriter for OutageWriter {
             Ok(_) => Err(LogError::unavailable("the test lost the answer")),
             Err(_) => Ok(()),
         }
-    }
-
-    fn cancellation(&self) -> &Cancellation {
-        self.writer.cancellation()
     }
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {

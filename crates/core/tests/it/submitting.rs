@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use testkit::wrapped::{Log, Queue, QueueHooks};
 use tokenwire_core::{
-    Caller, CallerName, Catalogue, Event, Failure, GenerateRequest, GenerationId, Generations, Job, JobQueue,
-    Lease, Model, QueueError, Seq,
+    Caller, CallerName, Catalogue, Event, Failure, GenerateRequest, GenerationId, Generations, Job, Model,
+    QueueError, Seq,
     catalogue::ModelNames,
     generations::{AccessError, Limits, Submission, SubmitError, Submitted},
     model::{Continuation, ModelError, OutputStream},
@@ -137,21 +138,9 @@ async fn what_the_model_would_never_answer_is_refused_before_anything_is_stored(
 struct Away;
 
 #[async_trait]
-impl JobQueue for Away {
+impl QueueHooks for Away {
     async fn enqueue(&self, _job: &Job) -> Result<(), QueueError> {
         Err(QueueError::unavailable("connection refused"))
-    }
-
-    fn waiting(&self) -> usize {
-        0
-    }
-
-    async fn lease(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-
-    async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
     }
 
     async fn ready(&self) -> Result<(), QueueError> {
@@ -162,7 +151,7 @@ impl JobQueue for Away {
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_was_refused_without_a_queue_is_answered_when_it_is_posted_again() {
     let mut whole = House::new();
-    let half = House::with(Arc::clone(&whole.log), Arc::new(Away), Arc::clone(&whole.clock));
+    let half = House::with(Arc::clone(&whole.log), Arc::new(Queue(Away)), Arc::clone(&whole.clock));
     let id = GenerationId::fresh();
     for _ in 0..2 {
         let refused = half.generations.submit(submission(id, "Hello")).await;
@@ -180,28 +169,12 @@ async fn a_prompt_that_was_refused_without_a_queue_is_answered_when_it_is_posted
 
 /// A queue that takes a job, and after that the log cannot be reached.
 #[derive(Debug)]
-struct TakesTheLogAway(Outage);
+struct TakesTheLogAway(Log<Outage>);
 
 #[async_trait]
-impl JobQueue for TakesTheLogAway {
+impl QueueHooks for TakesTheLogAway {
     async fn enqueue(&self, _job: &Job) -> Result<(), QueueError> {
         self.0.down();
-        Ok(())
-    }
-
-    fn waiting(&self) -> usize {
-        0
-    }
-
-    async fn lease(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-
-    async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        std::future::pending().await
-    }
-
-    async fn ready(&self) -> Result<(), QueueError> {
         Ok(())
     }
 }
@@ -210,7 +183,7 @@ impl JobQueue for TakesTheLogAway {
 async fn a_prompt_whose_job_is_stored_is_accepted_though_the_log_goes_away() {
     let whole = House::new();
     let outage = Outage::new(Arc::clone(&whole.log));
-    let queue = Arc::new(TakesTheLogAway(outage.clone()));
+    let queue = Arc::new(Queue(TakesTheLogAway(outage.clone())));
     let house = House::with(Arc::new(outage.clone()), queue, Arc::clone(&whole.clock));
     let id = GenerationId::fresh();
     for expected in [Submitted::New, Submitted::Existing] {
@@ -223,7 +196,7 @@ async fn a_prompt_whose_job_is_stored_is_accepted_though_the_log_goes_away() {
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_is_taken_after_a_long_outage_is_not_abandoned_at_once() {
     let mut whole = House::new();
-    let half = House::with(Arc::clone(&whole.log), Arc::new(Away), Arc::clone(&whole.clock));
+    let half = House::with(Arc::clone(&whole.log), Arc::new(Queue(Away)), Arc::clone(&whole.clock));
     let id = GenerationId::fresh();
     let grace = Duration::from_secs(3);
     let submission =
@@ -240,7 +213,7 @@ async fn a_prompt_that_is_taken_after_a_long_outage_is_not_abandoned_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_was_refused_and_is_not_posted_again_expires() {
     let whole = House::new();
-    let half = House::with(Arc::clone(&whole.log), Arc::new(Away), Arc::clone(&whole.clock));
+    let half = House::with(Arc::clone(&whole.log), Arc::new(Queue(Away)), Arc::clone(&whole.clock));
     let id = GenerationId::fresh();
     assert!(half.generations.submit(submission(id, "Hello")).await.is_err());
     assert_eq!(whole.follow(id).await[0].event, Event::Failed { failure: Failure::Expired });

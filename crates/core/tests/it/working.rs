@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use job_queue::memory::MemoryQueue;
+use testkit::wrapped::{Queue, QueueHooks};
 use tokenwire_core::{
     Attempt, Caller, CancelCause, Catalogue, Event, Failure, FinishReason, GenerationId, Generations, Job,
     JobQueue, Lease, QueueError, Seq, TextSoFar, Usage,
@@ -392,7 +393,11 @@ struct GivenUp {
 }
 
 #[async_trait]
-impl JobQueue for GivenUp {
+impl QueueHooks for GivenUp {
+    fn queue(&self) -> &dyn JobQueue {
+        &self.jobs
+    }
+
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
         let is_first = self.seen.lock().unwrap().insert(job.id);
         if is_first { self.dead.enqueue(job).await } else { self.jobs.enqueue(job).await }
@@ -402,23 +407,15 @@ impl JobQueue for GivenUp {
         self.dead.waiting() + self.jobs.waiting()
     }
 
-    async fn lease(&self) -> Result<Lease, QueueError> {
-        self.jobs.lease().await
-    }
-
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
         self.dead.lease().await
-    }
-
-    async fn ready(&self) -> Result<(), QueueError> {
-        Ok(())
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_the_queue_gave_up_on_is_stored_again() {
     let plain = House::new();
-    let queue = Arc::new(GivenUp::default());
+    let queue = Arc::new(Queue(GivenUp::default()));
     let mut house = House::with(Arc::clone(&plain.log), Arc::clone(&queue) as _, Arc::clone(&plain.clock));
     house.worker(Script::new([vec![Step::Say("after all"), Step::Finish]]));
     let id = house.ask().await;
@@ -479,7 +476,8 @@ async fn the_job_of_a_forgotten_generation_does_not_answer_the_next_one_of_its_i
 async fn a_dead_letter_of_a_forgotten_generation_does_not_fail_the_next_one_of_its_id() {
     let next = House::new();
     let id = next.ask().await;
-    let mut house = House::with(Arc::clone(&next.log), Arc::<GivenUp>::default(), Arc::clone(&next.clock));
+    let mut house =
+        House::with(Arc::clone(&next.log), Arc::<Queue<GivenUp>>::default(), Arc::clone(&next.clock));
     house.queue.enqueue(&stale(&house, id)).await.unwrap();
     house.worker(Script::new([vec![Step::Finish]]));
     sleep(SECOND).await;

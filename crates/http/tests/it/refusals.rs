@@ -7,6 +7,7 @@ use axum::{
     http::{Method, StatusCode},
 };
 use serde_json::Value;
+use testkit::wrapped::Queue;
 use tokenwire_core::{GenerationId, TextSoFar};
 use tokenwire_http::Config;
 
@@ -177,7 +178,7 @@ async fn unknown_paths_and_wrong_methods_are_told_in_the_same_envelope() {
 #[tokio::test]
 async fn while_a_store_is_down_prompts_are_refused_with_a_time_to_come_back() {
     let question = r#"{"query": "Hello"}"#;
-    let stage = Stage::over(Plug::pulled(), Arc::new(Down), Config::default());
+    let stage = Stage::over(Plug::pulled(), Arc::new(Queue(Down)), Config::default());
     let path = format!("/ask/{}", GenerationId::fresh());
     for response in [
         stage.post(question).await,
@@ -186,14 +187,14 @@ async fn while_a_store_is_down_prompts_are_refused_with_a_time_to_come_back() {
     ] {
         assert_eq!(refusal(response).await, says(503, "unavailable", None));
     }
-    let queue_only = Stage::over(Stage::new().log, Arc::new(Down), Config::default());
+    let queue_only = Stage::over(Stage::new().log, Arc::new(Queue(Down)), Config::default());
     assert_eq!(refusal(queue_only.post(question).await).await, says(503, "unavailable", None));
 }
 
 #[tokio::test]
 async fn ready_says_every_reason_why_not_and_health_says_only_that_the_process_lives() {
     let well = Stage::new();
-    let down = Stage::over(Plug::pulled(), Arc::new(Down), Config::default());
+    let down = Stage::over(Plug::pulled(), Arc::new(Queue(Down)), Config::default());
     for stage in [&well, &down] {
         let health = stage.get("/health", &[]).await;
         assert_eq!(health.status(), StatusCode::OK);

@@ -7,6 +7,7 @@ use axum::{
     http::{Method, StatusCode},
 };
 use serde_json::{Value, json};
+use testkit::wrapped::Queue;
 use tokenwire_core::TextSoFar;
 use tokenwire_http::Config;
 
@@ -136,8 +137,8 @@ async fn paths_and_methods_that_are_not_there_are_told_in_the_same_envelope() {
 
 #[tokio::test]
 async fn while_a_store_is_down_clients_are_told_when_to_come_back() {
-    let stage = Stage::over(Plug::pulled(), Arc::new(Down), Config::default());
-    let queue_only = Stage::over(Stage::new().log, Arc::new(Down), Config::default());
+    let stage = Stage::over(Plug::pulled(), Arc::new(Queue(Down)), Config::default());
+    let queue_only = Stage::over(Stage::new().log, Arc::new(Queue(Down)), Config::default());
     for stage in [stage, queue_only] {
         for body in [hello(), with(&json!({"stream": true}))] {
             let response = stage.chat(&body, &[]).await;

@@ -10,9 +10,10 @@ use tokenwire_core::{
 use tokio::sync::broadcast;
 
 use super::{
-    Arc, Created, Duration, Entry, Fixture, GenerationId, LogError, LogWriter, NonZeroUsize, Page, Seq,
-    StreamSpec, SystemClock, TokenLog, assert_numbered, delta, finished,
+    Arc, Duration, Entry, Fixture, GenerationId, LogError, Seq, SystemClock, TokenLog, assert_numbered,
+    delta, finished,
 };
+use crate::wrapped::{Log, LogHooks};
 
 /// More than any wake-up takes, on a machine however busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,7 +81,7 @@ pub async fn readers_who_join_at_any_moment_see_the_log_once_and_in_order(fixtur
 pub async fn losing_every_hint_loses_no_entry(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
     let (_silent, hints) = broadcast::channel(1);
-    let deaf = || Arc::new(Deaf { log: Arc::clone(&fixture.elsewhere), hints: hints.resubscribe() });
+    let deaf = || Arc::new(Log(Deaf { log: Arc::clone(&fixture.elsewhere), hints: hints.resubscribe() }));
     let readers = join_all((0..10).map(|_| follow(deaf(), id, Seq::START)));
     let write = async {
         for n in 0..30 {
@@ -112,52 +113,12 @@ struct Deaf {
 }
 
 #[async_trait]
-impl TokenLog for Deaf {
-    async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        self.log.create(id, spec).await
-    }
-
-    async fn open_writer(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        self.log.open_writer(id).await
-    }
-
-    async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        self.log.take_over(id).await
-    }
-
-    async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
-        self.log.read(id, after, limit).await
-    }
-
-    async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
-        self.log.spec(id).await
+impl LogHooks for Deaf {
+    fn log(&self) -> &dyn TokenLog {
+        &*self.log
     }
 
     async fn tail(&self, _id: GenerationId) -> Result<Tail, LogError> {
         Ok(Tail::new(self.hints.resubscribe()))
-    }
-
-    async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.cancel(id).await
-    }
-
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.attend(id).await
-    }
-
-    async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.remove(id).await
-    }
-
-    async fn claim_job(&self, id: GenerationId) -> Result<tokenwire_core::token_log::JobClaim, LogError> {
-        self.log.claim_job(id).await
-    }
-
-    async fn job_stored(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.job_stored(id).await
-    }
-
-    async fn ready(&self) -> Result<(), LogError> {
-        self.log.ready().await
     }
 }
