@@ -7,6 +7,7 @@ mod words;
 pub mod gguf;
 pub mod scripted;
 pub mod simulated;
+pub mod sse;
 pub mod upstream;
 
 pub use defaults::Defaults;

@@ -32,7 +32,6 @@ mod errors;
 mod reading;
 mod retry;
 mod splice;
-mod sse;
 mod wire;
 
 pub mod metrics;

@@ -12,9 +12,9 @@ use super::{
     config::Key,
     errors::{Fault, presentable},
     splice::Splice,
-    sse::Event,
     wire::{Choice, Chunk, Complaint, Delta, ToolCallPiece},
 };
+use crate::sse::Event;
 
 /// What was said so far.
 #[derive(Debug)]

@@ -17,14 +17,17 @@ use super::{
     errors::Fault,
     metrics::Asked,
     splice::Splice,
-    sse::{Decoder, Event},
 };
+use crate::sse::{Decoder, Event};
 
 /// How long an answer that is whole is waited on for its usage.
 const USAGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long after `[DONE]` the body may take to end, so that its connection can be used again.
 const END_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The maximum length of one event and of one line. A delta is much shorter, and every stream of a worker may hold one.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// An answer that is being read.
 pub(super) struct Reading {
@@ -57,7 +60,7 @@ impl Reader {
     pub(super) fn read(self, opened: Opened, asked: Asked) -> Reading {
         let Self { splice, idle_timeout, key, price } = self;
         let Opened { hold, body } = opened;
-        let (decoder, answer) = (Decoder::default(), Answer::new(splice));
+        let (decoder, answer) = (Decoder::new(MAX_EVENT_BYTES), Answer::new(splice));
         Reading { body, decoder, answer, end: None, idle_timeout, key, price, hold, asked }
     }
 }

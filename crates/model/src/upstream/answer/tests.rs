@@ -189,7 +189,7 @@ fn an_error_in_mid_answer_cuts_it() {
 
 #[test]
 fn errors_come_in_many_forms() {
-    let named = |data: &str| Event { name: "error".into(), data: data.into() };
+    let named = |data: &str| Event { name: "error".into(), ..self::data(data) };
     for event in [
         data(json!({"error": "overloaded"})),
         data(

@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use eventsource_stream::{Event, Eventsource};
 use futures::{Stream, StreamExt};
+use model::sse::{Decoder, Event};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokenwire_core::{FinishReason, GenerationId, retry::Backoff};
 use tokio::time::sleep;
 
 use super::{Answer, End, Question, Refusal, Server, open};
+
+/// The maximum length of one event: far above that of a delta which a server passes on.
+const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct Generation<'a> {
     server: &'a Server,
@@ -53,7 +56,7 @@ impl<'a> Generation<'a> {
             let cut = match open(request).await {
                 Ok(response) => {
                     accepted = true;
-                    let cut = show(response.bytes_stream().eventsource(), answer).await;
+                    let cut = show(response.bytes_stream(), answer).await;
                     heard = Instant::now();
                     if answer.cursor() > before {
                         backoff.reset();
@@ -100,52 +103,66 @@ impl<'a> Generation<'a> {
     }
 }
 
-/// Shows what a connection brings.
-async fn show<E: std::error::Error + 'static>(
-    events: impl Stream<Item = Result<Event, E>>,
+/// Shows the events of one connection.
+async fn show<B: AsRef<[u8]>, E: std::error::Error + 'static>(
+    body: impl Stream<Item = Result<B, E>>,
     answer: &mut Answer,
 ) -> Cut {
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
+    let (mut body, mut decoder) = (std::pin::pin!(body), Decoder::new(MAX_EVENT_BYTES));
+    while let Some(bytes) = body.next().await {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
             Err(error) => return Cut::Again { reason: tokenwire_core::explain(&error), after: None },
         };
-        let is_entry = event.id.parse().is_ok_and(|seq| answer.advance(seq));
-        match event.event.as_str() {
-            // The one end that is no entry: the log has lost the stream. It has no id, so the parser repeats the last one.
-            "error" => return Cut::End(End::Failed(message_of(&event.data))),
-            "waiting_for_model" => answer.model_is_away(),
-            // `queued`, and what was shown before.
-            _ if !is_entry => {}
-            "message" | "" => {
-                if answer.show(&event.data).is_err() {
-                    return Cut::End(End::NobodyReads);
-                }
+        let events = match decoder.push(bytes.as_ref()) {
+            Ok(events) => events,
+            Err(malformed) => {
+                return Cut::End(End::Failed(format!("the server sent no answer: {malformed}")));
             }
-            "reasoning" => {
-                if let Ok(Thought { text }) = serde_json::from_str(&event.data) {
-                    answer.think(&text);
-                }
-            }
-            "tool_call" => {
-                if let Ok(piece) = serde_json::from_str(&event.data) {
-                    answer.call(piece);
-                }
-            }
-            "rewind" => answer.rewind(),
-            "done" => {
-                let done = serde_json::from_str::<Done>(&event.data).ok();
-                return Cut::End(End::Done(done.map(|done| done.finish_reason)));
-            }
-            "timeout" => return Cut::End(End::TimedOut),
-            "expired" => return Cut::End(End::Expired),
-            "cancelled" => return Cut::End(End::Cancelled),
-            other => tracing::debug!(event = other, "not shown"),
+        };
+        if let Some(end) = events.iter().find_map(|event| take(event, answer)) {
+            return Cut::End(end);
         }
     }
-    // A body that ends without a terminal event is a cut, not an end.
+    // A body that ends without a terminal event was cut.
     Cut::Again { reason: "the stream was cut".into(), after: None }
+}
+
+/// Shows one event. Returns the end of the answer, if the event says it.
+fn take(event: &Event, answer: &mut Answer) -> Option<End> {
+    let is_entry = event.id.parse().is_ok_and(|seq| answer.advance(seq));
+    match event.name.as_str() {
+        // The only end without an id: the log has lost the stream. The decoder repeats the last id.
+        "error" => return Some(End::Failed(message_of(&event.data))),
+        "waiting_for_model" => answer.model_is_away(),
+        // `queued`, and events that were shown before.
+        _ if !is_entry => {}
+        "message" | "" => {
+            if answer.show(&event.data).is_err() {
+                return Some(End::NobodyReads);
+            }
+        }
+        "reasoning" => {
+            if let Ok(Thought { text }) = serde_json::from_str(&event.data) {
+                answer.think(&text);
+            }
+        }
+        "tool_call" => {
+            if let Ok(delta) = serde_json::from_str(&event.data) {
+                answer.call(delta);
+            }
+        }
+        "rewind" => answer.rewind(),
+        "done" => {
+            let done = serde_json::from_str::<Done>(&event.data).ok();
+            return Some(End::Done(done.map(|done| done.finish_reason)));
+        }
+        "timeout" => return Some(End::TimedOut),
+        "expired" => return Some(End::Expired),
+        "cancelled" => return Some(End::Cancelled),
+        other => tracing::debug!(event = other, "not shown"),
+    }
+    None
 }
 
 fn message_of(data: &str) -> String {
@@ -177,7 +194,7 @@ mod tests {
     use super::{super::Reasoning, *};
 
     async fn shown(frames: &'static str, answer: &mut Answer) -> Cut {
-        show(stream::iter([Ok::<_, Infallible>(frames)]).eventsource(), answer).await
+        show(stream::iter([Ok::<_, Infallible>(frames)]), answer).await
     }
 
     #[tokio::test]
@@ -192,5 +209,14 @@ mod tests {
             assert!(matches!(end, Cut::End(End::Failed(message)) if message == "it is gone"));
         }
         assert_eq!(answer.cursor(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_no_event_stream_is_not_asked_for_again() {
+        let body = stream::repeat_with(|| Ok::<_, Infallible>([b'x'; 4096]));
+        let end = show(body, &mut Answer::new(Reasoning::Hidden)).await;
+        assert!(
+            matches!(end, Cut::End(End::Failed(message)) if message.ends_with("longer than 16777216 bytes"))
+        );
     }
 }
