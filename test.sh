@@ -189,15 +189,22 @@ need() {
     for pair in "$@"; do
         has "${pair%:*}" || fail "${pair##*:} is installed, but ${pair%:*} is not there: install it, and run this again"
     done
-    local node
-    node=$(node --version)
-    node=${node#v}
-    ((${node%%.*} >= 20)) ||
-        fail "this is node $node, and at least 20 is needed: get it from https://nodejs.org, and run this again"
+    need_node
     need_toolchain
     if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
         { has rustup && rustup component add rustfmt clippy; } ||
             fail "cargo has no fmt or no clippy: install them (rustup component add rustfmt clippy), and run this again"
+    fi
+}
+
+# Debian 12 has Node 18, and the newest SDKs need 22. Nothing but PATH changes.
+need_node() {
+    local version bin
+    version=$(node --version)
+    version=${version#v}
+    if ((${version%%.*} < 24)); then
+        bin=$(dev/node.sh)
+        PATH=$bin:$PATH
     fi
 }
 
