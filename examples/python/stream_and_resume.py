@@ -1,6 +1,6 @@
 """Streams an answer, and goes on exactly where it was when the connection breaks: also when the server was killed.
 
-    pip install openai
+    pip install openai httpx
     python stream_and_resume.py "Tell me a story."
 """
 
@@ -18,6 +18,7 @@ MODEL = os.environ.get("MODEL", "demo")
 # The server is never silent for longer than 10 s: after 25 s the connection is dead.
 client = openai.OpenAI(base_url=BASE_URL, api_key=os.environ.get("OPENAI_API_KEY", "any"), timeout=25)
 
+# A stream that breaks raises APIConnectionError in openai 3, and httpx's own error in openai 2.
 BROKEN = (httpx.TransportError, openai.APIConnectionError, openai.InternalServerError)
 LAST = ("response.completed", "response.incomplete", "response.failed")
 

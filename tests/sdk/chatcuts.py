@@ -4,7 +4,7 @@ import os
 import unittest
 
 import httpx
-from cutting import EVERYTHING, TOOLS, Cutting, planned, rest
+from cutting import CUT, EVERYTHING, TOOLS, Cutting, planned, rest
 
 CHAT_TOOLS = [{"type": "function", "function": {"name": tool["name"], "parameters": tool["parameters"]}} for tool in TOOLS]
 
@@ -88,7 +88,7 @@ class ChatCuts(Cutting):
         asked = said("Greet me.")
         del asked["stream"]
         with self.proxied.chat.completions.stream(**asked, **planned("reset 3")) as stream:
-            with self.assertRaises(httpx.TransportError):
+            with self.assertRaises(CUT):
                 stream.get_final_completion()
 
 

@@ -6,6 +6,7 @@ import unittest
 import httpx
 import openai
 
+# The second is what openai 3 raises.
 CUT = (httpx.TransportError, openai.APIConnectionError)
 TOOLS = [{"type": "function", "name": "get_weather", "parameters": {"type": "object"}, "strict": False}]
 EVERYTHING = {"model": "scripted", "input": "Show everything.", "tools": TOOLS}

@@ -26,7 +26,8 @@ class Run {
 
   constructor(test, server, command, args, more = {}) {
     const base = server.url.replace(/\/$/, '');
-    const env = { PATH: process.env.PATH, PYTHONDONTWRITEBYTECODE: '1', TOKENWIRE_URL: base, OPENAI_BASE_URL: `${base}/v1`, ...more };
+    const { PATH, PYTHONPATH, NODE_OPTIONS } = process.env;
+    const env = { PATH, PYTHONPATH, NODE_OPTIONS, PYTHONDONTWRITEBYTECODE: '1', TOKENWIRE_URL: base, OPENAI_BASE_URL: `${base}/v1`, ...more };
     this.#child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout.setEncoding('utf8').on('data', (text) => (this.out += text));
     this.#child.stderr.setEncoding('utf8').on('data', (text) => (this.err += text));
@@ -104,7 +105,7 @@ test('an example does not try again what can never succeed', async (t) => {
     [shell(t, server, 'responses.sh', ['Refuse.']), /this model does not answer that/],
     [shell(t, server, 'responses.sh', ['Talk too long.']), /cut short/],
     [shell(t, server, 'responses.sh', ['Hello'], unknown), /model is not one of those that exist/],
-    [python(t, server, 'stream_and_resume.py', ['Hello'], unknown), /model_not_found/],
+    [python(t, server, 'stream_and_resume.py', ['Hello'], unknown), /model is not one of those that exist/],
     [await node(t, server, 'stream-and-resume.mjs', ['Refuse.']), /this model does not answer that/],
   ]) {
     assert.equal(await run.code(), 1);

@@ -10,7 +10,7 @@ const PYTHON = process.env.TOKENWIRE_TEST_SDK_PYTHON ?? fileURLToPath(new URL('.
 
 /** Starts modules of this directory, in one process. What they write to their standard output the caller has to know. */
 export function python(modules, server, more = {}) {
-  const env = { TOKENWIRE_URL: server.url, TOKENWIRE_PID: String(server.pid), ...more };
+  const env = { TOKENWIRE_URL: server.url, TOKENWIRE_PID: String(server.pid), PYTHONPATH: process.env.PYTHONPATH, ...more };
   const args = ['-B', '-W', 'error::ResourceWarning', '-m', 'unittest', ...modules];
   return spawn(PYTHON, args, { cwd: DIRECTORY, env, stdio: ['pipe', 'pipe', 'inherit'] });
 }

@@ -2,8 +2,7 @@
 
 import unittest
 
-import httpx
-from cutting import EVERYTHING, Cutting, planned, rest
+from cutting import CUT, EVERYTHING, Cutting, planned, rest
 
 
 def told(events):
@@ -62,7 +61,7 @@ class Replay(Cutting):
             self.assertFalse(self.read(events, stream))
         self.assertEqual([event.sequence_number for event in events], [3, 4, 5, 6])
         with self.proxied.responses.stream(response_id=name, **planned("close 7+40")) as stream:
-            with self.assertRaises(httpx.TransportError):
+            with self.assertRaises(CUT):
                 stream.get_final_response()
 
 
