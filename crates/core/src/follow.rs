@@ -8,7 +8,7 @@
 //!
 //! An id is not a stream: one that was removed, or that a log has lost, may be taken again, at any moment and without a
 //! word (a removal is announced; the loss of a server's memory is not). So every page and every hint says which stream it
-//! is of, by its `start_by`, and nothing is given out that is of another one than the first page was. A stream that its
+//! is of, by its epoch, and nothing is given out that is of another one than the first page was. A stream that its
 //! worker writes anew is the same one: it keeps what was fixed when it was created.
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -18,6 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use crate::{
     clock::{Clock, Timestamp},
+    epoch::Epoch,
     error::explain,
     event::{Entry, Event, Failure, Seq},
     id::GenerationId,
@@ -120,8 +121,8 @@ struct Source {
     log: Arc<dyn TokenLog>,
     clock: Arc<dyn Clock>,
     id: GenerationId,
-    /// Which of the streams that have, had or will have this id.
-    start_by: Timestamp,
+    /// Which stream of this id.
+    epoch: Epoch,
 }
 
 /// A look at the log, with all the patience that it takes.
@@ -158,7 +159,7 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         // The order matters: what is appended between the two is seen twice by us and once by the reader.
         let tail = subscribe(&*log, id).await;
-        let Page { entries, tail: _, phase, start_by } = first_page(&*log, id, after).await?;
+        let Page { entries, tail: _, phase, epoch } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
             (false, _) => State::Opened(entries.into()),
             (true, Phase::Sealed) => State::Ended,
@@ -167,7 +168,7 @@ impl Follower {
         if phase != Phase::Sealed {
             log.attend(id).await?;
         }
-        let source = Source { log, clock, id, start_by };
+        let source = Source { log, clock, id, epoch };
         let mut follower =
             Self::at(source, after, tail.map_or_else(WakeUps::missing, WakeUps::Subscribed), state);
         follower.found = Some(phase);
@@ -180,10 +181,10 @@ impl Follower {
         log: Arc<dyn TokenLog>,
         clock: Arc<dyn Clock>,
         id: GenerationId,
-        start_by: Timestamp,
+        epoch: Epoch,
         after: Seq,
     ) -> Self {
-        let source = Source { log, clock, id, start_by };
+        let source = Source { log, clock, id, epoch };
         let state = State::Looking(source.clone().recheck(after));
         Self::at(source, after, WakeUps::Missing { subscribe_at: Instant::now() }, state)
     }
@@ -293,7 +294,7 @@ impl Follower {
                         Some(hint) => match hint {
                         Hint::Look => self.state = State::Look,
                         // About another stream. The log says which of the two it has.
-                        Hint::Appended { start_by, .. } if start_by != self.source.start_by => {
+                        Hint::Appended { epoch, .. } if epoch != self.source.epoch => {
                             self.state = State::Look;
                         }
                         Hint::Appended { entries, .. } => match entries.first() {
@@ -432,7 +433,7 @@ impl Source {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             match self.log.read(self.id, cursor, PAGE).await {
-                Ok(page) if page.start_by != self.start_by => return Err(FollowError::Lost(self.id)),
+                Ok(page) if page.epoch != self.epoch => return Err(FollowError::Lost(self.id)),
                 Ok(page) if cursor <= page.tail => return Ok(page),
                 Ok(_) | Err(LogError::NotFound(_)) => {
                     let since: Instant = *missing_since.get_or_insert_with(|| {
@@ -464,7 +465,7 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
     loop {
         let missing = match log.read(id, after, PAGE).await {
             // The cursor counts what was there before.
-            Ok(page) if *found.get_or_insert(page.start_by) != page.start_by => {
+            Ok(page) if *found.get_or_insert(page.epoch) != page.epoch => {
                 return Err(FollowError::NotFound(id));
             }
             Ok(page) if after <= page.tail => return Ok(page),

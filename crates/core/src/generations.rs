@@ -179,7 +179,7 @@ impl Generations {
         };
         match self.log.create(id, &spec).await? {
             Created::New => {
-                let job = Job { id, request: Some(request), expires_at: Some(start_by) };
+                let job = Job { id, request: Some(request), epoch: Some(spec.epoch()) };
                 // On an error the stream stays, although nobody was told that it is there: the job may be stored, and
                 // somebody may have begun with it. Whoever submits again heals it; otherwise it expires (I6).
                 self.queue.enqueue(&job).await?;
@@ -223,7 +223,7 @@ impl Generations {
             Err(error @ (FollowError::Unavailable(_) | FollowError::NotFound(_) | FollowError::Lost(_))) => {
                 tracing::warn!(generation.id = %id, error = %explain(&error), "cannot read a generation that was just accepted; trying again until it can be read");
                 let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.clock));
-                Ok(Follower::begin(log, clock, *id, spec.start_by, after).kept_by(Arc::clone(&self.keeper)))
+                Ok(Follower::begin(log, clock, *id, spec.epoch(), after).kept_by(Arc::clone(&self.keeper)))
             }
             other => other,
         }
@@ -337,7 +337,7 @@ impl Generations {
         let asked = Instant::now();
         loop {
             let page = self.log.read(id, Seq::START, NonZeroUsize::MIN).await?;
-            let Phase::Queued { start_by, .. } = page.phase else { return Ok(()) };
+            let Phase::Queued { .. } = page.phase else { return Ok(()) };
             // Whoever submits is about to read: an outage may have been longer than the stream's audience lasts.
             self.log.attend(id).await?;
             if asked.elapsed() >= RESUBMIT_AFTER {
@@ -346,7 +346,7 @@ impl Generations {
                     JobClaim::Anothers => {}
                     JobClaim::Yours => {
                         tracing::info!(generation.id = %id, "storing the job of a waiting generation again");
-                        let job = Job { id, request: Some(request), expires_at: Some(start_by) };
+                        let job = Job { id, request: Some(request), epoch: Some(page.epoch) };
                         self.queue.enqueue(&job).await?;
                         metrics::stored_again();
                         if let Err(error) = self.log.job_stored(id).await {

@@ -159,7 +159,7 @@ impl JobKeeper {
         if self.log.claim_job(id).await? != JobClaim::Yours {
             return Ok(false);
         }
-        self.queue.enqueue(&Job { id, request: Some(request), expires_at: Some(spec.start_by) }).await?;
+        self.queue.enqueue(&Job { id, request: Some(request), epoch: Some(spec.epoch()) }).await?;
         if let Err(error) = self.log.job_stored(id).await {
             tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
         }

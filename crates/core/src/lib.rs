@@ -36,6 +36,7 @@
 mod caller;
 mod clock;
 mod conversation;
+mod epoch;
 mod error;
 mod event;
 mod extras;
@@ -61,6 +62,7 @@ pub use caller::{Caller, CallerName, InvalidCallerName};
 pub use catalogue::Catalogue;
 pub use clock::{Clock, SteadyClock, SystemClock, Timestamp};
 pub use conversation::{Conversation, InvalidConversation, Message, Role, ToolCall};
+pub use epoch::Epoch;
 pub use error::{BoxError, explain};
 pub use event::{
     Attempt, CancelCause, Entry, Event, Failure, FinishReason, Seq, TextSoFar, TokenId, ToolCallDelta, Usage,

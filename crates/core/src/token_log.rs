@@ -23,6 +23,7 @@ use crate::{
     BoxError,
     caller::Caller,
     clock::Timestamp,
+    epoch::Epoch,
     event::{Attempt, CancelCause, Entry, Event, Seq, TextSoFar, TokenId},
     id::GenerationId,
     request::Fingerprint,
@@ -154,8 +155,13 @@ pub trait LogWriter: fmt::Debug + Send {
     /// Which opening of the stream this is.
     fn attempt(&self) -> Attempt;
 
-    /// From [`StreamSpec::start_by`]: what tells the stream from others that had, or will have, its id.
+    /// From [`StreamSpec::start_by`]: after this time the first attempt does not begin any more.
     fn start_by(&self) -> Timestamp;
+
+    /// Which stream of its id this is.
+    fn epoch(&self) -> Epoch {
+        Epoch::of(self.start_by())
+    }
 
     /// What earlier attempts committed.
     fn so_far(&self) -> &Prefix;
@@ -241,6 +247,11 @@ pub struct StreamSpec {
 impl StreamSpec {
     /// The largest memo: as large as a request body is by default. Front ends see to it.
     pub const MAX_MEMO_BYTES: usize = 1024 * 1024;
+
+    /// Which stream of its id this is.
+    pub fn epoch(&self) -> Epoch {
+        Epoch::of(self.start_by)
+    }
 }
 
 /// Memos and requests are private: a log line shows how large they are.
@@ -287,8 +298,8 @@ pub struct Page {
     pub tail: Seq,
     /// How far the stream has come.
     pub phase: Phase,
-    /// From [`StreamSpec::start_by`]: what tells the stream from others that had, or will have, its id.
-    pub start_by: Timestamp,
+    /// Which stream of its id this is.
+    pub epoch: Epoch,
 }
 
 /// How far a stream has come.
@@ -471,8 +482,8 @@ pub enum Hint {
     Look,
     /// These entries were appended to the stream; they are consecutive.
     Appended {
-        /// From [`StreamSpec::start_by`]: a hint may be about the next stream of an id, or about the last one.
-        start_by: Timestamp,
+        /// Which stream of its id they belong to. A hint may be about the next stream of an id, or about the last one.
+        epoch: Epoch,
         /// The entries.
         entries: Arc<[Entry]>,
     },

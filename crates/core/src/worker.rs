@@ -32,7 +32,8 @@ use self::{
 };
 use crate::{
     catalogue::Catalogue,
-    clock::{Clock, Timestamp},
+    clock::Clock,
+    epoch::Epoch,
     error::explain,
     event::{Event, Failure, Seq, TextSoFar},
     follow::end,
@@ -296,8 +297,8 @@ impl Worker {
         slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
     ) -> Result<Verdict, LogError> {
-        let start_by = match self.wait_while_owned(job, slot, stop).await? {
-            Owned::Free { start_by } => start_by,
+        let epoch = match self.wait_while_owned(job, slot, stop).await? {
+            Owned::Free { epoch } => epoch,
             Owned::Again(after) => return Ok(Verdict::Again(after)),
         };
         let request = match self.request_of(job).await? {
@@ -310,7 +311,7 @@ impl Worker {
         };
         let mut writer = self.log.take_over(job.id).await?;
         // Some time may have passed.
-        if writer.start_by() != start_by {
+        if writer.epoch() != epoch {
             return Err(LogError::NotFound(job.id));
         }
         let _running = metrics::Running::begin();
@@ -362,11 +363,11 @@ impl Worker {
         stop: &Stop,
     ) -> Result<Owned, LogError> {
         let mut waited = false;
-        let start_by = loop {
+        let epoch = loop {
             let page = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await?;
             // While the job was on its way, its id may have been given up and taken again: that stream has a job of its own,
             // maybe with another request. A stale job neither waits for its owner nor deposes it.
-            if job.expires_at.is_some_and(|of| of != page.start_by) {
+            if job.epoch.is_some_and(|of| of != page.epoch) {
                 return Err(LogError::NotFound(job.id));
             }
             let left = match page.phase {
@@ -375,7 +376,7 @@ impl Worker {
                 Phase::Queued { .. } => Duration::ZERO,
             };
             if left.is_zero() {
-                break page.start_by;
+                break page.epoch;
             }
             if waited {
                 // Its owner wrote while we waited.
@@ -395,7 +396,7 @@ impl Worker {
                 Some(Err(_)) | None => return Ok(Owned::Again(Duration::ZERO)),
             }
         }
-        Ok(Owned::Free { start_by })
+        Ok(Owned::Free { epoch })
     }
 
     /// One attempt, from an open writer to what should become of the stream.
@@ -595,7 +596,7 @@ impl Worker {
 
 /// Whether a stream is free to be written to.
 enum Owned {
-    Free { start_by: Timestamp },
+    Free { epoch: Epoch },
     Again(Duration),
 }
 

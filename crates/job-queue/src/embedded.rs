@@ -216,7 +216,7 @@ fn job(record: &[u8]) -> Result<Job, message::DecodeError> {
         // What this queue stores always names its model.
         Ok(Record { change: Change::Stored(job), .. }) => message::decode(job, None),
         Ok(_) | Err(_) => {
-            Err(message::DecodeError { id: None, expires_at: None, fault: message::Fault::NotAnObject })
+            Err(message::DecodeError { id: None, epoch: None, fault: message::Fault::NotAnObject })
         }
     }
 }

@@ -23,14 +23,15 @@
 //!
 //! Workers up to tokenwire 0.1 do not read version 3, so a job whose request is known is written as version 1 or 2.
 //!
-//! Times are Unix seconds, fractions allowed. What other programs put into the queue is accepted too: messages without a
+//! `expires_at` is the epoch of the stream ([`Epoch`]), which is the time by which the generation has to begin, in Unix
+//! seconds; fractions are allowed. What other programs put into the queue is accepted too: messages without a
 //! version (the first ones had none) or without a model, and any further fields. Trace context is not here: it travels
 //! in the headers of whatever carries the message. Nothing here ever quotes a message in an error: prompts are private.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokenwire_core::{
-    Conversation, Extras, GenerateRequest, GenerationId, Job, Message, ModelName, Sampling, Timestamp,
+    Conversation, Epoch, Extras, GenerateRequest, GenerationId, Job, Message, ModelName, Sampling,
 };
 
 /// A prompt alone. A message without a version is read as this one.
@@ -82,14 +83,14 @@ impl More<'_> {
     }
 }
 
-/// The stored form of a job. Times are exact to the millisecond for the next thirty thousand years.
+/// The stored form of a job. Epochs are exact for the next thirty thousand years.
 pub fn encode(job: &Job) -> Vec<u8> {
     let stored = match &job.request {
         Some(request) => with_request(job, request),
         None => serde_json::to_vec(&Alone {
             version: ID_ALONE,
             uuid: job.id.to_string(),
-            expires_at: job.expires_at.map(seconds),
+            expires_at: job.epoch.map(seconds),
         }),
     };
     stored.expect("text and finite numbers always have a JSON form")
@@ -107,7 +108,7 @@ fn with_request(job: &Job, request: &GenerateRequest) -> serde_json::Result<Vec<
         uuid: job.id.to_string(),
         query: conversation.prompt(),
         model: model.as_str(),
-        expires_at: job.expires_at.map(seconds),
+        expires_at: job.epoch.map(seconds),
         more: (!more.is_nothing()).then_some(more),
     })
 }
@@ -120,17 +121,17 @@ fn with_request(job: &Job, request: &GenerateRequest) -> serde_json::Result<Vec<
 pub fn decode(bytes: &[u8], default_model: Option<&ModelName>) -> Result<Job, DecodeError> {
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| DecodeError {
         id: None,
-        expires_at: None,
+        epoch: None,
         fault: Fault::NotAnObject,
     })?;
     let id = fields.get("uuid").and_then(Value::as_str).and_then(|text| text.parse().ok());
-    let expires_at = fields.get("expires_at").and_then(Value::as_f64).map(timestamp);
-    job(id, expires_at, &mut fields, default_model).map_err(|fault| DecodeError { id, expires_at, fault })
+    let epoch = fields.get("expires_at").and_then(Value::as_f64).map(epoch);
+    job(id, epoch, &mut fields, default_model).map_err(|fault| DecodeError { id, epoch, fault })
 }
 
 fn job(
     id: Option<GenerationId>,
-    expires_at: Option<Timestamp>,
+    epoch: Option<Epoch>,
     fields: &mut Map<String, Value>,
     default_model: Option<&ModelName>,
 ) -> Result<Job, Fault> {
@@ -142,7 +143,7 @@ fn job(
     };
     let id = id.ok_or(Fault::Field("uuid"))?;
     if version == ID_ALONE {
-        return Ok(Job { id, request: None, expires_at });
+        return Ok(Job { id, request: None, epoch });
     }
     let content = text(fields, "query").ok_or(Fault::Field("query"))?;
     let (mut messages, last, sampling, extras) = if version == CONVERSATION {
@@ -163,11 +164,11 @@ fn job(
         default_model.cloned()
     };
     let model = model.ok_or(Fault::Field("model"))?;
-    if expires_at.is_none() {
+    if epoch.is_none() {
         return Err(Fault::Field("expires_at"));
     }
     let request = Some(GenerateRequest { model, conversation, sampling, extras });
-    Ok(Job { id, request, expires_at })
+    Ok(Job { id, request, epoch })
 }
 
 /// The same, for a part that may be missing.
@@ -194,10 +195,10 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> Option<String> {
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "seconds keep their milliseconds up to 2^50 of them, far beyond any deadline"
+    reason = "seconds keep their milliseconds up to 2^50 of them, far beyond any epoch"
 )]
-fn seconds(time: Timestamp) -> f64 {
-    time.as_millis() as f64 / 1000.0
+fn seconds(epoch: Epoch) -> f64 {
+    epoch.get() as f64 / 1000.0
 }
 
 #[expect(
@@ -205,8 +206,8 @@ fn seconds(time: Timestamp) -> f64 {
     clippy::cast_sign_loss,
     reason = "the cast saturates: before 1970 is long ago, beyond u64 is never, and JSON has no NaN"
 )]
-fn timestamp(seconds: f64) -> Timestamp {
-    Timestamp::from_millis((seconds * 1000.0).round() as u64)
+fn epoch(seconds: f64) -> Epoch {
+    Epoch::new((seconds * 1000.0).round() as u64)
 }
 
 /// The bytes are not the stored form of a job.
@@ -215,8 +216,8 @@ fn timestamp(seconds: f64) -> Timestamp {
 pub struct DecodeError {
     /// The generation that the message was about, when that much could be read.
     pub id: Option<GenerationId>,
-    /// When it is too late to begin, when that much could be read.
-    pub expires_at: Option<Timestamp>,
+    /// Of which stream of this id, when that much could be read.
+    pub epoch: Option<Epoch>,
     /// What is wrong with it.
     pub fault: Fault,
 }
@@ -224,7 +225,7 @@ pub struct DecodeError {
 impl DecodeError {
     /// What is known of the job, if it is known which generation it is of.
     pub fn job(&self) -> Option<Job> {
-        Some(Job { id: self.id?, request: None, expires_at: self.expires_at })
+        Some(Job { id: self.id?, request: None, epoch: self.epoch })
     }
 }
 
@@ -261,7 +262,7 @@ mod tests {
         Job {
             id: ID.parse().unwrap(),
             request: Some(GenerateRequest::new(model(model_name), Conversation::of(prompt).unwrap())),
-            expires_at: Some(Timestamp::from_millis(millis)),
+            epoch: Some(Epoch::new(millis)),
         }
     }
 
@@ -318,11 +319,8 @@ mod tests {
         let fallback = model("simulated");
         assert_eq!(decode(stored, Some(&fallback)), Ok(job("simulated", "Hello world", 1_763_800_000_000)));
         let error = decode(stored, None).unwrap_err();
-        let expires_at = Some(Timestamp::from_millis(1_763_800_000_000));
-        assert_eq!(
-            error,
-            DecodeError { id: Some(ID.parse().unwrap()), expires_at, fault: Fault::Field("model") }
-        );
+        let epoch = Some(Epoch::new(1_763_800_000_000));
+        assert_eq!(error, DecodeError { id: Some(ID.parse().unwrap()), epoch, fault: Fault::Field("model") });
     }
 
     #[test]
@@ -374,7 +372,7 @@ mod tests {
     fn deadlines_before_1970_and_beyond_all_time_saturate() {
         let at = |seconds: &str| {
             let stored = format!(r#"{{"uuid":"{ID}","query":"q","model":"m","expires_at":{seconds}}}"#);
-            decode(stored.as_bytes(), None).unwrap().expires_at.unwrap().as_millis()
+            decode(stored.as_bytes(), None).unwrap().epoch.unwrap().get()
         };
         assert_eq!((at("-1"), at("1e300"), at("1763800000")), (0, u64::MAX, 1_763_800_000_000));
     }
@@ -415,7 +413,7 @@ mod tests {
                     extras: Extras::new(format.into_iter().collect()),
                     sampling: Sampling { temperature, seed, ..Sampling::default() },
                 }),
-                expires_at: Some(Timestamp::from_millis(millis)),
+                epoch: Some(Epoch::new(millis)),
             };
             prop_assert_eq!(decode(&encode(&job), None), Ok(job));
         }

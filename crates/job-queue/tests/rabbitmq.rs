@@ -12,7 +12,7 @@ use lapin::{
 };
 use testkit::services;
 use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError, Timestamp,
+    Conversation, Epoch, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError,
 };
 use tokio::{
     sync::{Mutex, MutexGuard},
@@ -28,8 +28,8 @@ const SOON: Duration = Duration::from_secs(60);
 fn job(prompt: &str) -> Job {
     let request =
         GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of(prompt).unwrap());
-    let (request, expires_at) = (Some(request), Some(Timestamp::from_millis(1_763_800_000_123)));
-    Job { id: GenerationId::fresh(), request, expires_at }
+    let (request, epoch) = (Some(request), Some(Epoch::new(1_763_800_000_123)));
+    Job { id: GenerationId::fresh(), request, epoch }
 }
 
 fn config(url: &str, queue: &str) -> Config {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use testkit::wrapped::{LogHooks, Writer, WriterHooks};
 use tokenwire_core::{
-    Attempt, CancelCause, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
+    Attempt, CancelCause, Entry, Epoch, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{
         Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, Page, Phase, Prefix,
         StreamSpec, Tail,
@@ -128,14 +128,14 @@ impl FlawedLog {
 }
 
 fn lie(hint: Hint) -> Hint {
-    let Hint::Appended { start_by, entries } = hint else { return hint };
+    let Hint::Appended { epoch, entries } = hint else { return hint };
     let mut entries = entries.to_vec();
     for entry in &mut entries {
         if let Event::Delta { text, .. } = &mut entry.event {
             text.push('!');
         }
     }
-    Hint::Appended { start_by, entries: entries.into() }
+    Hint::Appended { epoch, entries: entries.into() }
 }
 
 #[async_trait]
@@ -187,7 +187,7 @@ impl LogHooks for FlawedLog {
             && page.phase != Phase::Sealed
             && self.state().stopped.remove(&id)
         {
-            let end_by = page.start_by.after(TOO_LATE);
+            let end_by = Timestamp::from_millis(page.epoch.get()).after(TOO_LATE);
             page.phase = Phase::Running { end_by, silent_for: Duration::ZERO, waiting_until: None };
         }
         if let Some(more) = self.state().after_seal.get(&id) {
@@ -260,7 +260,7 @@ impl FlawedWriter {
     async fn announce(&self, events: &[Event]) -> Result<(), LogError> {
         let entries = self.log.as_entries(self.id, events).await?;
         if let Some(sender) = self.log.state().tails.get(&self.id) {
-            let _ = sender.send(Hint::Appended { start_by: self.start_by, entries: entries.into() });
+            let _ = sender.send(Hint::Appended { epoch: Epoch::of(self.start_by), entries: entries.into() });
         }
         sleep(TOO_LATE).await;
         Ok(())

@@ -276,7 +276,7 @@ impl TokenLog for Embedded {
         let mut entries = self.shared.entries(&stream, batches).await?;
         entries.retain(|entry| entry.seq > after);
         entries.truncate(limit.get());
-        Ok(Page { entries, tail, phase, start_by: stream.spec.start_by })
+        Ok(Page { entries, tail, phase, epoch: stream.spec.epoch() })
     }
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {

@@ -142,8 +142,8 @@ impl TokenLog for MemoryLog {
         let stream = lock(&stream);
         let skip = usize::try_from(after.get()).unwrap_or(usize::MAX);
         let entries = stream.entries.iter().skip(skip).take(limit.get()).cloned().collect();
-        let start_by = stream.spec.start_by;
-        Ok(Page { entries, tail: stream.tail(), phase: stream.phase(), start_by })
+        let epoch = stream.spec.epoch();
+        Ok(Page { entries, tail: stream.tail(), phase: stream.phase(), epoch })
     }
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
@@ -325,7 +325,7 @@ impl MemoryWriter {
         }
         if !entries.is_empty() {
             // Under the lock, so that hints come in the order of the entries.
-            self.log.tails.announce(self.id, Hint::Appended { start_by: self.start_by, entries });
+            self.log.tails.announce(self.id, Hint::Appended { epoch: self.epoch(), entries });
         }
         Ok(stream.tail())
     }

@@ -84,14 +84,14 @@ impl Worker {
             }
             page => page?,
         };
-        if page.phase == Phase::Sealed || dead.expires_at.is_some_and(|of| of != page.start_by) {
+        if page.phase == Phase::Sealed || dead.epoch.is_some_and(|of| of != page.epoch) {
             return Ok(None);
         }
-        let expires_at = Some(page.start_by);
+        let epoch = Some(page.epoch);
         match self.request_of(dead).await? {
-            Ok(request) => return Ok(Some(Job { id: dead.id, request: Some(request), expires_at })),
+            Ok(request) => return Ok(Some(Job { id: dead.id, request: Some(request), epoch })),
             // A worker of that version will find it in the queue.
-            Err(Unreadable::Newer) => return Ok(Some(Job { id: dead.id, request: None, expires_at })),
+            Err(Unreadable::Newer) => return Ok(Some(Job { id: dead.id, request: None, epoch })),
             Err(Unreadable::Missing) if page.phase.has_owner() => {
                 // It runs, from another job. Looked at again in case its owner dies.
                 return Err("its job cannot be read, and another worker runs it".into());

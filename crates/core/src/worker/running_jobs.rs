@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{clock::Timestamp, id::GenerationId, job::Job, job_queue::Lease};
+use crate::{epoch::Epoch, id::GenerationId, job::Job, job_queue::Lease};
 
 /// Every job that runs here.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct RunningJobs(Arc<Mutex<HashMap<GenerationId, LeasedJob>>>);
 
 #[derive(Debug)]
 struct LeasedJob {
-    expires_at: Option<Timestamp>,
+    epoch: Option<Epoch>,
     lease: Lease,
 }
 
@@ -49,9 +49,9 @@ impl RunningJobs {
         let job = lease.job().clone();
         match self.lock().entry(job.id) {
             hash_map::Entry::Vacant(free) => {
-                free.insert(LeasedJob { expires_at: job.expires_at, lease });
+                free.insert(LeasedJob { epoch: job.epoch, lease });
             }
-            hash_map::Entry::Occupied(mut running) if running.get().expires_at == job.expires_at => {
+            hash_map::Entry::Occupied(mut running) if running.get().epoch == job.epoch => {
                 return Admitted::Duplicate {
                     earlier: std::mem::replace(&mut running.get_mut().lease, lease),
                 };

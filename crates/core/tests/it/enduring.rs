@@ -595,7 +595,7 @@ async fn copies_of_jobs_that_run_here_take_no_slot() {
     asked(&script, 3).await;
     for id in &running {
         let spec = house.log.spec(*id).await.unwrap();
-        let job = Job { id: *id, request: Some(request("Hello")), expires_at: Some(spec.start_by) };
+        let job = Job { id: *id, request: Some(request("Hello")), epoch: Some(spec.epoch()) };
         house.queue.enqueue(&job).await.unwrap();
     }
     let began = Instant::now();
@@ -621,7 +621,7 @@ async fn copies_of_jobs_that_run_elsewhere_take_no_slot() {
     let spec = house.log.spec(running).await.unwrap();
     let other = Script::new([vec![Step::Say("short"), Step::Finish]]);
     house.worker_with(other.clone(), Config { slots: 1, ..config() });
-    let job = Job { id: running, request: Some(request("Hello")), expires_at: Some(spec.start_by) };
+    let job = Job { id: running, request: Some(request("Hello")), epoch: Some(spec.epoch()) };
     house.queue.enqueue(&job).await.unwrap();
     let began = Instant::now();
     let short = house.ask().await;
@@ -639,7 +639,7 @@ async fn a_job_that_cannot_be_read_is_run_from_its_stream() {
     let id = house.ask().await;
     queue.lease().await.unwrap().ack().await.unwrap();
     // As an adapter gives a message of which it can read the id alone.
-    queue.enqueue(&Job { id, request: None, expires_at: None }).await.unwrap();
+    queue.enqueue(&Job { id, request: None, epoch: None }).await.unwrap();
     house.worker_with(Script::new([vec![Step::Say("read"), Step::Finish]]), config());
     assert_eq!(text(events(&house.follow(id).await)), "read");
 }
@@ -654,7 +654,7 @@ async fn a_job_that_nothing_can_read_ends_its_generation_at_once() {
     let id = GenerationId::fresh();
     let spec = tokenwire_core::token_log::StreamSpec { request: Bytes::new(), ..spec };
     house.log.create(id, &spec).await.unwrap();
-    house.queue.enqueue(&Job { id, request: None, expires_at: None }).await.unwrap();
+    house.queue.enqueue(&Job { id, request: None, epoch: None }).await.unwrap();
     house.worker_with(Script::new([vec![Step::Finish]]), config());
     let began = Instant::now();
     assert_eq!(failure(&house.follow(id).await), Some(&Failure::Lost));

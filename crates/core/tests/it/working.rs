@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use job_queue::memory::MemoryQueue;
 use testkit::wrapped::{Queue, QueueHooks};
 use tokenwire_core::{
-    Attempt, Caller, CancelCause, Catalogue, Event, Failure, FinishReason, GenerationId, Generations, Job,
-    JobQueue, Lease, QueueError, Seq, TextSoFar, Usage,
+    Attempt, Caller, CancelCause, Catalogue, Epoch, Event, Failure, FinishReason, GenerationId, Generations,
+    Job, JobQueue, Lease, QueueError, Seq, TextSoFar, Usage,
     model::Continuation,
     token_log::{OnDisconnect, Phase, Prefix},
     worker::Config,
@@ -240,12 +240,8 @@ async fn a_generation_that_nobody_reads_is_cancelled_after_the_grace() {
 async fn a_job_delivered_twice_is_answered_once() {
     let mut house = House::new();
     let id = house.ask().await;
-    let expires_at = house.clock.now().after(QUEUE_TIME);
-    house
-        .queue
-        .enqueue(&Job { id, request: Some(request("Hello")), expires_at: Some(expires_at) })
-        .await
-        .unwrap();
+    let epoch = Epoch::of(house.clock.now().after(QUEUE_TIME));
+    house.queue.enqueue(&Job { id, request: Some(request("Hello")), epoch: Some(epoch) }).await.unwrap();
     let script = Script::new([vec![Step::Say("once"), Step::Finish]]);
     house.worker_with(script, Config { slots: 1, run_time: RUN_TIME, ..Config::default() });
     assert_eq!(text(events(&house.follow(id).await)), "once");
@@ -262,12 +258,8 @@ async fn a_job_delivered_twice_does_not_depose_a_worker_that_lives() {
     house.worker(script.clone());
     let id = house.ask().await;
     sleep(SECOND).await;
-    let expires_at = house.clock.now().after(QUEUE_TIME);
-    house
-        .queue
-        .enqueue(&Job { id, request: Some(request("Hello")), expires_at: Some(expires_at) })
-        .await
-        .unwrap();
+    let epoch = Epoch::of(house.clock.now().after(QUEUE_TIME));
+    house.queue.enqueue(&Job { id, request: Some(request("Hello")), epoch: Some(epoch) }).await.unwrap();
     let entries = house.follow(id).await;
     assert_eq!(text(events(&entries)), "+".repeat(20));
     assert_eq!(script.asked(), 1);
@@ -450,10 +442,10 @@ async fn a_generation_that_is_forgotten_while_it_runs_stops_and_its_worker_goes_
     assert!(house.generations.spec(id).await.is_err(), "and nothing brought it back");
 }
 
-/// The job of a generation that was forgotten, whose id another one has now: with the same deadline it would be that one's.
+/// The job of a generation that was forgotten, whose id another one has now: with the same epoch it would be that one's.
 fn stale(house: &House, id: GenerationId) -> Job {
-    let expires_at = house.clock.now().after(QUEUE_TIME / 2);
-    Job { id, request: Some(request("Hello")), expires_at: Some(expires_at) }
+    let epoch = Epoch::of(house.clock.now().after(QUEUE_TIME / 2));
+    Job { id, request: Some(request("Hello")), epoch: Some(epoch) }
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use std::{
 use journal::{Journal, Medium, Sync};
 use tempfile::TempDir;
 use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError, Timestamp,
+    Conversation, Epoch, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, QueueError,
 };
 use tokio::time::timeout;
 
@@ -52,8 +52,8 @@ fn job(number: usize) -> Job {
         ModelName::new("simulated").unwrap(),
         Conversation::of(number.to_string()).unwrap(),
     );
-    let (request, expires_at) = (Some(request), Some(Timestamp::from_millis(1_763_800_000_123)));
-    Job { id: GenerationId::fresh(), request, expires_at }
+    let (request, epoch) = (Some(request), Some(Epoch::new(1_763_800_000_123)));
+    Job { id: GenerationId::fresh(), request, epoch }
 }
 
 async fn enqueue(queue: &Embedded, count: usize) -> Vec<Job> {

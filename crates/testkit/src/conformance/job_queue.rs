@@ -7,9 +7,7 @@ mod working;
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use tokenwire_core::{
-    Conversation, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName, Timestamp,
-};
+use tokenwire_core::{Conversation, Epoch, GenerateRequest, GenerationId, Job, JobQueue, Lease, ModelName};
 use tokio::time::timeout;
 
 pub use self::{retrying::*, storing::*, working::*};
@@ -122,7 +120,7 @@ fn job(prompt: &str) -> Job {
             ModelName::new("org/model-1.5:q4").unwrap(),
             Conversation::of(prompt).unwrap(),
         )),
-        expires_at: Some(Timestamp::from_millis(1_900_000_000_123)),
+        epoch: Some(Epoch::new(1_900_000_000_123)),
     }
 }
 

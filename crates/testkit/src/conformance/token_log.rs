@@ -18,8 +18,8 @@ use std::{any::Any, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokenwire_core::{
-    Attempt, Caller, CallerName, Clock, Entry, Event, Failure, Fingerprint, FinishReason, GenerationId,
-    LogError, LogWriter, Seq, SystemClock, TextSoFar, Timestamp, TokenId, TokenLog, Usage,
+    Attempt, Caller, CallerName, Clock, Entry, Epoch, Event, Failure, Fingerprint, FinishReason,
+    GenerationId, LogError, LogWriter, Seq, SystemClock, TextSoFar, Timestamp, TokenId, TokenLog, Usage,
     token_log::{Created, OnDisconnect, Page, StreamSpec},
 };
 

@@ -97,7 +97,7 @@ impl Writer {
                 .map_err(LogError::unavailable)
                 .and_then(|at| stream.appended(placed, at).map_err(|refused| stream.error(refused)));
             if appended.is_ok() {
-                let hint = Hint::Appended { start_by: stream.spec.start_by, entries: announced };
+                let hint = Hint::Appended { epoch: stream.spec.epoch(), entries: announced };
                 tails.announce(stream.id, hint);
             }
             // A writer that has gone does not need to know.

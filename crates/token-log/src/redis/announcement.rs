@@ -1,9 +1,9 @@
-//! What `append.lua` publishes: the `start_by` of the stream in digits, a space, and the batch as it is stored.
+//! What `append.lua` publishes: the epoch of the stream in digits, a space, and the batch as it is stored.
 //!
 //! The batch alone would not do. An id may come to stand for another stream at any time, and not always with a word to
 //! its readers: a server that was emptied says nothing. A batch of that stream may begin right after some reader's cursor.
 
-use tokenwire_core::{Timestamp, token_log::Hint};
+use tokenwire_core::{Epoch, token_log::Hint};
 
 use crate::record::Batch;
 
@@ -15,18 +15,15 @@ pub(super) fn hint(message: &[u8]) -> Hint {
 
 fn appended(message: &[u8]) -> Option<Hint> {
     let space = message.iter().position(|byte| *byte == b' ')?;
-    let (start_by, batch) = message.split_at_checked(space)?;
-    let start_by = str::from_utf8(start_by).ok()?.parse().ok()?;
+    let (epoch, batch) = message.split_at_checked(space)?;
+    let epoch = str::from_utf8(epoch).ok()?.parse().ok()?;
     let batch = Batch::decode(batch.get(1..)?).ok()?;
-    Some(Hint::Appended {
-        start_by: Timestamp::from_millis(start_by),
-        entries: batch.into_entries().collect(),
-    })
+    Some(Hint::Appended { epoch: Epoch::new(epoch), entries: batch.into_entries().collect() })
 }
 
 #[cfg(test)]
 mod tests {
-    use tokenwire_core::{Event, Seq};
+    use tokenwire_core::{Event, Seq, Timestamp};
 
     use super::*;
 
@@ -38,8 +35,8 @@ mod tests {
     #[test]
     fn a_hint_says_which_stream_it_is_about() {
         let message = [b"1763800000123 ".as_slice(), &batch()].concat();
-        let Hint::Appended { start_by, entries } = hint(&message) else { panic!("the entries themselves") };
-        assert_eq!((start_by.as_millis(), entries[0].seq), (1_763_800_000_123, Seq::new(7)));
+        let Hint::Appended { epoch, entries } = hint(&message) else { panic!("the entries themselves") };
+        assert_eq!((epoch.get(), entries[0].seq), (1_763_800_000_123, Seq::new(7)));
     }
 
     #[test]

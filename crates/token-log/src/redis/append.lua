@@ -3,12 +3,12 @@
 -- This runs for every piece of text: it looks at no more than it needs, and a call costs a microsecond.
 -- KEYS: meta, entries, audience
 -- ARGV: token of the writer, first seq, last seq (below first: nothing to append), batch, channel of the entries,
---       start_by of the stream, how often a reader attends (ms; '' asks nothing about the audience and the batches, and does
+--       epoch of the stream, how often a reader attends (ms; '' asks nothing about the audience and the batches, and does
 --       not say that the writer lives), how many batches the stream has at least (with a question), keep (ms; none leaves
 --       the stream open)
 -- Answers: tail, or tail and a reason to stop
 local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
-local writer, first, last, batch, channel, start_by, every, batches, keep = unpack(ARGV)
+local writer, first, last, batch, channel, epoch, every, batches, keep = unpack(ARGV)
 
 local state = redis.call('HMGET', meta, 'writer', 'tail', 'cancelled', 'sealed')
 local owner, tail, cancelled, sealed = unpack(state)
@@ -61,7 +61,7 @@ if from <= to and from > tail then
     redis.call('UNLINK', audience)
   end
   -- With what tells the stream from others of its id: `announcement.rs`.
-  redis.call('PUBLISH', channel, start_by .. ' ' .. batch)
+  redis.call('PUBLISH', channel, epoch .. ' ' .. batch)
 elseif from <= to and (keep or to > tail) then
   return redis.error_reply('UNEXPECTED an append of unknown outcome is in the stream, which ends at ' .. tail)
 end

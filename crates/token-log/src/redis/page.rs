@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use ::redis::Pipeline;
 use tokenwire_core::{
-    Entry, GenerationId, LogError, Seq, Timestamp,
+    Entry, Epoch, GenerationId, LogError, Seq, Timestamp,
     token_log::{OWNERSHIP, Page, Phase, Prefix},
 };
 use tokio::time::Instant;
@@ -60,8 +60,8 @@ pub(super) struct Stored {
 pub(super) struct Standing {
     pub(super) tail: Seq,
     pub(super) phase: Phase,
-    /// What tells it from others of its id.
-    pub(super) start_by: Timestamp,
+    /// Which stream of its id it is.
+    pub(super) epoch: Epoch,
 }
 
 /// Why a stream cannot be read.
@@ -153,9 +153,9 @@ async fn read_once(
         .arg(&["COUNT", "1"]);
     let (meta, now, within, over): (Meta, Time, Batches, Batches) =
         link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
-    let Standing { tail, phase, start_by } = standing(meta, now)?.ok_or(LogError::NotFound(id))?;
+    let Standing { tail, phase, epoch } = standing(meta, now)?.ok_or(LogError::NotFound(id))?;
     let entries = entries(within.into_iter().chain(over), after, tail, limit)?;
-    Ok(Page { entries, tail, phase, start_by })
+    Ok(Page { entries, tail, phase, epoch })
 }
 
 /// What the stream holds up to its tail, for a writer that has just become its only one: what it says, and as it is stored.
@@ -216,7 +216,7 @@ pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Sta
             }),
         },
     };
-    Ok(Some(Standing { tail: Seq::new(tail), phase, start_by }))
+    Ok(Some(Standing { tail: Seq::new(tail), phase, epoch: Epoch::of(start_by) }))
 }
 
 /// The entries after the cursor, and proof that none is missing (I1).

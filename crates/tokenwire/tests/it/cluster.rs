@@ -86,8 +86,8 @@ impl Cluster {
         let request = GenerateRequest::new(model, Conversation::of(query).unwrap());
         let log = redis::Config { url: self.redis.url(), ..redis::Config::default() };
         let log = redis::Redis::new(&log, Arc::new(SystemClock)).unwrap();
-        let expires_at = log.spec(id).await.unwrap().start_by;
-        let job = Job { id, request: Some(request), expires_at: Some(expires_at) };
+        let epoch = log.spec(id).await.unwrap().epoch();
+        let job = Job { id, request: Some(request), epoch: Some(epoch) };
         let queue = rabbitmq::RabbitMq::new(config);
         queue.enqueue(&job).await.unwrap();
         queue.close().await;

@@ -34,7 +34,7 @@ async fn a_job_whose_request_cannot_be_read_is_leased_without_it() {
     let id: GenerationId = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap();
     let dir = TempDir::new().unwrap();
     let (queue, mut jobs) = with_records(dir.path(), &[STORED]).await;
-    jobs.insert(1, Job { id, request: None, expires_at: None });
+    jobs.insert(1, Job { id, request: None, epoch: None });
     assert_eq!(waiting(&queue).await, jobs);
     assert_eq!(queue.skipped(), 0);
 }

@@ -4,8 +4,8 @@ use futures::future::join_all;
 use tokenwire_core::token_log::Phase;
 
 use super::{
-    Attempt, Created, Fixture, GenerationId, NonZeroUsize, Page, Seq, StreamSpec, TextSoFar, Timestamp,
-    assert_not_found, delta, finished, spec, started,
+    Attempt, Created, Epoch, Fixture, GenerationId, NonZeroUsize, Page, Seq, StreamSpec, TextSoFar,
+    Timestamp, assert_not_found, delta, finished, spec, started,
 };
 
 /// Creating twice is creating once, and tells of which request the stream is.
@@ -78,7 +78,10 @@ pub async fn the_phase_follows_the_stream(fixture: Fixture) {
     fixture.log.create(id, &spec).await.unwrap();
     let page = fixture.page(id, Seq::START, 1).await;
     let queued = Phase::Queued { created_at: at(created_at), start_by: at(start_by) };
-    assert_eq!(page, Page { entries: vec![], tail: Seq::START, phase: queued, start_by: at(start_by) });
+    assert_eq!(
+        page,
+        Page { entries: vec![], tail: Seq::START, phase: queued, epoch: Epoch::of(at(start_by)) }
+    );
 
     let mut writer = fixture.log.open_writer(id).await.unwrap();
     let running = fixture.page(id, Seq::START, 1).await.phase;

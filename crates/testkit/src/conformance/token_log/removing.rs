@@ -183,7 +183,7 @@ pub async fn a_writer_says_which_stream_of_an_id_it_writes(fixture: Fixture) {
     for spec in [next(1), next(2)] {
         fixture.log.create(id, &spec).await.unwrap();
         for log in [&fixture.log, &fixture.elsewhere] {
-            assert_eq!(log.open_writer(id).await.unwrap().start_by(), spec.start_by);
+            assert_eq!(log.open_writer(id).await.unwrap().epoch(), spec.epoch());
         }
         fixture.elsewhere.remove(id).await.unwrap();
     }
@@ -194,19 +194,19 @@ pub async fn pages_and_hints_say_which_stream_of_an_id_they_are_of(fixture: Fixt
     let id = GenerationId::fresh();
     let mut tail = fixture.elsewhere.tail(id).await.unwrap();
     for spec in [next(1), next(2)] {
-        let start_by = spec.start_by;
-        let page = async || fixture.page(id, Seq::START, 1).await.start_by;
+        let epoch = spec.epoch();
+        let page = async || fixture.page(id, Seq::START, 1).await.epoch;
         fixture.log.create(id, &spec).await.unwrap();
-        assert_eq!(page().await, start_by);
+        assert_eq!(page().await, epoch);
         let mut writer = fixture.log.open_writer(id).await.unwrap();
-        assert_eq!(page().await, start_by);
+        assert_eq!(page().await, epoch);
         writer.append(&[delta("text")]).await.unwrap();
         writer.seal(&finished()).await.unwrap();
-        assert_eq!(page().await, start_by);
+        assert_eq!(page().await, epoch);
         let announced = async {
             loop {
-                if let Hint::Appended { start_by: of, entries } = tail.next().await {
-                    assert_eq!(of, start_by);
+                if let Hint::Appended { epoch: of, entries } = tail.next().await {
+                    assert_eq!(of, epoch);
                     if entries.iter().any(|entry| entry.event.is_terminal()) {
                         break;
                     }
