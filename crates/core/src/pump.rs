@@ -169,7 +169,7 @@ async fn submit(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) 
 async fn settle(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
     match writer.settle().await {
         Err(LogError::Unavailable(cause)) => append(writer, batch, deadline, cause).await,
-        known => known,
+        known => known.map(drop),
     }
 }
 

@@ -182,8 +182,8 @@ pub trait LogWriter: fmt::Debug + Send {
     /// between where the log can; whether there is an audience, at least by every empty one.
     fn cancellation(&self) -> &Cancellation;
 
-    /// Appends one batch atomically and returns the seq of its last entry. Durable to the log's sync level when it
-    /// returns, and only then shown to readers (I2). The batch must hold no terminal event. An empty batch appends
+    /// Appends one batch atomically and returns the seq of the last entry of the stream. Durable to the log's sync level
+    /// when it returns, and only then shown to readers (I2). The batch must hold no terminal event. An empty batch appends
     /// nothing, and still checks fence and [`Self::cancellation`].
     ///
     /// If the future is dropped the batch is either wholly in the stream or not at all.
@@ -192,26 +192,24 @@ pub trait LogWriter: fmt::Debug + Send {
     /// [`LogError::Fenced`] when a newer attempt owns the stream, [`LogError::Sealed`] or [`LogError::NotFound`]: stop.
     /// [`LogError::Unavailable`]: the outcome is not known; call again **with the same batch**, which is then in the
     /// stream once.
-    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError>;
+    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+        self.submit(batch).await?;
+        self.settle().await
+    }
 
-    /// Begins what [`Self::append`] does, and leaves its outcome to [`Self::settle`]: whoever has nothing else to append need
-    /// not be woken when a batch is durable. Nothing else may be appended before it is settled.
-    ///
-    /// A log that gains nothing by this appends.
+    /// Begins an append. [`Self::settle`] gives its outcome. A caller with nothing else to append is not woken when the
+    /// batch is durable. Nothing else may be appended before it is settled. A log without such a middle may append at once.
     ///
     /// # Errors
     /// As [`Self::append`].
-    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
-        self.append(batch).await.map(drop)
-    }
+    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError>;
 
-    /// Waits until what was submitted is in the stream; if nothing was, it is. May be dropped and called again.
+    /// Waits until what was submitted is in the stream, and returns the seq of the last entry of the stream. Returns at once
+    /// when nothing was submitted. May be dropped and called again.
     ///
     /// # Errors
     /// As [`Self::append`]; after [`LogError::Unavailable`], append the same batch.
-    async fn settle(&mut self) -> Result<(), LogError> {
-        Ok(())
-    }
+    async fn settle(&mut self) -> Result<Seq, LogError>;
 
     /// Appends the terminal event: the stream is sealed for ever (I1). Atomic and durable as [`Self::append`].
     ///

@@ -227,16 +227,16 @@ impl WriterHooks for RemoteWriter {
         self.send(Write::Append(batch.to_vec())).await
     }
 
-    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
+    async fn submit(&mut self, batch: &[Event]) -> Result<Option<Seq>, LogError> {
         let travelling = self.set_out(Write::Append(batch.to_vec())).await;
         self.on_the_way = Some(travelling.map_err(LogError::Unavailable)?);
-        Ok(())
+        Ok(None)
     }
 
-    async fn settle(&mut self) -> Result<(), LogError> {
-        let Some(mut travelling) = self.on_the_way.take() else { return Ok(()) };
+    async fn settle(&mut self) -> Result<Option<Seq>, LogError> {
+        let Some(mut travelling) = self.on_the_way.take() else { return Ok(None) };
         let answer = self.answer(&mut travelling).await;
-        self.heard(answer).map(drop)
+        self.heard(answer).map(Some)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {

@@ -114,12 +114,14 @@ pub trait WriterHooks: fmt::Debug + Send + 'static {
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError>;
 
-    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
-        self.append(batch).await.map(drop)
+    /// Returns what [`Self::append`] would when the batch is in the stream already.
+    async fn submit(&mut self, batch: &[Event]) -> Result<Option<Seq>, LogError> {
+        self.append(batch).await.map(Some)
     }
 
-    async fn settle(&mut self) -> Result<(), LogError> {
-        Ok(())
+    /// Returns `None` when nothing was submitted.
+    async fn settle(&mut self) -> Result<Option<Seq>, LogError> {
+        Ok(None)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError>;
@@ -133,6 +135,7 @@ pub struct Writer<H> {
     pub so_far: Prefix,
     pub attempts: Attempts,
     pub cancellation: Cancellation,
+    last_seq: Seq,
     hooks: H,
 }
 
@@ -145,6 +148,7 @@ impl<H> Writer<H> {
             so_far: writer.so_far().clone(),
             attempts: writer.attempts(),
             cancellation: writer.cancellation().clone(),
+            last_seq: Seq::START,
             hooks: hooks(writer),
         }
     }
@@ -177,15 +181,18 @@ impl<H: WriterHooks> LogWriter for Writer<H> {
     }
 
     async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
-        self.hooks.append(batch).await
+        self.last_seq = self.hooks.append(batch).await?;
+        Ok(self.last_seq)
     }
 
     async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
-        self.hooks.submit(batch).await
+        self.last_seq = self.hooks.submit(batch).await?.unwrap_or(self.last_seq);
+        Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), LogError> {
-        self.hooks.settle().await
+    async fn settle(&mut self) -> Result<Seq, LogError> {
+        self.last_seq = self.hooks.settle().await?.unwrap_or(self.last_seq);
+        Ok(self.last_seq)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {

@@ -53,13 +53,17 @@ impl MemoryLog {
         stream: &Arc<Mutex<Stream>>,
         (attempt, so_far, cancellation): (Attempt, Prefix, Cancellation),
     ) -> Box<dyn LogWriter> {
-        let attempts = lock(stream).attempts_so_far;
+        let (attempts, start_by, last_seq) = {
+            let stream = lock(stream);
+            (stream.attempts_so_far, stream.spec.start_by, stream.tail())
+        };
         Box::new(MemoryWriter {
             id,
             log: Arc::clone(&self.shared),
             stream: Arc::downgrade(stream),
             attempt,
-            start_by: lock(stream).spec.start_by,
+            start_by,
+            last_seq,
             so_far,
             attempts,
             cancellation,
@@ -303,6 +307,8 @@ struct MemoryWriter {
     stream: Weak<Mutex<Stream>>,
     attempt: Attempt,
     start_by: Timestamp,
+    /// Of the stream, after the last write.
+    last_seq: Seq,
     so_far: Prefix,
     attempts: Attempts,
     cancellation: Cancellation,
@@ -365,8 +371,13 @@ impl LogWriter for MemoryWriter {
         &self.cancellation
     }
 
-    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
-        self.write(batch)
+    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
+        self.last_seq = self.write(batch)?;
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<Seq, LogError> {
+        Ok(self.last_seq)
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {

@@ -49,12 +49,6 @@ impl Writer {
         Self { shared, stream, attempt, cancellation, so_far, attempts, tail, unsettled: None }
     }
 
-    /// Appends events, and gives the tail.
-    async fn append_once(&mut self, events: &[Event]) -> Result<Seq, LogError> {
-        self.submit_once(events).await?;
-        self.outcome().await
-    }
-
     /// Puts events on their way, unless they are what an append before was dropped over and are in the stream by now. May be
     /// dropped at every await: what was submitted is remembered until its outcome is known.
     async fn submit_once(&mut self, events: &[Event]) -> Result<(), LogError> {
@@ -158,23 +152,19 @@ impl LogWriter for Writer {
         &self.cancellation
     }
 
-    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
-        debug_assert!(!batch.iter().any(Event::is_terminal), "a stream ends by a seal");
-        self.append_once(batch).await
-    }
-
     async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
         debug_assert!(!batch.iter().any(Event::is_terminal), "a stream ends by a seal");
         self.submit_once(batch).await
     }
 
-    async fn settle(&mut self) -> Result<(), LogError> {
-        self.outcome().await.map(drop)
+    async fn settle(&mut self) -> Result<Seq, LogError> {
+        self.outcome().await
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
         debug_assert!(last.is_terminal(), "a seal is the end");
-        self.append_once(std::slice::from_ref(last)).await
+        self.submit_once(std::slice::from_ref(last)).await?;
+        self.outcome().await
     }
 }
 

@@ -200,11 +200,11 @@ impl Writer {
         if now - self.asked >= ASK_EVERY { Also::Ask } else { Also::Nothing }
     }
 
-    async fn ask(&mut self) -> Result<Seq, Outage> {
+    async fn ask(&mut self) -> Result<(), Outage> {
         let began = Instant::now();
-        let tail = self.write(None, Also::Ask).await?;
+        self.write(None, Also::Ask).await?;
         self.asked = began;
-        Ok(tail)
+        Ok(())
     }
 
     /// Appends a batch where there is one. When the server has lost the stream it is written again first. Answers the tail.
@@ -367,30 +367,20 @@ impl LogWriter for Writer {
         &self.cancellation
     }
 
-    async fn append(&mut self, batch: &[Event]) -> Result<Seq, LogError> {
+    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
         debug_assert!(!batch.iter().any(Event::is_terminal), "a terminal event seals");
         if self.sealed {
             return Err(LogError::Sealed);
         }
         if batch.is_empty() {
-            // Asking moves nothing: a batch of unknown fate is sent again when its writer says so.
             return Box::pin(self.ask()).await.map_err(|outage| self.error(outage));
         }
-        self.begin(batch).await.map_err(|outage| self.error(outage))?;
-        self.outcome().await.map_err(|outage| self.error(outage))?;
-        Ok(self.memory.tail())
-    }
-
-    async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
-        if self.sealed || batch.is_empty() {
-            return self.append(batch).await.map(drop);
-        }
-        debug_assert!(!batch.iter().any(Event::is_terminal), "a terminal event seals");
         self.begin(batch).await.map_err(|outage| self.error(outage))
     }
 
-    async fn settle(&mut self) -> Result<(), LogError> {
-        self.outcome().await.map_err(|outage| self.error(outage))
+    async fn settle(&mut self) -> Result<Seq, LogError> {
+        self.outcome().await.map_err(|outage| self.error(outage))?;
+        Ok(self.memory.tail())
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
