@@ -1,6 +1,6 @@
 //! Reads a stream from a cursor until it is sealed.
 //!
-//! This is the only read loop: the log is the truth, tails are hints (I7). It takes the tail before its first read, once,
+//! This is the only read loop: the log is the truth, wake-ups are hints (I7). It takes the wake-ups before its first read, once,
 //! so nothing is missed at the seam between replay and live; a slow recheck sits underneath, so losing every wake-up
 //! costs latency and never an entry; where there are no wake-ups at all, it looks twice a second until there are. It also
 //! keeps the audience alive, ends a stream that no worker can end any more (I6, I10), and has the job of a generation stored
@@ -25,7 +25,7 @@ use crate::{
     keeper::{JobKeeper, JobWatch},
     metrics,
     retry::Backoff,
-    token_log::{ATTENDANCE, Hint, LogError, Page, Phase, Tail, TokenLog},
+    token_log::{Hint, LogError, PRESENCE_TTL, Page, Phase, TokenLog, Wakeups},
 };
 
 /// How many entries a follower asks for at once: enough to paint a backlog in few steps, little enough that a slow
@@ -43,7 +43,7 @@ const LOSS_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a follower looks without being told, and says that it is there: twice in the time after which it would count
 /// as gone, so that one of the two may be late.
 const RECHECK: Duration = Duration::from_millis(2500);
-const _: () = assert!(RECHECK.as_millis() * 2 <= ATTENDANCE.as_millis(), "one may be late");
+const _: () = assert!(RECHECK.as_millis() * 2 <= PRESENCE_TTL.as_millis(), "one may be late");
 
 /// How often a follower looks that has no wake-ups, and how often it tries to get some.
 const LOOK_WITHOUT_WAKE_UPS: Duration = Duration::from_millis(500);
@@ -60,7 +60,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 pub struct Follower {
     source: Source,
     cursor: Seq,
-    wake_ups: WakeUps,
+    subscription: Subscription,
     /// Why the next step is what it is.
     state: State,
     recheck: Interval,
@@ -74,15 +74,15 @@ pub struct Follower {
 
 /// Whether there are wake-ups.
 #[derive(Debug)]
-enum WakeUps {
-    Subscribed(Tail),
+enum Subscription {
+    Active(Wakeups),
     /// The log gives none now.
     Missing {
         subscribe_at: Instant,
     },
 }
 
-impl WakeUps {
+impl Subscription {
     fn missing() -> Self {
         Self::Missing { subscribe_at: Instant::now() + SUBSCRIBE_AGAIN }
     }
@@ -140,7 +140,7 @@ struct Looked {
     /// When to say again that somebody is here, if the log could not be told.
     attend_again: Option<Instant>,
     /// Wake-ups, if there were none and now there are.
-    tail: Option<Tail>,
+    wakeups: Option<Wakeups>,
 }
 
 impl Follower {
@@ -149,7 +149,7 @@ impl Follower {
     /// write it again. That there are no wake-ups is no error: then the log is looked at more often.
     ///
     /// # Errors
-    /// [`FollowError::NotFound`], [`FollowError::BeyondTail`] for a cursor that no reader of this stream can have, and
+    /// [`FollowError::NotFound`], [`FollowError::BeyondEnd`] for a cursor that no reader of this stream can have, and
     /// [`FollowError::Unavailable`].
     pub async fn open(
         log: Arc<dyn TokenLog>,
@@ -158,19 +158,19 @@ impl Follower {
         after: Seq,
     ) -> Result<Self, FollowError> {
         // The order matters: what is appended between the two is seen twice by us and once by the reader.
-        let tail = subscribe(&*log, id).await;
-        let Page { entries, tail: _, phase, epoch } = first_page(&*log, id, after).await?;
+        let wakeups = subscribe(&*log, id).await;
+        let Page { entries, last_seq: _, phase, epoch } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
             (false, _) => State::Opened(entries.into()),
             (true, Phase::Sealed) => State::Ended,
             (true, _) => State::Wait,
         };
         if phase != Phase::Sealed {
-            log.attend(id).await?;
+            log.touch_presence(id).await?;
         }
         let source = Source { log, clock, id, epoch };
         let mut follower =
-            Self::at(source, after, tail.map_or_else(WakeUps::missing, WakeUps::Subscribed), state);
+            Self::at(source, after, wakeups.map_or_else(Subscription::missing, Subscription::Active), state);
         follower.found = Some(phase);
         Ok(follower)
     }
@@ -186,14 +186,14 @@ impl Follower {
     ) -> Self {
         let source = Source { log, clock, id, epoch };
         let state = State::Looking(source.clone().recheck(after));
-        Self::at(source, after, WakeUps::Missing { subscribe_at: Instant::now() }, state)
+        Self::at(source, after, Subscription::Missing { subscribe_at: Instant::now() }, state)
     }
 
-    fn at(source: Source, cursor: Seq, wake_ups: WakeUps, state: State) -> Self {
+    fn at(source: Source, cursor: Seq, subscription: Subscription, state: State) -> Self {
         let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (waiting_told, keeper, job_watch) = (None, None, JobWatch::default());
-        Self { source, cursor, wake_ups, state, recheck, waiting_told, keeper, job_watch, found: None }
+        Self { source, cursor, subscription, state, recheck, waiting_told, keeper, job_watch, found: None }
     }
 
     /// With a keeper that stores the job of the generation again, should the queue have lost it.
@@ -252,12 +252,12 @@ impl Follower {
                 State::Looking(looking) => {
                     let looked = (&mut looking.0).await;
                     self.state = State::Look;
-                    let Looked { page, attend_again, tail } = looked?;
+                    let Looked { page, attend_again, wakeups } = looked?;
                     if let Some(soon) = attend_again {
                         self.recheck.reset_at(soon);
                     }
-                    if let Some(tail) = tail {
-                        self.wake_ups = WakeUps::Subscribed(tail);
+                    if let Some(wakeups) = wakeups {
+                        self.subscription = Subscription::Active(wakeups);
                     }
                     if !page.entries.is_empty() {
                         return Ok(Some(self.give(page.entries.into())));
@@ -286,8 +286,8 @@ impl Follower {
                     _ = self.recheck.tick() => {
                         self.state = State::Looking(self.source.clone().recheck(self.cursor));
                     }
-                    hint = self.wake_ups.hint() => match hint {
-                        None if self.wake_ups.is_time_to_subscribe() => {
+                    hint = self.subscription.hint() => match hint {
+                        None if self.subscription.is_time_to_subscribe() => {
                             self.state = State::Looking(self.source.clone().subscribe(self.cursor));
                         }
                         None => self.state = State::Look,
@@ -334,7 +334,7 @@ impl Follower {
     }
 }
 
-impl WakeUps {
+impl Subscription {
     /// Whether it is time to try again to get wake-ups. Then the next time is later.
     fn is_time_to_subscribe(&mut self) -> bool {
         match self {
@@ -342,14 +342,14 @@ impl WakeUps {
                 *self = Self::missing();
                 true
             }
-            Self::Subscribed(_) | Self::Missing { .. } => false,
+            Self::Active(_) | Self::Missing { .. } => false,
         }
     }
 
     /// Waits for the next hint. `None` when it is time to look without one: there are none. May be dropped and called again.
     async fn hint(&mut self) -> Option<Hint> {
         match self {
-            Self::Subscribed(tail) => Some(tail.next().await),
+            Self::Active(wakeups) => Some(wakeups.next().await),
             Self::Missing { .. } => {
                 sleep(LOOK_WITHOUT_WAKE_UPS).await;
                 None
@@ -359,10 +359,10 @@ impl WakeUps {
 }
 
 /// Wake-ups for a stream, where the log gives any.
-async fn subscribe(log: &dyn TokenLog, id: GenerationId) -> Option<Tail> {
+async fn subscribe(log: &dyn TokenLog, id: GenerationId) -> Option<Wakeups> {
     // Tried again every few seconds for every reader, and `ready` says why: not a line each at `warn`.
-    let tail = log.tail(id).await;
-    tail.inspect_err(|error| {
+    let wakeups = log.wakeups(id).await;
+    wakeups.inspect_err(|error| {
         tracing::debug!(generation.id = %id, error = %explain(error), "no wake-ups for a reader; reading without them");
     })
     .ok()
@@ -372,7 +372,7 @@ impl Source {
     fn look(self, cursor: Seq) -> Looking {
         let look = async move {
             let page = self.read(cursor).await?;
-            Ok(Looked { page, attend_again: None, tail: None })
+            Ok(Looked { page, attend_again: None, wakeups: None })
         };
         Looking(look.boxed())
     }
@@ -380,9 +380,9 @@ impl Source {
     /// Tries to get wake-ups, and looks after that.
     fn subscribe(self, cursor: Seq) -> Looking {
         let subscribing = async move {
-            let tail = subscribe(&*self.log, self.id).await;
+            let wakeups = subscribe(&*self.log, self.id).await;
             let page = self.read(cursor).await?;
-            Ok(Looked { page, attend_again: None, tail })
+            Ok(Looked { page, attend_again: None, wakeups })
         };
         Looking(subscribing.boxed())
     }
@@ -392,7 +392,7 @@ impl Source {
         let storing = async move {
             keeper.store_again(self.id).await;
             let page = self.read(cursor).await?;
-            Ok(Looked { page, attend_again: None, tail: None })
+            Ok(Looked { page, attend_again: None, wakeups: None })
         };
         Looking(storing.boxed())
     }
@@ -401,7 +401,7 @@ impl Source {
     /// stream when nobody else will.
     fn recheck(self, cursor: Seq) -> Looking {
         let recheck = async move {
-            let (attend_again, page) = futures::join!(self.attend(), self.read(cursor));
+            let (attend_again, page) = futures::join!(self.touch_presence(), self.read(cursor));
             let mut page = page?;
             if page.entries.is_empty()
                 && let Some(lost) = given_up(page.phase, &*self.clock)
@@ -414,15 +414,15 @@ impl Source {
                     }
                 }
             }
-            Ok(Looked { page, attend_again, tail: None })
+            Ok(Looked { page, attend_again, wakeups: None })
         };
         Looking(recheck.boxed())
     }
 
     /// When to try again, if need be: soon, and not only at the next recheck. Two short outages must not make a reader look
     /// gone.
-    async fn attend(&self) -> Option<Instant> {
-        let error = self.log.attend(self.id).await.err()?;
+    async fn touch_presence(&self) -> Option<Instant> {
+        let error = self.log.touch_presence(self.id).await.err()?;
         tracing::debug!(generation.id = %self.id, %error, "could not say that a reader is here");
         Some(Instant::now() + ATTEND_AGAIN)
     }
@@ -434,7 +434,7 @@ impl Source {
         loop {
             match self.log.read(self.id, cursor, PAGE).await {
                 Ok(page) if page.epoch != self.epoch => return Err(FollowError::Lost(self.id)),
-                Ok(page) if cursor <= page.tail => return Ok(page),
+                Ok(page) if cursor <= page.last_seq => return Ok(page),
                 Ok(_) | Err(LogError::NotFound(_)) => {
                     let since: Instant = *missing_since.get_or_insert_with(|| {
                         tracing::warn!(
@@ -468,9 +468,9 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
             Ok(page) if *found.get_or_insert(page.epoch) != page.epoch => {
                 return Err(FollowError::NotFound(id));
             }
-            Ok(page) if after <= page.tail => return Ok(page),
-            Ok(Page { tail, phase, .. }) => {
-                let beyond = FollowError::BeyondTail { after, tail };
+            Ok(page) if after <= page.last_seq => return Ok(page),
+            Ok(Page { last_seq, phase, .. }) => {
+                let beyond = FollowError::BeyondEnd { after, last_seq };
                 // There is no worker that could write more.
                 if !matches!(phase, Phase::Running { .. }) {
                     return Err(beyond);
@@ -547,12 +547,12 @@ pub enum FollowError {
     #[error("there is no generation {0}: it never was, or its retention time is over")]
     NotFound(GenerationId),
     /// The cursor lies behind the end of the stream.
-    #[error("the cursor {after} lies behind the end of this stream, which is at {tail}")]
-    BeyondTail {
+    #[error("the cursor {after} lies behind the end of this stream, which is at {last_seq}")]
+    BeyondEnd {
         /// The cursor.
         after: Seq,
         /// The last entry of the stream.
-        tail: Seq,
+        last_seq: Seq,
     },
     /// The log has lost the stream while it was read, and no worker has put it back, or it was removed. It is over, also
     /// when another stream has its id now.

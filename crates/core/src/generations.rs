@@ -72,21 +72,21 @@ pub struct Submission {
     pub request: GenerateRequest,
     /// What happens once nobody reads.
     pub on_disconnect: OnDisconnect,
-    /// What the front end wants to read again with [`Generations::spec`], at most [`StreamSpec::MAX_MEMO_BYTES`]; empty for
-    /// nothing. No part of the request's identity: of a submission that is repeated, the first memo stays.
-    pub memo: Bytes,
+    /// What the front end wants to read again with [`Generations::spec`], at most [`StreamSpec::MAX_METADATA_BYTES`]; empty for
+    /// nothing. No part of the request's identity: of a submission that is repeated, the first metadata stays.
+    pub metadata: Bytes,
 }
 
-/// Memos are private: a log line shows how large one is.
+/// Metadata are private: a log line shows how large one is.
 impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, caller, request, on_disconnect, memo } = self;
+        let Self { id, caller, request, on_disconnect, metadata } = self;
         f.debug_struct("Submission")
             .field("id", id)
             .field("caller", caller)
             .field("request", request)
             .field("on_disconnect", on_disconnect)
-            .field("memo", &format_args!("{} bytes", memo.len()))
+            .field("metadata", &format_args!("{} bytes", metadata.len()))
             .finish()
     }
 }
@@ -154,8 +154,8 @@ impl Generations {
     ///
     /// If the future is dropped, the generation was accepted or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
-        let Submission { id, caller, request, on_disconnect, memo } = submission;
-        debug_assert!(memo.len() <= StreamSpec::MAX_MEMO_BYTES, "front ends see to it");
+        let Submission { id, caller, request, on_disconnect, metadata } = submission;
+        debug_assert!(metadata.len() <= StreamSpec::MAX_METADATA_BYTES, "front ends see to it");
         // First, because it costs the least: those who are turned away are many. Held until the queue counts the job itself.
         let _place = self.place_for(id).await?;
         match self.models.check(&request).await {
@@ -174,7 +174,7 @@ impl Generations {
             created_at: now,
             start_by,
             end_by: start_by.after(self.limits.run_time).after(TIME_TO_SEAL),
-            memo,
+            metadata,
             request: request.encode(),
         };
         match self.log.create(id, &spec).await? {
@@ -216,7 +216,7 @@ impl Generations {
     /// refused one: the follower then begins without having read anything, and tries again as [`Follower::next`] does.
     ///
     /// # Errors
-    /// [`FollowError::BeyondTail`] for a cursor that no reader of this stream can have.
+    /// [`FollowError::BeyondEnd`] for a cursor that no reader of this stream can have.
     pub async fn follow_accepted(&self, accepted: &Accepted, after: Seq) -> Result<Follower, FollowError> {
         let Accepted { id, spec, .. } = accepted;
         match self.follow(*id, after).await {
@@ -229,7 +229,7 @@ impl Generations {
         }
     }
 
-    /// What a generation was accepted with, the memo of its front end too: for as long as it is kept, on any replica.
+    /// What a generation was accepted with, the metadata of its front end too: for as long as it is kept, on any replica.
     ///
     /// # Errors
     /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
@@ -251,7 +251,7 @@ impl Generations {
             end_given_up(&*self.log, id, &lost).await?;
             return Ok(self.log.read(id, after, LOOK).await?);
         }
-        self.log.attend(id).await?;
+        self.log.touch_presence(id).await?;
         Ok(page)
     }
 
@@ -339,12 +339,12 @@ impl Generations {
             let page = self.log.read(id, Seq::START, NonZeroUsize::MIN).await?;
             let Phase::Queued { .. } = page.phase else { return Ok(()) };
             // Whoever submits is about to read: an outage may have been longer than the stream's audience lasts.
-            self.log.attend(id).await?;
+            self.log.touch_presence(id).await?;
             if asked.elapsed() >= RESUBMIT_AFTER {
                 match self.log.claim_job(id).await? {
                     JobClaim::Stored => return Ok(()),
-                    JobClaim::Anothers => {}
-                    JobClaim::Yours => {
+                    JobClaim::Taken => {}
+                    JobClaim::Granted => {
                         tracing::info!(generation.id = %id, "storing the job of a waiting generation again");
                         let job = Job { id, request: Some(request), epoch: Some(page.epoch) };
                         self.queue.enqueue(&job).await?;

@@ -49,13 +49,13 @@ pub trait JobQueue: fmt::Debug + Send + Sync + 'static {
 #[must_use = "a dropped lease gives its job back"]
 pub struct Lease {
     job: Job,
-    hold: Box<dyn Hold>,
+    handle: Box<dyn LeaseHandle>,
 }
 
 impl Lease {
-    /// A lease on `job`, settled through `hold`.
-    pub fn new(job: Job, hold: Box<dyn Hold>) -> Self {
-        Self { job, hold }
+    /// A lease on `job`, settled through `handle`.
+    pub fn new(job: Job, handle: Box<dyn LeaseHandle>) -> Self {
+        Self { job, handle }
     }
 
     /// The job.
@@ -68,7 +68,7 @@ impl Lease {
     /// # Errors
     /// [`QueueError::Unavailable`]: the job may come back, to find its stream sealed.
     pub async fn ack(self) -> Result<(), QueueError> {
-        self.hold.ack().await
+        self.handle.ack().await
     }
 
     /// Gives the job back, to be leased again no sooner than `after` from now. It may then be behind jobs that were stored
@@ -77,13 +77,13 @@ impl Lease {
     /// # Errors
     /// [`QueueError::Unavailable`]: the job comes back, maybe sooner.
     pub async fn retry(self, after: Duration) -> Result<(), QueueError> {
-        self.hold.retry(after).await
+        self.handle.retry(after).await
     }
 }
 
 /// How an adapter settles a lease. Dropping it unsettled must give the job back.
 #[async_trait]
-pub trait Hold: fmt::Debug + Send + Sync + 'static {
+pub trait LeaseHandle: fmt::Debug + Send + Sync + 'static {
     /// See [`Lease::ack`].
     ///
     /// # Errors

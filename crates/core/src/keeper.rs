@@ -156,7 +156,7 @@ impl JobKeeper {
         };
         // A stream of an older version: its client has to ask again.
         let Ok(request) = GenerateRequest::decode(&spec.request) else { return Ok(false) };
-        if self.log.claim_job(id).await? != JobClaim::Yours {
+        if self.log.claim_job(id).await? != JobClaim::Granted {
             return Ok(false);
         }
         self.queue.enqueue(&Job { id, request: Some(request), epoch: Some(spec.epoch()) }).await?;

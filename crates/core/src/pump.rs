@@ -21,14 +21,15 @@ use crate::{
     metrics,
     model::{ModelError, Output, OutputStream},
     retry::Backoff,
-    token_log::{LogError, LogWriter, OWNERSHIP},
+    token_log::{LogError, LogWriter, WRITER_TIMEOUT},
     worker::Unproven,
 };
 
 /// How often a silent generation asks the log whether it still owns its stream and whether anybody wants it, and so says
 /// that it lives.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_millis(500);
-const _: () = assert!(CHECK_EVERY.as_millis() * 3 <= OWNERSHIP.as_millis(), "a late check is not a death");
+const _: () =
+    assert!(CHECK_EVERY.as_millis() * 3 <= WRITER_TIMEOUT.as_millis(), "a late check is not a death");
 
 /// A model that was asked, and may take long to begin.
 type Asked<'a> = BoxFuture<'a, Result<OutputStream, ModelError>>;

@@ -30,12 +30,12 @@ use crate::{
 };
 
 /// How long a reader counts as there after it has said so, before the stream's grace begins; followers say so twice as
-/// often. See [`TokenLog::attend`].
-pub const ATTENDANCE: Duration = Duration::from_secs(5);
+/// often. See [`TokenLog::touch_presence`].
+pub const PRESENCE_TTL: Duration = Duration::from_secs(5);
 
 /// How long a writer may be silent before it counts as gone: three times as long as [`crate::pump`] ever is. A worker that
 /// was killed is replaced after this time; one that lives is left alone, whoever else was given its job.
-pub const OWNERSHIP: Duration = Duration::from_millis(1500);
+pub const WRITER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How long a claim on storing a job holds. Longer than storing one may take.
 pub const CLAIM_TIME: Duration = Duration::from_secs(6);
@@ -87,17 +87,17 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     /// [`LogError::NotFound`] when no such stream is kept.
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError>;
 
-    /// What the stream was created with, its memo too: for as long as it is kept, however far it has come.
+    /// What the stream was created with, its metadata too: for as long as it is kept, however far it has come.
     ///
     /// # Errors
     /// [`LogError::NotFound`] when no such stream is kept.
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError>;
 
-    /// Starts to listen for what is appended from now on. To miss nothing, take the tail first and read second.
+    /// Starts to listen for what is appended from now on. To miss nothing, take the wake-ups first and read second.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`]. A stream that does not exist is no error: its tail is silent.
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError>;
+    /// [`LogError::Unavailable`]. A stream that does not exist is no error: no hint ever comes.
+    async fn wakeups(&self, id: GenerationId) -> Result<Wakeups, LogError>;
 
     /// Tells the writer, now or when one opens, to stop. Durable when it returns. Idempotent, and without effect on a
     /// sealed stream.
@@ -107,12 +107,12 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError>;
 
     /// Says that somebody reads the stream now. Without another call the audience counts as gone once
-    /// [`ATTENDANCE`] and then the stream's grace have passed; creating a stream counts as a call. Means nothing for
+    /// [`PRESENCE_TTL`] and then the stream's grace have passed; creating a stream counts as a call. Means nothing for
     /// [`OnDisconnect::Detached`] and for a sealed or unknown stream.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]; the next call, some seconds later, makes up for it.
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError>;
+    async fn touch_presence(&self, id: GenerationId) -> Result<(), LogError>;
 
     /// Forgets a stream, whatever it holds: for an owner who wants the answer gone. Its id is free from now on. Whoever has
     /// it open for writing finds it gone, whenever they come back, and never writes to it again, nor to another stream that
@@ -123,7 +123,7 @@ pub trait TokenLog: fmt::Debug + Send + Sync + 'static {
     async fn remove(&self, id: GenerationId) -> Result<(), LogError>;
 
     /// Takes on the task of storing the job of a stream in the queue once more. Of many callers, on any replica, at most one
-    /// gets [`JobClaim::Yours`] within [`CLAIM_TIME`]; a stream's creator has that claim when it creates the stream. Whether
+    /// gets [`JobClaim::Granted`] within [`CLAIM_TIME`]; a stream's creator has that claim when it creates the stream. Whether
     /// the stream needs a job is for the caller to decide.
     ///
     /// # Errors
@@ -234,17 +234,17 @@ pub struct StreamSpec {
     pub start_by: Timestamp,
     /// After this time a stream that is not sealed has no worker any more (I10).
     pub end_by: Timestamp,
-    /// What whoever created it wants to read again, at most [`Self::MAX_MEMO_BYTES`]. It means nothing to the log. Often
+    /// What whoever created it wants to read again, at most [`Self::MAX_METADATA_BYTES`]. It means nothing to the log. Often
     /// empty.
-    pub memo: Bytes,
+    pub metadata: Bytes,
     /// The request, as [`crate::GenerateRequest::encode`] gives it: its job can be made from it again. It means nothing to the
     /// log, which keeps it until the stream is sealed; afterwards it may be empty. Empty in streams of older versions.
     pub request: Bytes,
 }
 
 impl StreamSpec {
-    /// The largest memo: as large as a request body is by default. Front ends see to it.
-    pub const MAX_MEMO_BYTES: usize = 1024 * 1024;
+    /// The largest metadata: as large as a request body is by default. Front ends see to it.
+    pub const MAX_METADATA_BYTES: usize = 1024 * 1024;
 
     /// Which stream of its id this is.
     pub fn epoch(&self) -> Epoch {
@@ -252,10 +252,11 @@ impl StreamSpec {
     }
 }
 
-/// Memos and requests are private: a log line shows how large they are.
+/// Metadata and requests are private: a log line shows how large they are.
 impl fmt::Debug for StreamSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fingerprint, caller, on_disconnect, created_at, start_by, end_by, memo, request } = self;
+        let Self { fingerprint, caller, on_disconnect, created_at, start_by, end_by, metadata, request } =
+            self;
         f.debug_struct("StreamSpec")
             .field("fingerprint", fingerprint)
             .field("caller", caller)
@@ -263,7 +264,7 @@ impl fmt::Debug for StreamSpec {
             .field("created_at", created_at)
             .field("start_by", start_by)
             .field("end_by", end_by)
-            .field("memo", &format_args!("{} bytes", memo.len()))
+            .field("metadata", &format_args!("{} bytes", metadata.len()))
             .field("request", &format_args!("{} bytes", request.len()))
             .finish()
     }
@@ -293,7 +294,7 @@ pub struct Page {
     /// The entries right after the cursor.
     pub entries: Vec<Entry>,
     /// The last entry of the stream, whether or not it is on this page; [`Seq::START`] while there is none.
-    pub tail: Seq,
+    pub last_seq: Seq,
     /// How far the stream has come.
     pub phase: Phase,
     /// Which stream of its id this is.
@@ -328,7 +329,7 @@ pub enum Phase {
 impl Phase {
     /// Whether somebody writes to the stream now.
     pub fn has_owner(&self) -> bool {
-        matches!(self, Self::Running { silent_for, .. } if *silent_for < OWNERSHIP)
+        matches!(self, Self::Running { silent_for, .. } if *silent_for < WRITER_TIMEOUT)
     }
 }
 
@@ -365,9 +366,9 @@ pub enum Ownership {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobClaim {
     /// The caller stores the job, and says so with [`TokenLog::job_stored`].
-    Yours,
+    Granted,
     /// Another caller is storing it. If that one fails, the claim is free after [`CLAIM_TIME`]: ask again.
-    Anothers,
+    Taken,
     /// The job was stored less than [`STORED_TIME`] ago.
     Stored,
 }
@@ -451,11 +452,11 @@ impl Cancellation {
 
 /// Wake-ups for one stream: hints that there is more to read (I7).
 #[derive(Debug)]
-pub struct Tail {
+pub struct Wakeups {
     hints: broadcast::Receiver<Hint>,
 }
 
-impl Tail {
+impl Wakeups {
     /// Listens on a channel into which the adapter sends a hint for everything it makes visible. The channel may be
     /// lossy in every way.
     pub fn new(hints: broadcast::Receiver<Hint>) -> Self {

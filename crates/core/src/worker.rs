@@ -45,7 +45,7 @@ use crate::{
     pump::{Bounds, CHECK_EVERY, Ended, Ending, Opening, Progress, pump},
     request::{GenerateRequest, ModelName},
     retry::Backoff,
-    token_log::{Attempts, LogError, LogWriter, OWNERSHIP, Ownership, Phase, Prefix, TokenLog},
+    token_log::{Attempts, LogError, LogWriter, Ownership, Phase, Prefix, TokenLog, WRITER_TIMEOUT},
 };
 
 /// How long a worker tries to seal a stream while the log is away, before it gives the job back.
@@ -372,7 +372,7 @@ impl Worker {
             }
             let left = match page.phase {
                 Phase::Sealed => return Err(LogError::Sealed),
-                Phase::Running { silent_for, .. } => OWNERSHIP.saturating_sub(silent_for),
+                Phase::Running { silent_for, .. } => WRITER_TIMEOUT.saturating_sub(silent_for),
                 Phase::Queued { .. } => Duration::ZERO,
             };
             if left.is_zero() {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokenwire_core::{Job, JobQueue, Lease, QueueError, job_queue::Hold};
+use tokenwire_core::{Job, JobQueue, Lease, QueueError, job_queue::LeaseHandle};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -116,7 +116,7 @@ struct Held {
 }
 
 #[async_trait]
-impl Hold for Held {
+impl LeaseHandle for Held {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         self.job = None;
         Ok(())

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::Hold};
+use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::LeaseHandle};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -189,7 +189,7 @@ impl Held {
 }
 
 #[async_trait]
-impl Hold for Held {
+impl LeaseHandle for Held {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         self.take().map(drop).ok_or_else(void)
     }

@@ -14,7 +14,7 @@ use tokenwire_core::{
     Attempt, CancelCause, Entry, Epoch, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{
         Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, Page, Phase, Prefix,
-        StreamSpec, Tail,
+        StreamSpec, Wakeups,
     },
 };
 use tokio::{sync::broadcast, time::sleep};
@@ -105,13 +105,13 @@ impl FlawedLog {
 
     /// What would be appended next.
     async fn as_entries(&self, id: GenerationId, events: &[Event]) -> Result<Vec<Entry>, LogError> {
-        let first = self.whole(id).await?.tail.next();
+        let first = self.whole(id).await?.last_seq.next();
         let at = Timestamp::from_millis(0);
         let entries = events.iter().enumerate();
         Ok(entries.map(|(index, event)| Entry { seq: first.plus(index), at, event: event.clone() }).collect())
     }
 
-    fn lying_tail(&self, mut tail: Tail) -> Tail {
+    fn lying_tail(&self, mut tail: Wakeups) -> Wakeups {
         let (sender, receiver) = broadcast::channel(16);
         self.tasks.spawn(async move {
             loop {
@@ -123,7 +123,7 @@ impl FlawedLog {
                 let _ = sender.send(lie(hint));
             }
         });
-        Tail::new(receiver)
+        Wakeups::new(receiver)
     }
 }
 
@@ -202,16 +202,16 @@ impl LogHooks for FlawedLog {
         Ok(StreamSpec { request, ..spec })
     }
 
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+    async fn wakeups(&self, id: GenerationId) -> Result<Wakeups, LogError> {
         self.state().joining.insert(id);
         match self.defect {
-            Defect::HintsLie => Ok(self.lying_tail(self.log.tail(id).await?)),
+            Defect::HintsLie => Ok(self.lying_tail(self.log.wakeups(id).await?)),
             Defect::AnnouncedBeforeDurable => {
                 let mut state = self.state();
                 let sender = state.tails.entry(id).or_insert_with(|| broadcast::channel(16).0);
-                Ok(Tail::new(sender.subscribe()))
+                Ok(Wakeups::new(sender.subscribe()))
             }
-            _ => self.log.tail(id).await,
+            _ => self.log.wakeups(id).await,
         }
     }
 
@@ -226,16 +226,16 @@ impl LogHooks for FlawedLog {
         Ok(())
     }
 
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+    async fn touch_presence(&self, id: GenerationId) -> Result<(), LogError> {
         if self.has(Defect::ReadersUnseen) {
             return Ok(());
         }
-        self.log.attend(id).await
+        self.log.touch_presence(id).await
     }
 
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
         let claim = self.log.claim_job(id).await?;
-        Ok(if self.has(Defect::EveryClaimGiven) { JobClaim::Yours } else { claim })
+        Ok(if self.has(Defect::EveryClaimGiven) { JobClaim::Granted } else { claim })
     }
 }
 
@@ -309,7 +309,7 @@ impl WriterHooks for FlawedWriter {
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
         if self.log.has(Defect::SealLost) {
-            return Ok(self.log.whole(self.id).await?.tail.next());
+            return Ok(self.log.whole(self.id).await?.last_seq.next());
         }
         self.writer().lock().await.seal(last).await
     }

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use testkit::wrapped::QueueHooks;
-use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::Hold};
+use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::LeaseHandle};
 
 use crate::Defect;
 
@@ -92,7 +92,7 @@ impl QueueHooks for FlawedQueue {
 struct Nothing;
 
 #[async_trait]
-impl Hold for Nothing {
+impl LeaseHandle for Nothing {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         Ok(())
     }
@@ -124,7 +124,7 @@ impl FlawedHold {
 }
 
 #[async_trait]
-impl Hold for FlawedHold {
+impl LeaseHandle for FlawedHold {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         let Some(lease) = self.take() else { return Ok(()) };
         match self.defect {

@@ -12,9 +12,10 @@ use testkit::{
 use tokenwire_core::{
     Clock, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, Timestamp,
     TokenLog,
-    job_queue::Hold,
+    job_queue::LeaseHandle,
     token_log::{
-        Attempts, CLAIM_TIME, Created, JobClaim, OWNERSHIP, Ownership, Page, Phase, STORED_TIME, StreamSpec,
+        Attempts, CLAIM_TIME, Created, JobClaim, Ownership, Page, Phase, STORED_TIME, StreamSpec,
+        WRITER_TIMEOUT,
     },
 };
 
@@ -74,7 +75,7 @@ impl LogHooks for LedgerLog {
             format!("opened by attempt {attempt}, after {} without progress", attempts.without_progress);
         let before = self.record.stream(id, line, |stream, now| {
             let before = stream.opens.last().copied();
-            let is_heard = stream.heard.is_some_and(|heard| now < heard + OWNERSHIP);
+            let is_heard = stream.heard.is_some_and(|heard| now < heard + WRITER_TIMEOUT);
             let is_given_up = std::mem::take(&mut stream.given_up);
             let deposed_owner = is_heard && !is_given_up;
             if let Some(mut last) = stream.attempts.last_entry() {
@@ -128,8 +129,8 @@ impl LogHooks for LedgerLog {
         Ok(())
     }
 
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        self.log.attend(id).await?;
+    async fn touch_presence(&self, id: GenerationId) -> Result<(), LogError> {
+        self.log.touch_presence(id).await?;
         self.record.stream(id, "attended", |stream, now| stream.attended = now);
         Ok(())
     }
@@ -148,7 +149,7 @@ impl LogHooks for LedgerLog {
 
     async fn claim_job(&self, id: GenerationId) -> Result<JobClaim, LogError> {
         let claim = self.log.claim_job(id).await?;
-        if claim == JobClaim::Yours {
+        if claim == JobClaim::Granted {
             let is_early = self.record.stream(id, "is to be stored again", |stream, now| {
                 let since = |moment: Option<Moment>, time| moment.is_some_and(|moment| now < moment + time);
                 let is_early = since(stream.job_claimed, CLAIM_TIME) || since(stream.job_stored, STORED_TIME);
@@ -340,7 +341,7 @@ struct LedgerHold {
 }
 
 #[async_trait]
-impl Hold for LedgerHold {
+impl LeaseHandle for LedgerHold {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         let Some(lease) = self.lease.take() else { return Ok(()) };
         lease.ack().await?;

@@ -9,7 +9,7 @@ use std::{
 
 use tokenwire_core::{
     Attempt, Event, GenerationId, Seq, Timestamp,
-    token_log::{ATTENDANCE, Attempts, OWNERSHIP, OnDisconnect},
+    token_log::{Attempts, OnDisconnect, PRESENCE_TTL, WRITER_TIMEOUT},
 };
 use tokio::time::Instant;
 
@@ -209,7 +209,7 @@ impl Stream {
     pub(crate) fn used(&mut self, now: Moment) {
         self.heard = Some(now);
         if let Some(OnDisconnect::CancelAfter(grace)) = self.on_disconnect
-            && now >= self.attended + ATTENDANCE + grace
+            && now >= self.attended + PRESENCE_TTL + grace
         {
             self.found_alone.get_or_insert(now);
         }
@@ -222,7 +222,7 @@ impl Stream {
 
     /// Whether nobody has worked on it since then, and it has not ended.
     pub(crate) fn waits_since(&self, then: Moment) -> bool {
-        let is_owned = self.heard.is_some_and(|heard| heard + OWNERSHIP >= then);
+        let is_owned = self.heard.is_some_and(|heard| heard + WRITER_TIMEOUT >= then);
         self.exists && self.sealed.is_none() && !is_owned && self.opened < then
     }
 }

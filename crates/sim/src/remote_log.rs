@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use testkit::wrapped::{LogCall, LogHooks, Writer, WriterHooks};
 use tokenwire_core::{
     BoxError, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{Attempts, Ownership, Tail},
+    token_log::{Attempts, Ownership, Wakeups},
 };
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
@@ -106,7 +106,7 @@ impl LogHooks for RemoteLog {
         }
         match method {
             // These call the node themselves.
-            LogCall::OpenWriter | LogCall::TakeOver | LogCall::Tail => call.await,
+            LogCall::OpenWriter | LogCall::TakeOver | LogCall::Wakeups => call.await,
             LogCall::Read | LogCall::Spec | LogCall::Ready => self.call(Service::Log, call).await,
             _ => self.call(Service::Commits, call).await,
         }
@@ -120,8 +120,8 @@ impl LogHooks for RemoteLog {
         self.writer(id, Open::Unowned).await
     }
 
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
-        let tail = self.call(Service::Log, self.log.tail(id)).await?;
+    async fn wakeups(&self, id: GenerationId) -> Result<Wakeups, LogError> {
+        let tail = self.call(Service::Log, self.log.wakeups(id)).await?;
         Ok(garble(tail, &self.node))
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::Hold};
+use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::LeaseHandle};
 use tokio::time::sleep;
 
 use crate::{
@@ -115,7 +115,7 @@ impl RemoteHold {
 }
 
 #[async_trait]
-impl Hold for RemoteHold {
+impl LeaseHandle for RemoteHold {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         self.settle(Lease::ack).await
     }

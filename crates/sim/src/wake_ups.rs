@@ -1,7 +1,7 @@
 //! Wake-ups that are lost, late, repeated, out of order, or say too little. Never too much: entries that were not
 //! appended are a planted defect.
 
-use tokenwire_core::token_log::{Hint, Tail};
+use tokenwire_core::token_log::{Hint, Wakeups};
 use tokio::{sync::broadcast, time::sleep};
 
 use crate::weather::Node;
@@ -10,7 +10,7 @@ use crate::weather::Node;
 const HINTS: usize = 16;
 
 /// The same hints, but for what happens to them on the way.
-pub(crate) fn garble(mut tail: Tail, node: &Node) -> Tail {
+pub(crate) fn garble(mut tail: Wakeups, node: &Node) -> Wakeups {
     let (sender, receiver) = broadcast::channel(HINTS);
     let mut way = Way { node: node.clone(), held: None, last: None };
     node.weather.travelling.spawn(async move {
@@ -26,7 +26,7 @@ pub(crate) fn garble(mut tail: Tail, node: &Node) -> Tail {
             }
         }
     });
-    Tail::new(receiver)
+    Wakeups::new(receiver)
 }
 
 struct Way {

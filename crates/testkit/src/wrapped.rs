@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, pending};
 use tokenwire_core::{
     Attempt, Event, GenerationId, Job, JobQueue, Lease, LogError, LogWriter, QueueError, Seq, Timestamp,
     TokenLog,
-    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Tail},
+    token_log::{Attempts, Cancellation, Created, JobClaim, Ownership, Page, Prefix, StreamSpec, Wakeups},
 };
 
 /// Writes the methods of [`TokenLog`] that take an id into the hooks and into the log with hooks.
@@ -87,9 +87,9 @@ log_with_hooks! {
     Create: create(spec: &StreamSpec) -> Created;
     Read: read(after: Seq, limit: NonZeroUsize) -> Page;
     Spec: spec() -> StreamSpec;
-    Tail: tail() -> Tail;
+    Wakeups: wakeups() -> Wakeups;
     Cancel: cancel() -> ();
-    Attend: attend() -> ();
+    TouchPresence: touch_presence() -> ();
     Remove: remove() -> ();
     ClaimJob: claim_job() -> JobClaim;
     JobStored: job_stored() -> ();

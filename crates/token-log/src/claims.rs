@@ -21,11 +21,11 @@ impl Claims {
     /// See [`tokenwire_core::TokenLog::claim_job`].
     pub(crate) fn claim(&mut self) -> JobClaim {
         match self {
-            Self::Claimed(since) if since.elapsed() < CLAIM_TIME => JobClaim::Anothers,
+            Self::Claimed(since) if since.elapsed() < CLAIM_TIME => JobClaim::Taken,
             Self::Stored(at) if at.elapsed() < STORED_TIME => JobClaim::Stored,
             Self::Claimed(_) | Self::Stored(_) => {
                 *self = Self::Claimed(Instant::now());
-                JobClaim::Yours
+                JobClaim::Granted
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Every change of a stream is a record in one journal for all streams, and takes effect when the journal has committed it,
 //! in the order of the journal: a batch is visible, and announced, once it is durable and not before (I2); and what an older
 //! writer had on the way is refused behind a newer opening (I3), now and whenever the log is opened again. The index
-//! holds where each batch lies, not its text, and where a memo lies, not what it says.
+//! holds where each batch lies, not its text, and where metadata lies, not what it says.
 //!
 //! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
 
@@ -29,7 +29,7 @@ use bytes::Bytes;
 use journal::{Disk, Journal, JournalError, Medium, Options, Position, ReadError};
 use tokenwire_core::{
     Attempt, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{Cancellation, Created, Hint, JobClaim, Page, Prefix, StreamSpec, Tail},
+    token_log::{Cancellation, Created, Hint, JobClaim, Page, Prefix, StreamSpec, Wakeups},
 };
 use tokio::{sync::oneshot, task::spawn_blocking};
 
@@ -41,7 +41,7 @@ use self::{
     stream::{Placed, Refused, Stream, View},
     writer::Writer,
 };
-use crate::{claims::Claims, record::Batch, tails::Tails};
+use crate::{claims::Claims, record::Batch, wakeups::WakeupRegistry};
 
 /// How the embedded log keeps streams.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ pub struct Embedded {
 struct Shared {
     journal: Journal,
     index: Arc<Index>,
-    tails: Arc<Tails>,
+    wakeups: Arc<WakeupRegistry>,
     clock: Arc<dyn Clock>,
 }
 
@@ -101,7 +101,7 @@ impl Embedded {
         })?;
         let index = Arc::new(replay.finish()?);
         let log =
-            Self { shared: Arc::new(Shared { journal, index, tails: Arc::default(), clock }), retention };
+            Self { shared: Arc::new(Shared { journal, index, wakeups: Arc::default(), clock }), retention };
         // What was forgotten before and still lies in a segment that others need.
         log.forget_expired();
         Ok(log)
@@ -167,8 +167,15 @@ impl Embedded {
         for entry in self.shared.entries(&stream, view.batches).await? {
             so_far.push(&entry);
         }
-        tracing::debug!(generation.id = %stream.id, %attempt, seq = %view.tail, "opened a stream");
-        Ok(Box::new(Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, so_far, view.tail)))
+        tracing::debug!(generation.id = %stream.id, %attempt, seq = %view.last_seq, "opened a stream");
+        Ok(Box::new(Writer::new(
+            Arc::clone(&self.shared),
+            stream,
+            attempt,
+            cancellation,
+            so_far,
+            view.last_seq,
+        )))
     }
 
     async fn open_stream(&self, stream: &Arc<Stream>) -> Result<(Attempt, Cancellation, View), LogError> {
@@ -191,9 +198,9 @@ impl Embedded {
 impl TokenLog for Embedded {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
         // Memo and request stay on the disk.
-        let kept = StreamSpec { memo: Bytes::new(), request: Bytes::new(), ..spec.clone() };
+        let kept = StreamSpec { metadata: Bytes::new(), request: Bytes::new(), ..spec.clone() };
         let record = |number| {
-            let change = Change::Created { id, spec: kept.clone(), memo: &spec.memo };
+            let change = Change::Created { id, spec: kept.clone(), metadata: &spec.metadata };
             Record { stream: number, change }.encode()
         };
         let caller = |number| {
@@ -207,7 +214,7 @@ impl TokenLog for Embedded {
             let mut room = self.shared.reserve(bytes + caller_bytes.unwrap_or_default()).await?;
             let caller_room = caller_bytes.map(|bytes| room.split_off(bytes)).transpose();
             let caller_room = caller_room.map_err(LogError::unavailable)?;
-            let stream = match self.shared.index.claim(id, &kept, spec.memo.len()) {
+            let stream = match self.shared.index.claim(id, &kept, spec.metadata.len()) {
                 Claim::Ours(stream) => stream,
                 Claim::Theirs(stream) if stream.is_kept() => {
                     return Ok(Created::Existing(stream.spec.fingerprint));
@@ -264,38 +271,39 @@ impl TokenLog for Embedded {
 
     async fn seal_damaged(&self, id: GenerationId, last: &Event) -> Result<(), LogError> {
         let stream = self.shared.index.kept(id)?;
-        let (attempt, cancellation, View { tail, .. }) = self.open_stream(&stream).await?;
+        let (attempt, cancellation, View { last_seq, .. }) = self.open_stream(&stream).await?;
         let nothing = Prefix::default();
-        let mut writer = Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, nothing, tail);
+        let mut writer =
+            Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, nothing, last_seq);
         writer.seal(last).await.map(drop)
     }
 
     async fn read(&self, id: GenerationId, after: Seq, limit: NonZeroUsize) -> Result<Page, LogError> {
         let stream = self.shared.index.kept(id)?;
-        let View { batches, tail, phase } = stream.view(after, limit.get())?;
+        let View { batches, last_seq, phase } = stream.view(after, limit.get())?;
         let mut entries = self.shared.entries(&stream, batches).await?;
         entries.retain(|entry| entry.seq > after);
         entries.truncate(limit.get());
-        Ok(Page { entries, tail, phase, epoch: stream.spec.epoch() })
+        Ok(Page { entries, last_seq, phase, epoch: stream.spec.epoch() })
     }
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
         let stream = self.shared.index.kept(id)?;
-        let (memo_at, request_at) = (stream.memo(), stream.request());
-        if memo_at.is_none() && request_at.is_none() {
+        let (metadata_at, request_at) = (stream.metadata(), stream.request());
+        if metadata_at.is_none() && request_at.is_none() {
             return Ok(stream.spec.clone());
         }
         let read = move |journal: &Journal| {
-            let memo = memo_at.map(|at| memo(journal, at)).transpose()?.unwrap_or_default();
+            let metadata = metadata_at.map(|at| metadata(journal, at)).transpose()?.unwrap_or_default();
             let request = request_at.map(|at| request(journal, at)).transpose()?.unwrap_or_default();
-            Ok((memo, request))
+            Ok((metadata, request))
         };
-        let (memo, request) = self.shared.read_back(&stream, read).await?;
-        Ok(StreamSpec { memo, request, ..stream.spec.clone() })
+        let (metadata, request) = self.shared.read_back(&stream, read).await?;
+        Ok(StreamSpec { metadata, request, ..stream.spec.clone() })
     }
 
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
-        Ok(self.shared.tails.listen(id))
+    async fn wakeups(&self, id: GenerationId) -> Result<Wakeups, LogError> {
+        Ok(self.shared.wakeups.listen(id))
     }
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
@@ -306,19 +314,19 @@ impl TokenLog for Embedded {
         Ok(())
     }
 
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+    async fn touch_presence(&self, id: GenerationId) -> Result<(), LogError> {
         if let Ok(stream) = self.shared.index.kept(id) {
-            stream.attend();
+            stream.touch_presence();
         }
         Ok(())
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
         let Ok(stream) = self.shared.index.kept(id) else { return Ok(()) };
-        let (index, tails) = (Arc::clone(&self.shared.index), Arc::clone(&self.shared.tails));
+        let (index, wakeups) = (Arc::clone(&self.shared.index), Arc::clone(&self.shared.wakeups));
         let removed = self.shared.commit(&stream, Change::Removed, move |stream, _| {
             index.forget(stream);
-            tails.announce(id, Hint::Look);
+            wakeups.announce(id, Hint::Look);
         });
         removed.await
     }
@@ -410,10 +418,12 @@ impl Shared {
     }
 }
 
-fn memo(journal: &Journal, at: Position) -> Result<Bytes, BadRecord> {
+fn metadata(journal: &Journal, at: Position) -> Result<Bytes, BadRecord> {
     let record = Bytes::from(journal.read(at)?);
-    let Change::Created { memo, .. } = Record::decode(&record)?.change else { return Err(BadRecord::Other) };
-    Ok(record.slice_ref(memo))
+    let Change::Created { metadata, .. } = Record::decode(&record)?.change else {
+        return Err(BadRecord::Other);
+    };
+    Ok(record.slice_ref(metadata))
 }
 
 fn request(journal: &Journal, at: Position) -> Result<Bytes, BadRecord> {

@@ -8,10 +8,10 @@ use tokenwire_core::{
 /// All that is stored of one stream.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// What was fixed when it was created, without the memo: that is its front end's.
+    /// What was fixed when it was created, without the metadata: that is its front end's.
     pub spec: StreamSpec,
-    /// How large the memo is, in bytes.
-    pub memo_bytes: usize,
+    /// How large the metadata is, in bytes.
+    pub metadata_bytes: usize,
     /// The newest opening; 0 before the first.
     pub attempt: Attempt,
     /// How it stands. How long its owner has been silent is known where the store knows it: in Redis, not in files.

@@ -1,7 +1,7 @@
 //! The token log port ([`tokenwire_core::TokenLog`]) on memory, on the embedded journal and on Redis.
 //!
 //! Adapters never see each other. What they share is the stored form of a batch (`record`) and the wake-ups of one process
-//! (`tails`).
+//! (`wakeups`).
 
 pub mod embedded;
 pub mod memory;
@@ -10,6 +10,6 @@ pub mod redis;
 mod claims;
 mod inspection;
 mod record;
-mod tails;
+mod wakeups;
 
 pub use inspection::Inspection;

@@ -15,13 +15,13 @@ use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Clock, Entry, Event, GenerationId, LogError, LogWriter, Seq, Timestamp, TokenLog,
     token_log::{
-        ATTENDANCE, Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, Page, Phase,
-        Prefix, StreamSpec, Tail,
+        Attempts, Cancellation, Created, Hint, JobClaim, OnDisconnect, Ownership, PRESENCE_TTL, Page, Phase,
+        Prefix, StreamSpec, Wakeups,
     },
 };
 use tokio::time::Instant;
 
-use crate::{claims::Claims, tails::Tails};
+use crate::{claims::Claims, wakeups::WakeupRegistry};
 
 /// A log of streams in memory.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct Shared {
     retention: Duration,
     /// Locked before a stream is, never after.
     streams: Mutex<Streams>,
-    tails: Tails,
+    wakeups: WakeupRegistry,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl MemoryLog {
     ) -> Box<dyn LogWriter> {
         let (attempts, start_by, last_seq) = {
             let stream = lock(stream);
-            (stream.attempts_so_far, stream.spec.start_by, stream.tail())
+            (stream.attempts_so_far, stream.spec.start_by, stream.last_seq())
         };
         Box::new(MemoryWriter {
             id,
@@ -74,7 +74,12 @@ impl MemoryLog {
     /// last deadline.
     pub fn new(clock: Arc<dyn Clock>, retention: Duration) -> Self {
         Self {
-            shared: Arc::new(Shared { clock, retention, streams: Mutex::default(), tails: Tails::default() }),
+            shared: Arc::new(Shared {
+                clock,
+                retention,
+                streams: Mutex::default(),
+                wakeups: WakeupRegistry::default(),
+            }),
         }
     }
 }
@@ -147,15 +152,15 @@ impl TokenLog for MemoryLog {
         let skip = usize::try_from(after.get()).unwrap_or(usize::MAX);
         let entries = stream.entries.iter().skip(skip).take(limit.get()).cloned().collect();
         let epoch = stream.spec.epoch();
-        Ok(Page { entries, tail: stream.tail(), phase: stream.phase(), epoch })
+        Ok(Page { entries, last_seq: stream.last_seq(), phase: stream.phase(), epoch })
     }
 
     async fn spec(&self, id: GenerationId) -> Result<StreamSpec, LogError> {
         Ok(lock(&*self.shared.find(id)?).spec.clone())
     }
 
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
-        Ok(self.shared.tails.listen(id))
+    async fn wakeups(&self, id: GenerationId) -> Result<Wakeups, LogError> {
+        Ok(self.shared.wakeups.listen(id))
     }
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
@@ -164,16 +169,16 @@ impl TokenLog for MemoryLog {
         Ok(())
     }
 
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+    async fn touch_presence(&self, id: GenerationId) -> Result<(), LogError> {
         if let Ok(stream) = self.shared.find(id) {
-            lock(&stream).attend();
+            lock(&stream).touch_presence();
         }
         Ok(())
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {
         if self.shared.streams().by_id.remove(&id).is_some() {
-            self.shared.tails.announce(id, Hint::Look);
+            self.shared.wakeups.announce(id, Hint::Look);
         }
         Ok(())
     }
@@ -228,7 +233,7 @@ impl Stream {
             heard_at: None,
             forget_at,
         };
-        stream.attend();
+        stream.touch_presence();
         stream
     }
 
@@ -260,9 +265,9 @@ impl Stream {
         self.entries.push(entry);
     }
 
-    fn attend(&mut self) {
+    fn touch_presence(&mut self) {
         if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect {
-            self.attended_until = Some(Instant::now() + ATTENDANCE + grace);
+            self.attended_until = Some(Instant::now() + PRESENCE_TTL + grace);
         }
     }
 
@@ -278,7 +283,7 @@ impl Stream {
         }
     }
 
-    fn tail(&self) -> Seq {
+    fn last_seq(&self) -> Seq {
         Seq::START.plus(self.entries.len())
     }
 
@@ -320,7 +325,7 @@ impl MemoryWriter {
         let mut stream = lock(&stream);
         stream.check(self.attempt)?;
         let at = self.log.clock.now();
-        let first = stream.tail().next();
+        let first = stream.last_seq().next();
         let entries: Arc<[Entry]> = events
             .iter()
             .enumerate()
@@ -331,9 +336,9 @@ impl MemoryWriter {
         }
         if !entries.is_empty() {
             // Under the lock, so that hints come in the order of the entries.
-            self.log.tails.announce(self.id, Hint::Appended { epoch: self.epoch(), entries });
+            self.log.wakeups.announce(self.id, Hint::Appended { epoch: self.epoch(), entries });
         }
-        Ok(stream.tail())
+        Ok(stream.last_seq())
     }
 }
 
@@ -362,7 +367,7 @@ impl LogWriter for MemoryWriter {
         stream.attempts_so_far = attempts;
         if ownership == Ownership::Released {
             stream.heard_at = None;
-            self.log.tails.announce(self.id, Hint::Look);
+            self.log.wakeups.announce(self.id, Hint::Look);
         }
         Ok(())
     }
@@ -424,7 +429,7 @@ mod tests {
             created_at: now,
             start_by: now,
             end_by: now.after(2 * HOUR),
-            memo: Bytes::from_static(b"memo"),
+            metadata: Bytes::from_static(b"memo"),
             request: Bytes::new(),
         };
         let (sealed, unsealed) = (GenerationId::fresh(), GenerationId::fresh());

@@ -28,7 +28,7 @@ pub(crate) async fn begin(log: &dyn TokenLog) -> (GenerationId, Box<dyn LogWrite
         created_at: now,
         start_by: now.after(DAY),
         end_by: now.after(DAY),
-        memo: bytes::Bytes::new(),
+        metadata: bytes::Bytes::new(),
         request: bytes::Bytes::new(),
     };
     log.create(id, &spec).await.expect("a new id");

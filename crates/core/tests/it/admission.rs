@@ -20,7 +20,7 @@ fn submission(id: GenerationId, prompt: &str) -> Submission {
         caller: Caller::Anonymous,
         request: request(prompt),
         on_disconnect: OnDisconnect::Detached,
-        memo: Bytes::new(),
+        metadata: Bytes::new(),
     }
 }
 

@@ -17,7 +17,7 @@ use tokenwire_core::{
     Seq, Timestamp,
     follow::Update,
     generations::{Submission, Submitted},
-    job_queue::Hold,
+    job_queue::LeaseHandle,
     model::Continuation,
     token_log::{JobClaim, OnDisconnect, Phase},
     worker::Config,
@@ -106,7 +106,7 @@ impl QueueHooks for RetriesAtTheEnd {
 }
 
 #[async_trait]
-impl Hold for RetriedAtTheEnd {
+impl LeaseHandle for RetriedAtTheEnd {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         self.lease.ack().await
     }
@@ -481,7 +481,8 @@ async fn a_generation_that_was_accepted_when_it_was_posted_again_is_looked_after
     let (watching, theirs) = (door.clone(), stop.clone());
     let watch = tokio::task::JoinSet::from_iter([async move { watching.keep_watch(theirs).await }]);
     let (request, on_disconnect) = (request("Hello"), OnDisconnect::Detached);
-    let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo: Bytes::new() };
+    let submission =
+        Submission { id, caller: Caller::Anonymous, request, on_disconnect, metadata: Bytes::new() };
     let (accepted, ()) = futures::join!(door.submit(submission), async {
         sleep(SECOND).await;
         house.worker_with(Script::new([vec![Step::Hang]]), config());
@@ -556,7 +557,7 @@ async fn the_same_prompt_posted_again_and_again_while_it_waits_is_queued_twice_a
             caller: Caller::Anonymous,
             request,
             on_disconnect,
-            memo: Bytes::new(),
+            metadata: Bytes::new(),
         })
     };
     submit().await.unwrap();
@@ -574,9 +575,9 @@ async fn of_many_that_would_store_a_job_again_one_does() {
     let house = House::new();
     let id = house.ask().await;
     let claim = || house.log.claim_job(id);
-    assert_eq!(claim().await.unwrap(), JobClaim::Anothers, "its creator stores it");
+    assert_eq!(claim().await.unwrap(), JobClaim::Taken, "its creator stores it");
     sleep(7 * SECOND).await;
-    assert_eq!((claim().await.unwrap(), claim().await.unwrap()), (JobClaim::Yours, JobClaim::Anothers));
+    assert_eq!((claim().await.unwrap(), claim().await.unwrap()), (JobClaim::Granted, JobClaim::Taken));
     house.log.job_stored(id).await.unwrap();
     assert_eq!(claim().await.unwrap(), JobClaim::Stored);
 }
@@ -719,7 +720,8 @@ async fn what_fails_between_acceptance_and_the_first_byte_refuses_nothing() {
     let mut house = House::with_log(Arc::new(outage.clone()), Arc::clone(&plain.clock));
     let id = GenerationId::fresh();
     let (request, on_disconnect) = (request("Hello"), OnDisconnect::Detached);
-    let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo: Bytes::new() };
+    let submission =
+        Submission { id, caller: Caller::Anonymous, request, on_disconnect, metadata: Bytes::new() };
     let accepted = house.generations.submit(submission).await.unwrap();
     outage.down();
     let mut follower = house.generations.follow_accepted(&accepted, Seq::START).await.unwrap();

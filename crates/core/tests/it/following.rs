@@ -61,7 +61,7 @@ async fn a_cursor_behind_the_end_is_nobodys() {
     let id = house.ask().await;
     house.follow(id).await;
     let refused = house.generations.follow(id, Seq::new(3)).await;
-    assert!(matches!(refused, Err(FollowError::BeyondTail { .. })));
+    assert!(matches!(refused, Err(FollowError::BeyondEnd { .. })));
 }
 
 #[tokio::test(start_paused = true)]

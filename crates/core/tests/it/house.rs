@@ -83,7 +83,7 @@ impl House {
             caller: Caller::Anonymous,
             request: request("Hello"),
             on_disconnect,
-            memo: Bytes::new(),
+            metadata: Bytes::new(),
         };
         assert_eq!(self.generations.submit(submission).await.unwrap().how, Submitted::New);
         id

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use testkit::wrapped::{Log, LogCall, LogHooks, Writer, WriterHooks};
 use tokenwire_core::{
     Event, GenerationId, LogError, LogWriter, Seq, TokenLog,
-    token_log::{Attempts, Ownership, Page, Tail},
+    token_log::{Attempts, Ownership, Page, Wakeups},
 };
 
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl LogHooks for Outage {
         call: BoxFuture<'_, Result<T, LogError>>,
     ) -> Result<T, LogError> {
         let slow_by = self.state.slow_by.load(Ordering::SeqCst);
-        if slow_by > 0 && matches!(method, LogCall::Read | LogCall::Attend) {
+        if slow_by > 0 && matches!(method, LogCall::Read | LogCall::TouchPresence) {
             tokio::time::sleep(Duration::from_millis(slow_by)).await;
         }
         self.state.check()?;
@@ -151,15 +151,15 @@ impl LogHooks for Outage {
             return Err(LogError::NotFound(id));
         }
         page.entries.retain(|entry| entry.seq <= left);
-        page.tail = page.tail.min(left);
+        page.last_seq = page.last_seq.min(left);
         Ok(page)
     }
 
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+    async fn wakeups(&self, id: GenerationId) -> Result<Wakeups, LogError> {
         if self.state.without_wake_ups.load(Ordering::SeqCst) {
             return Err(LogError::unavailable("the test took its wake-ups away"));
         }
-        self.log.tail(id).await
+        self.log.wakeups(id).await
     }
 
     fn may_have_lost(&self) -> bool {

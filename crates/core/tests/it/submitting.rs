@@ -23,13 +23,13 @@ use super::{
 };
 
 fn submission(id: GenerationId, prompt: &str) -> Submission {
-    let memo = Bytes::from_static(b"as it was asked");
+    let metadata = Bytes::from_static(b"as it was asked");
     Submission {
         id,
         caller: Caller::Named(CallerName::new("team/blue").unwrap()),
         request: request(prompt),
         on_disconnect: OnDisconnect::Detached,
-        memo,
+        metadata,
     }
 }
 
@@ -50,12 +50,16 @@ async fn what_a_front_end_noted_can_be_read_again_and_is_never_printed() {
     house.generations.submit(submission.clone()).await.unwrap();
     let again = Submission {
         caller: Caller::Anonymous,
-        memo: Bytes::from_static(b"otherwise"),
+        metadata: Bytes::from_static(b"otherwise"),
         ..submission.clone()
     };
     assert_eq!(house.generations.submit(again).await.unwrap().how, Submitted::Existing);
     let spec = house.generations.spec(submission.id).await.unwrap();
-    assert_eq!((&spec.memo, &spec.caller), (&submission.memo, &submission.caller), "the first ones stay");
+    assert_eq!(
+        (&spec.metadata, &spec.caller),
+        (&submission.metadata, &submission.caller),
+        "the first ones stay"
+    );
     assert_eq!(spec.start_by.since(spec.created_at), QUEUE_TIME);
     let printed = format!("{submission:?} {spec:?}");
     assert!(printed.contains("15 bytes") && !printed.contains("as it was"), "{printed}");

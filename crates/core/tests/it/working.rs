@@ -143,7 +143,7 @@ async fn a_job_for_a_model_that_this_worker_does_not_have_is_left_to_others() {
         caller: Caller::Anonymous,
         request: foreign,
         on_disconnect: OnDisconnect::Detached,
-        memo: bytes::Bytes::new(),
+        metadata: bytes::Bytes::new(),
     };
     house.generations.submit(submission).await.unwrap();
     sleep(5 * SECOND).await;

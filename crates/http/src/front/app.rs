@@ -36,7 +36,7 @@ impl App {
         metadata: Bytes,
     ) -> Result<Accepted, Problem> {
         let Caller(caller) = caller;
-        let submission = Submission { id, caller, request, on_disconnect, memo: metadata };
+        let submission = Submission { id, caller, request, on_disconnect, metadata };
         Ok(self.generations.submit(submission).await?)
     }
 

@@ -19,7 +19,7 @@ use tokenwire_core::token_log::StreamSpec;
 use super::problem::Problem;
 
 /// The largest metadata, in bytes.
-pub(crate) const MAX_BYTES: usize = StreamSpec::MAX_MEMO_BYTES;
+pub(crate) const MAX_BYTES: usize = StreamSpec::MAX_METADATA_BYTES;
 
 /// Metadata without a tag belongs to this front end.
 const UNTAGGED: &str = "responses";

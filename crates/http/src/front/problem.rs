@@ -239,7 +239,7 @@ impl From<FollowError> for Problem {
     fn from(error: FollowError) -> Self {
         match error {
             FollowError::NotFound(_) | FollowError::Lost(_) => Self::generation_not_found(error.to_string()),
-            FollowError::BeyondTail { .. } => Self::invalid_cursor(error.to_string()),
+            FollowError::BeyondEnd { .. } => Self::invalid_cursor(error.to_string()),
             FollowError::Unavailable(cause) => Self::unavailable(cause),
         }
     }

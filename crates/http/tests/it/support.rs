@@ -107,8 +107,8 @@ impl Stage {
         let request =
             GenerateRequest::new(ModelName::new("simulated").unwrap(), Conversation::of("Hello").unwrap());
         let id = GenerationId::fresh();
-        let (on_disconnect, memo) = (OnDisconnect::Detached, Bytes::new());
-        let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, memo };
+        let (on_disconnect, metadata) = (OnDisconnect::Detached, Bytes::new());
+        let submission = Submission { id, caller: Caller::Anonymous, request, on_disconnect, metadata };
         self.generations.submit(submission).await.unwrap();
         id
     }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokenwire_core::{QueueError, job_queue::Hold};
+use tokenwire_core::{QueueError, job_queue::LeaseHandle};
 
 use super::{
     Shared,
@@ -41,7 +41,7 @@ impl Held {
 }
 
 #[async_trait]
-impl Hold for Held {
+impl LeaseHandle for Held {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         let payload = Record { ticket: self.ticket, change: Change::Settled }.encode();
         let room = self.shared.reserve(payload.len()).await?;

@@ -28,7 +28,7 @@ use lapin::{
     },
     types::{FieldTable, ShortString},
 };
-use tokenwire_core::{Job, Lease, ModelName, QueueError, job_queue::Hold};
+use tokenwire_core::{Job, Lease, ModelName, QueueError, job_queue::LeaseHandle};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
@@ -367,7 +367,7 @@ struct Held {
 }
 
 #[async_trait]
-impl Hold for Held {
+impl LeaseHandle for Held {
     /// AMQP confirms no acknowledgement: this one has been sent when it returns. Should the connection break before the
     /// broker reads it, the job comes back and finds its stream sealed (I5).
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {

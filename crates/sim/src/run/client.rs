@@ -67,7 +67,7 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
             caller: Caller::Anonymous,
             request: wanted.request.clone(),
             on_disconnect: wanted.on_disconnect,
-            memo: wanted.name.clone().into(),
+            metadata: wanted.name.clone().into(),
         };
         let submitting = door(world, doors).submit(submission);
         let answer = if world.weather.strikes(|rates| rates.client_impatient) {
@@ -239,7 +239,7 @@ impl Reader<'_> {
                 Cut::Over
             }
             // The log here forgets nothing.
-            FollowError::NotFound(_) | FollowError::BeyondTail { .. } | FollowError::Lost(_) => {
+            FollowError::NotFound(_) | FollowError::BeyondEnd { .. } | FollowError::Lost(_) => {
                 record.violation(Rule::I7, format_args!("reader {}: {error}", self.name));
                 Cut::Over
             }

@@ -199,7 +199,7 @@ impl Staff {
             match &self.world.flawed_log {
                 Some(flawed) if flawed.abandons_unknown_readers() => flawed.abandon(wanted.id),
                 // Nothing waits in memory.
-                _ => drop(self.world.log.attend(wanted.id).now_or_never()),
+                _ => drop(self.world.log.touch_presence(wanted.id).now_or_never()),
             }
         }
     }

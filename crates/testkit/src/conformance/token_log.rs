@@ -71,10 +71,10 @@ macro_rules! token_log_conformance {
             losing_every_hint_loses_no_entry
             everything_is_still_there_after_a_reopen
             what_a_stream_was_created_with_is_there_in_every_phase
-            a_memo_may_be_empty
-            the_largest_memo_comes_back_exactly
-            the_first_memo_stays
-            a_memo_goes_with_its_stream
+            metadata_may_be_empty
+            the_largest_metadata_comes_back_exactly
+            the_first_metadata_stays
+            metadata_goes_with_its_stream
             the_caller_of_a_stream_is_kept
             a_removed_stream_is_not_written_again
             a_writer_of_a_removed_stream_leaves_the_next_one_alone
@@ -199,7 +199,7 @@ fn spec(request: u8) -> StreamSpec {
         created_at: now,
         start_by: now.after(Duration::from_secs(3600)),
         end_by: now.after(Duration::from_secs(7200)),
-        memo: Bytes::new(),
+        metadata: Bytes::new(),
         request: Bytes::new(),
     }
 }

@@ -39,12 +39,12 @@ impl Index {
 
     /// Takes the id for a new stream, unless it is taken: so two that create it at once never both write it down, and of
     /// two creations in the journal the later one is always the true one.
-    pub(super) fn claim(&self, id: GenerationId, spec: &StreamSpec, memo_bytes: usize) -> Claim {
+    pub(super) fn claim(&self, id: GenerationId, spec: &StreamSpec, metadata_bytes: usize) -> Claim {
         match self.lock().entry(id) {
             hash_map::Entry::Occupied(taken) => Claim::Theirs(Arc::clone(taken.get())),
             hash_map::Entry::Vacant(free) => {
                 let number = StreamNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
-                let stream = Arc::new(Stream::creating(id, number, spec.clone(), memo_bytes));
+                let stream = Arc::new(Stream::creating(id, number, spec.clone(), metadata_bytes));
                 Claim::Ours(Arc::clone(free.insert(stream)))
             }
         }

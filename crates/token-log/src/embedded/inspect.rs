@@ -55,13 +55,13 @@ impl Search {
             Ok(Record { stream: number, change: Change::Caller(name) }) => {
                 self.callers.insert(number, name);
             }
-            Ok(Record { stream: number, change: Change::Created { id, mut spec, memo } }) => {
+            Ok(Record { stream: number, change: Change::Created { id, mut spec, metadata } }) => {
                 let name = self.callers.remove(&number);
                 if id != self.id {
                     return;
                 }
                 spec.caller = name.map_or(Caller::Anonymous, Caller::Named);
-                let stream = Stream::creating(id, number, spec, memo.len());
+                let stream = Stream::creating(id, number, spec, metadata.len());
                 stream.created(at);
                 let (cancelled, entries) = (false, Vec::new());
                 // The earlier one of this id was forgotten when this one was created.
@@ -118,7 +118,7 @@ impl Found {
     fn finish(self) -> Inspection {
         let Self { number: _, stream, cancelled, entries, batches, stored_bytes } = self;
         let (attempt, phase) = stream.standing();
-        let Stream { spec, memo_bytes, .. } = stream;
-        Inspection { spec, memo_bytes, attempt, phase, cancelled, entries, batches, stored_bytes }
+        let Stream { spec, metadata_bytes, .. } = stream;
+        Inspection { spec, metadata_bytes, attempt, phase, cancelled, entries, batches, stored_bytes }
     }
 }

@@ -13,10 +13,10 @@
 //! 8 caller   the name, before the creation; a stream without this record has an anonymous caller
 //!
 //! in version 2
-//! 1 created  as in version 1 | memo
+//! 1 created  as in version 1 | metadata
 //! ```
 //!
-//! A record is of the oldest version that can say it: a log in which no stream has a memo can be read by versions of
+//! A record is of the oldest version that can say it: a log in which no stream has metadata can be read by versions of
 //! tokenwire that know none. Kinds 6, 7 and 8 came later. A version that does not know a kind skips its records: they say what a
 //! stream can be read without. (The first versions log an error for each.)
 //!
@@ -34,8 +34,8 @@ use tokenwire_core::{
 
 const VERSION: u8 = 1;
 
-/// Of a creation with a memo.
-const WITH_MEMO: u8 = 2;
+/// Of a creation with metadata.
+const WITH_METADATA: u8 = 2;
 
 const DETACHED: u8 = 0;
 const CANCEL_AFTER: u8 = 1;
@@ -54,11 +54,11 @@ pub(super) struct StreamNumber(pub(super) u64);
 /// What happened to a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
-    /// The memo is beside the spec, not in it: opening a log copies none.
+    /// The metadata is beside the spec, not in it: opening a log copies none.
     Created {
         id: GenerationId,
         spec: StreamSpec,
-        memo: &'a [u8],
+        metadata: &'a [u8],
     },
     Opened {
         attempt: Attempt,
@@ -91,13 +91,13 @@ pub(super) struct Appended<'a> {
     pub(super) entries: &'a [u8],
 }
 
-/// More than a record takes beside its memo or its entries, in bytes: room is made once.
+/// More than a record takes beside its metadata or its entries, in bytes: room is made once.
 const SMALL: usize = 128;
 
 impl<'a> Record<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
         let large = match &self.change {
-            Change::Created { memo, .. } => memo.len(),
+            Change::Created { metadata, .. } => metadata.len(),
             Change::Appended(Appended { entries, .. }) => entries.len(),
             Change::Request(request) => request.len(),
             Change::Caller(name) => name.as_str().len(),
@@ -111,7 +111,7 @@ impl<'a> Record<'a> {
         bytes.extend_from_slice(&[self.change.version(), self.change.kind()]);
         bytes.extend_from_slice(&self.stream.0.to_le_bytes());
         match &self.change {
-            Change::Created { id, spec, memo } => {
+            Change::Created { id, spec, metadata } => {
                 bytes.extend_from_slice(id.as_bytes());
                 bytes.extend_from_slice(spec.fingerprint.as_bytes());
                 let (kind, grace) = match spec.on_disconnect {
@@ -125,7 +125,7 @@ impl<'a> Record<'a> {
                 for number in std::iter::once(grace).chain(times) {
                     bytes.extend_from_slice(&number.to_le_bytes());
                 }
-                bytes.extend_from_slice(memo);
+                bytes.extend_from_slice(metadata);
             }
             Change::Opened { attempt } => bytes.extend_from_slice(&attempt.get().to_le_bytes()),
             Change::Appended(Appended { attempt, first, count, ends, entries }) => {
@@ -157,7 +157,7 @@ impl<'a> Record<'a> {
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         match bytes.first() {
             Some(&VERSION) => Self::version_1(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
-            Some(&WITH_MEMO) => Self::version_2(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
+            Some(&WITH_METADATA) => Self::version_2(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
             Some(&version) => Err(DecodeError::Version(version)),
             None => Err(DecodeError::Malformed),
         }
@@ -198,8 +198,8 @@ impl<'a> Record<'a> {
         let kind = bytes.u8()?;
         let stream = StreamNumber(bytes.u64()?);
         let mut change = created(bytes)?;
-        if let Change::Created { memo, .. } = &mut change {
-            *memo = bytes.0;
+        if let Change::Created { metadata, .. } = &mut change {
+            *metadata = bytes.0;
         }
         (kind == 1).then_some(Self { stream, change })
     }
@@ -208,7 +208,7 @@ impl<'a> Record<'a> {
 impl Change<'_> {
     fn version(&self) -> u8 {
         match self {
-            Self::Created { memo, .. } if !memo.is_empty() => WITH_MEMO,
+            Self::Created { metadata, .. } if !metadata.is_empty() => WITH_METADATA,
             _ => VERSION,
         }
     }
@@ -229,7 +229,7 @@ impl Change<'_> {
     }
 }
 
-/// A creation, but for its memo and its caller.
+/// A creation, but for its metadata and its caller.
 fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
     let id = GenerationId::from_bytes(bytes.array()?);
     let fingerprint = Fingerprint::from_bytes(bytes.array()?);
@@ -240,10 +240,11 @@ fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
     };
     let mut time = || bytes.u64().map(Timestamp::from_millis);
     let (created_at, start_by, end_by) = (time()?, time()?, time()?);
-    let (memo, request) = (Bytes::new(), Bytes::new());
+    let (metadata, request) = (Bytes::new(), Bytes::new());
     let caller = Caller::Anonymous;
-    let spec = StreamSpec { fingerprint, caller, on_disconnect, created_at, start_by, end_by, memo, request };
-    Some(Change::Created { id, spec, memo: &[] })
+    let spec =
+        StreamSpec { fingerprint, caller, on_disconnect, created_at, start_by, end_by, metadata, request };
+    Some(Change::Created { id, spec, metadata: &[] })
 }
 
 /// What the attempts came to.
@@ -287,7 +288,9 @@ impl Reader<'_> {
 /// Why a record of the journal is no change of a stream.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DecodeError {
-    #[error("the token log has a record of format {0}, this version of tokenwire knows {WITH_MEMO}: upgrade")]
+    #[error(
+        "the token log has a record of format {0}, this version of tokenwire knows {WITH_METADATA}: upgrade"
+    )]
     Version(u8),
     #[error("a record of the token log cannot be read")]
     Malformed,
@@ -326,10 +329,10 @@ mod tests {
                     created_at: Timestamp::from_millis(b),
                     start_by: Timestamp::from_millis(c),
                     end_by: Timestamp::from_millis(d),
-                    memo: Bytes::new(),
+                    metadata: Bytes::new(),
                     request: Bytes::new(),
                 },
-                memo: bytes,
+                metadata: bytes,
             },
             1 => Change::Opened { attempt: Attempt::new(attempt) },
             2 => Change::Appended(Appended {
@@ -372,7 +375,7 @@ mod tests {
             let _ = Record::decode(&bytes);
             bytes.splice(0..0, [VERSION]);
             let _ = Record::decode(&bytes);
-            bytes[0] = WITH_MEMO;
+            bytes[0] = WITH_METADATA;
             let _ = Record::decode(&bytes);
         }
     }
@@ -389,8 +392,8 @@ mod tests {
         .encode();
         let mut lines = fixture.lines();
         for kind in 0..8 {
-            let without_memo: &[u8] = if kind == 0 { &[] } else { &entries };
-            let change = change(kind, [0xa1; 16], [7, 2, 3, 4], 2, false, without_memo);
+            let without_metadata: &[u8] = if kind == 0 { &[] } else { &entries };
+            let change = change(kind, [0xa1; 16], [7, 2, 3, 4], 2, false, without_metadata);
             let stored = unhex(lines.next().unwrap());
             let record = Record { stream: StreamNumber(0x0102_0304), change };
             assert_eq!(record.encode(), stored, "kind {}", kind + 1);
@@ -398,7 +401,7 @@ mod tests {
         }
     }
 
-    /// As above. What has no memo is written as version 1 wrote it: that is the test above.
+    /// As above. What has no metadata is written as version 1 wrote it: that is the test above.
     #[test]
     fn version_2_is_written_and_read_like_this_for_ever() {
         let stored = unhex(include_str!("../../tests/fixtures/embedded.v2.hex").trim_end());

@@ -49,7 +49,7 @@ impl Replay {
             return Err(OpenError::Newer { version });
         }
         // Readers have as long to come back as if they had gone just now, however long the reading took.
-        self.by_id.values().for_each(|stream| stream.attend());
+        self.by_id.values().for_each(|stream| stream.touch_presence());
         Ok(Index::new(self.by_id, self.highest + 1))
     }
 
@@ -59,12 +59,12 @@ impl Replay {
             self.callers.insert(number, (name, at));
             return;
         }
-        if let Change::Created { id, mut spec, memo } = change {
+        if let Change::Created { id, mut spec, metadata } = change {
             let named = self.callers.remove(&number);
             if let Some((name, _)) = &named {
                 spec.caller = Caller::Named(name.clone());
             }
-            let stream = Arc::new(Stream::creating(id, number, spec, memo.len()));
+            let stream = Arc::new(Stream::creating(id, number, spec, metadata.len()));
             if let Some((_, at)) = named {
                 stream.named(at);
             }
@@ -113,11 +113,11 @@ impl Replay {
                 return;
             }
         };
-        if let Err(Refused::Gap { tail }) = stream.appended(batch, at)
+        if let Err(Refused::Gap { last_seq }) = stream.appended(batch, at)
             && self.broken.insert(stream.number)
         {
             tracing::error!(
-                generation.id = %stream.id, seq = %tail, found = %batch.first,
+                generation.id = %stream.id, seq = %last_seq, found = %batch.first,
                 "entries of a generation are lost; it goes on from the last one before the gap"
             );
         }

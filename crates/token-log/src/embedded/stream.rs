@@ -12,7 +12,9 @@ use std::{
 use journal::Position;
 use tokenwire_core::{
     Attempt, CancelCause, GenerationId, LogError, Seq, Timestamp,
-    token_log::{ATTENDANCE, Attempts, Cancellation, OWNERSHIP, OnDisconnect, Ownership, Phase, StreamSpec},
+    token_log::{
+        Attempts, Cancellation, OnDisconnect, Ownership, PRESENCE_TTL, Phase, StreamSpec, WRITER_TIMEOUT,
+    },
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +26,9 @@ use crate::claims::Claims;
 pub(super) struct Stream {
     pub(super) id: GenerationId,
     pub(super) number: StreamNumber,
-    /// Without its memo, which is read from the disk when somebody asks for it.
+    /// Without its metadata, which is read from the disk when somebody asks for it.
     pub(super) spec: StreamSpec,
-    pub(super) memo_bytes: usize,
+    pub(super) metadata_bytes: usize,
     /// Fires once it is known whether the stream was created.
     pub(super) settled: CancellationToken,
     state: Mutex<State>,
@@ -46,7 +48,7 @@ struct State {
     /// The newest opening that was begun.
     issued: Attempt,
     batches: Vec<Placed>,
-    tail: Seq,
+    last_seq: Seq,
     sealed_at: Option<Timestamp>,
     cancel_requested: bool,
     attended: Instant,
@@ -88,7 +90,7 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) batches: Vec<Placed>,
-    pub(super) tail: Seq,
+    pub(super) last_seq: Seq,
     pub(super) phase: Phase,
 }
 
@@ -98,9 +100,9 @@ pub(super) enum Refused {
     Gone,
     Sealed,
     Fenced,
-    /// It does not follow the tail: something before it was lost.
+    /// It does not follow the last seq: something before it was lost.
     Gap {
-        tail: Seq,
+        last_seq: Seq,
     },
 }
 
@@ -109,7 +111,7 @@ impl Stream {
         id: GenerationId,
         number: StreamNumber,
         spec: StreamSpec,
-        memo_bytes: usize,
+        metadata_bytes: usize,
     ) -> Self {
         let state = State {
             life: Life::Creating,
@@ -120,7 +122,7 @@ impl Stream {
             attempt: Attempt::new(0),
             issued: Attempt::new(0),
             batches: Vec::new(),
-            tail: Seq::START,
+            last_seq: Seq::START,
             sealed_at: None,
             cancel_requested: false,
             attended: Instant::now(),
@@ -129,7 +131,7 @@ impl Stream {
             segments: Vec::new(),
         };
         let settled = CancellationToken::new();
-        Self { id, number, spec, memo_bytes, settled, state: Mutex::new(state) }
+        Self { id, number, spec, metadata_bytes, settled, state: Mutex::new(state) }
     }
 
     // Changes by committed records.
@@ -193,7 +195,8 @@ impl Stream {
         state.own(attempt);
         state.cancellation = Cancellation::default();
         self.check_audience(&state);
-        let view = View { batches: state.batches.clone(), tail: state.tail, phase: self.phase_of(&state) };
+        let view =
+            View { batches: state.batches.clone(), last_seq: state.last_seq, phase: self.phase_of(&state) };
         Ok((state.cancellation.clone(), view))
     }
 
@@ -206,11 +209,11 @@ impl Stream {
         }
         // Higher only when damage took the record of its opening: no later one may get its number.
         state.own(batch.attempt);
-        if batch.first != state.tail.next() {
-            return Err(Refused::Gap { tail: state.tail });
+        if batch.first != state.last_seq.next() {
+            return Err(Refused::Gap { last_seq: state.last_seq });
         }
         state.batches.push(Placed { first: batch.first, at });
-        state.tail = batch.last;
+        state.last_seq = batch.last;
         if batch.sealed_at.is_some() {
             state.sealed_at = batch.sealed_at;
             state.batches.shrink_to_fit();
@@ -241,7 +244,7 @@ impl Stream {
     pub(super) fn take_over(&self) -> Result<(), LogError> {
         let mut state = self.lock();
         state.writable().map_err(|refused| self.error(refused))?;
-        if state.heard_at.is_some_and(|at| at.elapsed() < OWNERSHIP) {
+        if state.heard_at.is_some_and(|at| at.elapsed() < WRITER_TIMEOUT) {
             return Err(LogError::Fenced);
         }
         state.heard_at = Some(Instant::now());
@@ -267,19 +270,19 @@ impl Stream {
             return Err(LogError::NotFound(self.id));
         }
         let mut batches = Vec::new();
-        if after < state.tail {
+        if after < state.last_seq {
             let end = Seq::new(after.get().saturating_add(limit as u64));
             // The batch before the first one that begins behind the cursor's next may reach over it.
             let from = state.batches.partition_point(|batch| batch.first <= after.next()).saturating_sub(1);
             let wanted = state.batches.get(from..).unwrap_or_default();
             batches.extend(wanted.iter().take_while(|batch| batch.first <= end));
         }
-        Ok(View { batches, tail: state.tail, phase: self.phase_of(&state) })
+        Ok(View { batches, last_seq: state.last_seq, phase: self.phase_of(&state) })
     }
 
-    /// Where its memo lies: in the record of its creation, where there is one.
-    pub(super) fn memo(&self) -> Option<Position> {
-        self.lock().created.filter(|_| self.memo_bytes > 0)
+    /// Where its metadata lies: in the record of its creation, where there is one.
+    pub(super) fn metadata(&self) -> Option<Position> {
+        self.lock().created.filter(|_| self.metadata_bytes > 0)
     }
 
     /// Where its request lies: until it is sealed, where there is one.
@@ -321,7 +324,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn attend(&self) {
+    pub(super) fn touch_presence(&self) {
         self.lock().attended = Instant::now();
     }
 
@@ -361,7 +364,7 @@ impl Stream {
             state.cancellation.cancel(CancelCause::Requested);
         }
         if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect
-            && state.attended.elapsed() >= ATTENDANCE.saturating_add(grace)
+            && state.attended.elapsed() >= PRESENCE_TTL.saturating_add(grace)
         {
             state.cancellation.cancel(CancelCause::Abandoned);
         }

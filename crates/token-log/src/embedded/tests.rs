@@ -47,7 +47,7 @@ fn spec() -> StreamSpec {
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(120)),
-        memo: Bytes::from_static(b"memo"),
+        metadata: Bytes::from_static(b"memo"),
         request: Bytes::new(),
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Writer {
     so_far: Prefix,
     attempts: Attempts,
     /// The last entry that is known to be in the stream.
-    tail: Seq,
+    last_seq: Seq,
     /// A batch whose outcome nobody has waited for to the end: its future was dropped.
     unsettled: Option<Unsettled>,
 }
@@ -42,11 +42,11 @@ impl Writer {
         attempt: Attempt,
         cancellation: Cancellation,
         so_far: Prefix,
-        tail: Seq,
+        last_seq: Seq,
     ) -> Self {
         stream.heard_of(attempt);
         let attempts = stream.attempts();
-        Self { shared, stream, attempt, cancellation, so_far, attempts, tail, unsettled: None }
+        Self { shared, stream, attempt, cancellation, so_far, attempts, last_seq, unsettled: None }
     }
 
     /// Puts events on their way, unless they are what an append before was dropped over and are in the stream by now. May be
@@ -67,7 +67,7 @@ impl Writer {
 
     async fn send(&mut self, events: &[Event]) -> Result<(), LogError> {
         let at = self.shared.clock.now();
-        let first = self.tail.next();
+        let first = self.last_seq.next();
         let batch = Batch { first, at, events: events.to_vec() };
         let ends = events.last().is_some_and(Event::is_terminal);
         let appended = Appended {
@@ -79,12 +79,12 @@ impl Writer {
         };
         let payload = Record { stream: self.stream.number, change: Change::Appended(appended) }.encode();
         let entries: Arc<[Entry]> = batch.into_entries().collect();
-        let last = self.tail.plus(entries.len());
+        let last = self.last_seq.plus(entries.len());
         let placed = stream::Batch { attempt: self.attempt, first, last, sealed_at: ends.then_some(at) };
 
         let room = self.shared.reserve(payload.len()).await?;
         let (outcome, unsettled) = oneshot::channel();
-        let (stream, tails) = (Arc::clone(&self.stream), Arc::clone(&self.shared.tails));
+        let (stream, wakeups) = (Arc::clone(&self.stream), Arc::clone(&self.shared.wakeups));
         let announced = Arc::clone(&entries);
         let done = move |committed: Result<Position, _>| {
             let appended = committed
@@ -92,7 +92,7 @@ impl Writer {
                 .and_then(|at| stream.appended(placed, at).map_err(|refused| stream.error(refused)));
             if appended.is_ok() {
                 let hint = Hint::Appended { epoch: stream.spec.epoch(), entries: announced };
-                tails.announce(stream.id, hint);
+                wakeups.announce(stream.id, hint);
             }
             // A writer that has gone does not need to know.
             let _ = outcome.send(appended);
@@ -102,16 +102,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for the outcome of what was submitted, and gives the tail.
+    /// Waits for the outcome of what was submitted, and gives the last seq.
     async fn outcome(&mut self) -> Result<Seq, LogError> {
-        let Some(unsettled) = &mut self.unsettled else { return Ok(self.tail) };
+        let Some(unsettled) = &mut self.unsettled else { return Ok(self.last_seq) };
         let outcome =
             (&mut unsettled.outcome).await.unwrap_or_else(|stopped| Err(LogError::unavailable(stopped)));
         let entries = unsettled.entries.len();
         self.unsettled = None;
         outcome?;
-        self.tail = self.tail.plus(entries);
-        Ok(self.tail)
+        self.last_seq = self.last_seq.plus(entries);
+        Ok(self.last_seq)
     }
 }
 
@@ -136,12 +136,12 @@ impl LogWriter for Writer {
     async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError> {
         self.stream.check(self.attempt)?;
         let attempt = self.attempt;
-        let tails = Arc::clone(&self.shared.tails);
+        let wakeups = Arc::clone(&self.shared.wakeups);
         let change = Change::Attempts { attempt, attempts, ownership };
         let recorded = self.shared.commit(&self.stream, change, move |stream, at| {
             let recorded = stream.recorded(attempt, attempts, ownership, at);
             if recorded.is_ok() && ownership == Ownership::Released {
-                tails.announce(stream.id, Hint::Look);
+                wakeups.announce(stream.id, Hint::Look);
             }
             recorded
         });
@@ -179,7 +179,7 @@ impl fmt::Debug for Writer {
         f.debug_struct("Writer")
             .field("stream", &self.stream.id)
             .field("attempt", &self.attempt)
-            .field("tail", &self.tail)
+            .field("tail", &self.last_seq)
             .finish_non_exhaustive()
     }
 }

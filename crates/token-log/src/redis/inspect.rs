@@ -6,7 +6,7 @@ use tokenwire_core::{Attempt, GenerationId, LogError};
 use super::{
     Shared,
     page::{self, Damage, META, Meta, Standing, Time},
-    spec::{self, FIELDS, Fields, MEMO},
+    spec::{self, FIELDS, Fields, METADATA},
 };
 use crate::{Inspection, record::Batch};
 
@@ -14,23 +14,23 @@ pub(super) async fn inspect(shared: &Shared, id: GenerationId) -> Result<Inspect
     let keys = shared.keys(id);
     let mut transaction = Pipeline::new();
     transaction.atomic().cmd("HMGET").arg(&keys.meta).arg(&META).cmd("TIME");
-    transaction.cmd("HMGET").arg(&keys.meta).arg(&FIELDS).cmd("HSTRLEN").arg(&keys.meta).arg(MEMO);
+    transaction.cmd("HMGET").arg(&keys.meta).arg(&FIELDS).cmd("HSTRLEN").arg(&keys.meta).arg(METADATA);
     transaction.cmd("HEXISTS").arg(&keys.meta).arg("cancelled");
-    let (meta, now, fixed, memo_bytes, cancelled): (Meta, Time, Fields, usize, bool) =
+    let (meta, now, fixed, metadata_bytes, cancelled): (Meta, Time, Fields, usize, bool) =
         shared.link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
     let attempt = meta.1;
-    let Standing { tail, phase, .. } = page::standing(meta, now)?.ok_or(LogError::NotFound(id))?;
+    let Standing { last_seq, phase, .. } = page::standing(meta, now)?.ok_or(LogError::NotFound(id))?;
     let spec = spec::spec(fixed)?.ok_or(LogError::NotFound(id))?;
 
     // Entries are never changed: the first of them are the same, whoever goes on meanwhile.
-    let (_, stored) = page::prefix(&shared.link, &keys, id, tail).await?;
+    let (_, stored) = page::prefix(&shared.link, &keys, id, last_seq).await?;
     let mut entries = Vec::new();
     for batch in &stored {
         entries.extend(Batch::decode(&batch.record).map_err(Damage::from)?.into_entries());
     }
     Ok(Inspection {
         spec,
-        memo_bytes,
+        metadata_bytes,
         attempt: Attempt::new(attempt.unwrap_or_default()),
         phase,
         cancelled,

@@ -7,7 +7,7 @@ use tokenwire_core::GenerationId;
 /// The keys and channels of one stream.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    /// Hash: what is fixed about the stream, its memo too, and how it stands.
+    /// Hash: what is fixed about the stream, its metadata too, and how it stands.
     pub(super) meta: String,
     /// Stream: one entry per batch, whose id is the seq of the batch's last entry.
     pub(super) entries: String,

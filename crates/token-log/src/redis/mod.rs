@@ -34,8 +34,8 @@ use async_trait::async_trait;
 use tokenwire_core::{
     CallerName, Clock, Event, Fingerprint, GenerationId, LogError, LogWriter, Seq, TokenLog,
     token_log::{
-        ATTENDANCE, CLAIM_TIME, Created, JobClaim, OWNERSHIP, OnDisconnect, Page, STORED_TIME, StreamSpec,
-        Tail,
+        CLAIM_TIME, Created, JobClaim, OnDisconnect, PRESENCE_TTL, Page, STORED_TIME, StreamSpec,
+        WRITER_TIMEOUT, Wakeups,
     },
 };
 use tokio::task::JoinSet;
@@ -212,8 +212,8 @@ impl Shared {
             .arg(spec.end_by.as_millis())
             .arg(millis(keep))
             .arg(grace.map_or(String::new(), |grace| millis(grace).to_string()))
-            .arg(millis(ATTENDANCE.saturating_add(grace.unwrap_or_default())))
-            .arg(&*spec.memo)
+            .arg(millis(PRESENCE_TTL.saturating_add(grace.unwrap_or_default())))
+            .arg(&*spec.metadata)
             .arg(&*spec.request)
             .arg(spec.caller.name().map_or("", CallerName::as_str));
         let found: Option<Vec<u8>> = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
@@ -230,10 +230,10 @@ impl Shared {
         self.link.script(script.arg(&keys.stop)).await.map_err(|outage| outage.about(id))
     }
 
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
+    async fn touch_presence(&self, id: GenerationId) -> Result<(), LogError> {
         let keys = self.keys(id);
-        let mut script = self.scripts.attend.prepare_invoke();
-        script.key(&keys.meta).key(&keys.audience).arg(millis(ATTENDANCE));
+        let mut script = self.scripts.touch_presence.prepare_invoke();
+        script.key(&keys.meta).key(&keys.audience).arg(millis(PRESENCE_TTL));
         self.link.script(&script).await.map_err(|outage| outage.about(id))
     }
 
@@ -243,9 +243,9 @@ impl Shared {
         script.arg(millis(CLAIM_TIME)).arg(millis(STORED_TIME));
         let claim: String = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
         Ok(match &*claim {
-            "yours" => JobClaim::Yours,
+            "yours" => JobClaim::Granted,
             "stored" => JobClaim::Stored,
-            _ => JobClaim::Anothers,
+            _ => JobClaim::Taken,
         })
     }
 
@@ -282,7 +282,7 @@ impl TokenLog for Redis {
     }
 
     async fn take_over(&self, id: GenerationId) -> Result<Box<dyn LogWriter>, LogError> {
-        self.shared.open(id, OWNERSHIP).await
+        self.shared.open(id, WRITER_TIMEOUT).await
     }
 
     async fn seal_damaged(&self, id: GenerationId, last: &Event) -> Result<(), LogError> {
@@ -290,8 +290,9 @@ impl TokenLog for Redis {
         let keys = shared.keys(id);
         let mut ask = ::redis::Pipeline::new();
         ask.cmd("HGET").arg(&keys.meta).arg("tail");
-        let (tail,): (Option<u64>,) = shared.link.pipeline(&ask).await.map_err(|outage| outage.about(id))?;
-        let first = Seq::new(tail.unwrap_or_default()).next();
+        let (last_seq,): (Option<u64>,) =
+            shared.link.pipeline(&ask).await.map_err(|outage| outage.about(id))?;
+        let first = Seq::new(last_seq.unwrap_or_default()).next();
         let batch = Batch { first, at: shared.clock.now(), events: vec![last.clone()] };
         let mut script = shared.scripts.seal_damaged.prepare_invoke();
         script.key(&keys.meta).key(&keys.entries).key(&keys.audience);
@@ -307,18 +308,18 @@ impl TokenLog for Redis {
         spec::read(&self.shared.link, &self.shared.keys(id), id).await
     }
 
-    async fn tail(&self, id: GenerationId) -> Result<Tail, LogError> {
+    async fn wakeups(&self, id: GenerationId) -> Result<Wakeups, LogError> {
         let channel = self.shared.keys(id).appended;
         let hints = self.shared.subscriptions.listen(channel).await;
-        hints.map(Tail::new).map_err(|outage| outage.about(id))
+        hints.map(Wakeups::new).map_err(|outage| outage.about(id))
     }
 
     async fn cancel(&self, id: GenerationId) -> Result<(), LogError> {
         self.shared.cancel(id).await
     }
 
-    async fn attend(&self, id: GenerationId) -> Result<(), LogError> {
-        self.shared.attend(id).await
+    async fn touch_presence(&self, id: GenerationId) -> Result<(), LogError> {
+        self.shared.touch_presence(id).await
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {

@@ -1,11 +1,11 @@
-//! Reading a stream: one transaction, so that entries, tail and phase are of one moment.
+//! Reading a stream: one transaction, so that entries, last_seq and phase are of one moment.
 
 use std::{num::NonZeroUsize, time::Duration};
 
 use ::redis::Pipeline;
 use tokenwire_core::{
     Entry, Epoch, GenerationId, LogError, Seq, Timestamp,
-    token_log::{OWNERSHIP, Page, Phase, Prefix},
+    token_log::{Page, Phase, Prefix, WRITER_TIMEOUT},
 };
 use tokio::time::Instant;
 
@@ -58,7 +58,7 @@ pub(super) struct Stored {
 
 /// How a stream stands.
 pub(super) struct Standing {
-    pub(super) tail: Seq,
+    pub(super) last_seq: Seq,
     pub(super) phase: Phase,
     /// Which stream of its id it is.
     pub(super) epoch: Epoch,
@@ -100,7 +100,7 @@ pub(super) async fn read(
     after: Seq,
     limit: NonZeroUsize,
 ) -> Result<Page, LogError> {
-    let deadline = Instant::now() + OWNERSHIP;
+    let deadline = Instant::now() + WRITER_TIMEOUT;
     loop {
         match read_once(link, keys, id, after, limit).await {
             Err(LogError::Damaged(_)) if Instant::now() < deadline && may_be_mended(link, keys).await => {
@@ -153,25 +153,25 @@ async fn read_once(
         .arg(&["COUNT", "1"]);
     let (meta, now, within, over): (Meta, Time, Batches, Batches) =
         link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
-    let Standing { tail, phase, epoch } = standing(meta, now)?.ok_or(LogError::NotFound(id))?;
-    let entries = entries(within.into_iter().chain(over), after, tail, limit)?;
-    Ok(Page { entries, tail, phase, epoch })
+    let Standing { last_seq, phase, epoch } = standing(meta, now)?.ok_or(LogError::NotFound(id))?;
+    let entries = entries(within.into_iter().chain(over), after, last_seq, limit)?;
+    Ok(Page { entries, last_seq, phase, epoch })
 }
 
-/// What the stream holds up to its tail, for a writer that has just become its only one: what it says, and as it is stored.
+/// What the stream holds up to its last seq, for a writer that has just become its only one: what it says, and as it is stored.
 pub(super) async fn prefix(
     link: &Link,
     keys: &Keys,
     id: GenerationId,
-    tail: Seq,
+    last_seq: Seq,
 ) -> Result<(Prefix, Vec<Stored>), LogError> {
     let mut prefix = Prefix::default();
     let mut stored = Vec::new();
     let mut cursor = Seq::START;
-    while cursor < tail {
+    while cursor < last_seq {
         let mut ask = Pipeline::new();
-        // A batch lies where its last entry does: none reaches over the tail.
-        ask.cmd("XRANGE").arg(&keys.entries).arg(cursor.next().get()).arg(tail.get());
+        // A batch lies where its last entry does: none reaches over the last seq.
+        ask.cmd("XRANGE").arg(&keys.entries).arg(cursor.next().get()).arg(last_seq.get());
         ask.arg("COUNT").arg(PREFIX_PAGE);
         let (page,): (Batches,) = link.pipeline(&ask).await.map_err(|outage| outage.about(id))?;
         if page.is_empty() {
@@ -193,14 +193,15 @@ pub(super) async fn prefix(
 
 /// How a stream stands; `None` when there is none.
 pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Standing>, Damage> {
-    let (Some(format), attempt, tail, sealed, created_at, start_by, end_by, heard, attempts) = meta else {
+    let (Some(format), attempt, last_seq, sealed, created_at, start_by, end_by, heard, attempts) = meta
+    else {
         return Ok(None);
     };
     if format != FORMAT {
         return Err(Damage::Format(format));
     }
-    let (Some(attempt), Some(tail), Some(created_at), Some(start_by), Some(end_by)) =
-        (attempt, tail, created_at, start_by, end_by)
+    let (Some(attempt), Some(last_seq), Some(created_at), Some(start_by), Some(end_by)) =
+        (attempt, last_seq, created_at, start_by, end_by)
     else {
         return Err(Damage::Meta);
     };
@@ -216,14 +217,14 @@ pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Sta
             }),
         },
     };
-    Ok(Some(Standing { tail: Seq::new(tail), phase, epoch: Epoch::of(start_by) }))
+    Ok(Some(Standing { last_seq: Seq::new(last_seq), phase, epoch: Epoch::of(start_by) }))
 }
 
 /// The entries after the cursor, and proof that none is missing (I1).
 fn entries(
     batches: impl Iterator<Item = (String, (String, Vec<u8>))>,
     after: Seq,
-    tail: Seq,
+    last_seq: Seq,
     limit: NonZeroUsize,
 ) -> Result<Vec<Entry>, Damage> {
     let mut entries = Vec::new();
@@ -240,7 +241,7 @@ fn entries(
             entries.push(entry);
         }
     }
-    if cursor < tail && entries.len() < limit.get() {
+    if cursor < last_seq && entries.len() < limit.get() {
         return Err(Damage::Missing(cursor.next()));
     }
     Ok(entries)
@@ -259,10 +260,10 @@ mod tests {
         (format!("{}-0", first + count as u64 - 1), ("b".into(), batch.encode()))
     }
 
-    fn seqs(batches: &[(u64, usize)], after: u64, tail: u64, limit: usize) -> Result<Vec<u64>, Damage> {
+    fn seqs(batches: &[(u64, usize)], after: u64, last_seq: u64, limit: usize) -> Result<Vec<u64>, Damage> {
         let batches = batches.iter().map(|&(first, count)| stored(first, count));
         let limit = NonZeroUsize::new(limit).unwrap();
-        let entries = entries(batches, Seq::new(after), Seq::new(tail), limit)?;
+        let entries = entries(batches, Seq::new(after), Seq::new(last_seq), limit)?;
         Ok(entries.iter().map(|entry| entry.seq.get()).collect())
     }
 
@@ -274,10 +275,10 @@ mod tests {
 
     #[test]
     fn a_hole_is_never_shown_as_a_stream() {
-        for (batches, after, tail) in
+        for (batches, after, last_seq) in
             [(&[(2, 1)][..], 0, 2), (&[(1, 1), (3, 1)], 0, 3), (&[(1, 1)], 0, 2), (&[], 0, 1)]
         {
-            assert!(matches!(seqs(batches, after, tail, 9), Err(Damage::Missing(_))), "{batches:?}");
+            assert!(matches!(seqs(batches, after, last_seq, 9), Err(Damage::Missing(_))), "{batches:?}");
         }
     }
 

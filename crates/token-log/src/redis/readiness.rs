@@ -14,7 +14,7 @@ use std::{
 
 use tokenwire_core::{
     Caller, Event, Fingerprint, GenerationId, LogError, LogWriter, Seq,
-    token_log::{OnDisconnect, Ownership, StreamSpec, Tail},
+    token_log::{OnDisconnect, Ownership, StreamSpec, Wakeups},
 };
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -102,24 +102,24 @@ async fn live(shared: &Arc<Shared>, id: GenerationId) -> Result<(), LogError> {
         created_at: now,
         start_by: now,
         end_by: now,
-        memo: "ready?".into(),
+        metadata: "ready?".into(),
         request: "ready?".into(),
     };
     shared.create(id, &spec, KEEP).await?;
     shared.job_stored(id).await?;
     shared.claim_job(id).await?;
     let listener = shared.subscriptions.listen(keys.appended.clone()).await;
-    let mut tail = Tail::new(listener.map_err(|outage| outage.about(id))?);
+    let mut wakeups = Wakeups::new(listener.map_err(|outage| outage.about(id))?);
     let mut writer = Writer::open(Arc::clone(shared), id, KEEP, Duration::ZERO).await?;
     writer.append(&[Event::Delta { text: "ready?".into(), tokens: Vec::new() }]).await?;
-    if tokio::time::timeout(shared.link.timeout(), tail.next()).await.is_err() {
+    if tokio::time::timeout(shared.link.timeout(), wakeups.next()).await.is_err() {
         return Err(LogError::unavailable(shared.link.no_wake_up()));
     }
     writer.record_attempts(writer.attempts(), Ownership::Kept).await?;
     writer.put_back().await.map_err(|outage| outage.about(id))?;
     page::read(&shared.link, &keys, id, Seq::START, std::num::NonZeroUsize::MIN).await?;
     spec::read(&shared.link, &keys, id).await?;
-    shared.attend(id).await?;
+    shared.touch_presence(id).await?;
     shared.cancel(id).await
 }
 

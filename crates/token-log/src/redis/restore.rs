@@ -17,7 +17,7 @@ use std::{fmt, time::Duration};
 use ::redis::Pipeline;
 use tokenwire_core::{
     Attempt, CancelCause, Seq, Timestamp,
-    token_log::{ATTENDANCE, Attempts},
+    token_log::{Attempts, PRESENCE_TTL},
 };
 
 use super::{Shared, attempts, keys::Keys, millis, outage::Outage, page::Stored};
@@ -30,8 +30,8 @@ const KEEP_STAGED_MS: u64 = 60_000;
 
 /// A stream as the server has taken it, from this writer and from those before it.
 ///
-/// It holds no more than the answer does, in its stored form, the memo and the request, for as long as the answer is written;
-/// what bounds the answer (the model's limit of tokens), the memo and the request bounds this.
+/// It holds no more than the answer does, in its stored form, the metadata and the request, for as long as the answer is written;
+/// what bounds the answer (the model's limit of tokens), the metadata and the request bounds this.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) fixed: Fixed,
@@ -48,13 +48,13 @@ pub(super) struct Fixed {
     pub(super) end_by: u64,
     /// In milliseconds; empty when the stream is detached.
     pub(super) grace: String,
-    pub(super) memo: Vec<u8>,
+    pub(super) metadata: Vec<u8>,
     pub(super) request: Vec<u8>,
     /// Empty when the caller is anonymous.
     pub(super) caller: String,
 }
 
-/// Without memo and request, which are private.
+/// Without metadata and request, which are private.
 impl fmt::Debug for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fixed").field("created_at", &self.created_at).finish_non_exhaustive()
@@ -74,7 +74,7 @@ pub(super) struct Owner<'a> {
 
 impl Memory {
     /// The last entry that the server is known to have taken.
-    pub(super) fn tail(&self) -> Seq {
+    pub(super) fn last_seq(&self) -> Seq {
         self.batches.last().map_or(Seq::START, |batch| batch.last)
     }
 
@@ -91,9 +91,10 @@ impl Memory {
         let batches: Vec<_> = self.batches.iter().chain(unsettled).collect();
         stage(shared, &staged, &batches).await?;
 
-        let Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request, caller } = &self.fixed;
+        let Fixed { fingerprint, created_at, start_by, end_by, grace, metadata, request, caller } =
+            &self.fixed;
         let left = Timestamp::from_millis(*end_by).since(shared.clock.now());
-        let tail = batches.last().map_or(Seq::START, |batch| batch.last);
+        let last_seq = batches.last().map_or(Seq::START, |batch| batch.last);
         let cancelled = owner.told_to_stop == Some(CancelCause::Requested);
         let mut script = shared.scripts.restore.prepare_invoke();
         script
@@ -104,7 +105,7 @@ impl Memory {
             .key(&staged)
             .arg(owner.token)
             .arg(owner.attempt.get())
-            .arg(tail.get())
+            .arg(last_seq.get())
             .arg(batches.len())
             .arg(fingerprint)
             .arg(created_at)
@@ -113,9 +114,9 @@ impl Memory {
             .arg(grace)
             .arg(if cancelled { "1" } else { "" })
             .arg(millis(left.saturating_add(owner.retention)))
-            .arg(millis(ATTENDANCE))
+            .arg(millis(PRESENCE_TTL))
             .arg(&keys.appended)
-            .arg(&**memo)
+            .arg(&**metadata)
             .arg(&**request)
             .arg(attempts::encode(self.attempts))
             .arg(caller);

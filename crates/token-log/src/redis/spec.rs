@@ -15,8 +15,8 @@ use super::{
     page::{Damage, FORMAT},
 };
 
-/// The field of the memo. A stream without one has no such field, nor has one that an older version created.
-pub(super) const MEMO: &str = "memo";
+/// The field of the metadata. A stream without one has no such field, nor has one that an older version created.
+pub(super) const METADATA: &str = "memo";
 
 /// The field of the request, until the stream is sealed.
 const REQUEST: &str = "request";
@@ -25,30 +25,30 @@ const REQUEST: &str = "request";
 pub(super) const FIELDS: [&str; 7] =
     ["v", "fingerprint", "created_at", "start_by", "end_by", "grace", "caller"];
 
-/// What is fixed, but for the memo, as the meta says it.
+/// What is fixed, but for the metadata, as the meta says it.
 pub(super) type Fields =
     (Option<u32>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<u64>, Option<u64>, Option<String>);
 
 /// Memo and request.
 type Large = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-/// Reads the spec of a stream, memo and request too, of one moment.
+/// Reads the spec of a stream, metadata and request too, of one moment.
 pub(super) async fn read(link: &Link, keys: &Keys, id: GenerationId) -> Result<StreamSpec, LogError> {
     let mut transaction = Pipeline::new();
     transaction.atomic();
     transaction.cmd("HMGET").arg(&keys.meta).arg(&FIELDS).cmd("HMGET");
-    transaction.arg(&keys.meta).arg(&[MEMO, REQUEST]);
-    let (fixed, (memo, request)): (Fields, Large) =
+    transaction.arg(&keys.meta).arg(&[METADATA, REQUEST]);
+    let (fixed, (metadata, request)): (Fields, Large) =
         link.pipeline(&transaction).await.map_err(|outage| outage.about(id))?;
     let spec = spec(fixed)?.ok_or(LogError::NotFound(id))?;
     Ok(StreamSpec {
-        memo: memo.unwrap_or_default().into(),
+        metadata: metadata.unwrap_or_default().into(),
         request: request.unwrap_or_default().into(),
         ..spec
     })
 }
 
-/// The spec without memo and request; `None` when there is no stream.
+/// The spec without metadata and request; `None` when there is no stream.
 pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
     let (Some(format), fingerprint, created_at, start_by, end_by, grace, caller) = fixed else {
         return Ok(None);
@@ -75,7 +75,7 @@ pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
         created_at: Timestamp::from_millis(created_at),
         start_by: Timestamp::from_millis(start_by),
         end_by: Timestamp::from_millis(end_by),
-        memo: Bytes::new(),
+        metadata: Bytes::new(),
         request: Bytes::new(),
     }))
 }

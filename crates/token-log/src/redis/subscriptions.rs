@@ -27,7 +27,7 @@ use super::{
     connection::{Connector, Link, Server, Up},
     outage::Outage,
 };
-use crate::tails::HINTS;
+use crate::wakeups::HINTS;
 
 /// How many may wait to be subscribed. They are taken all at once, so this fills only while the server is slow, and then
 /// callers wait here instead of at the socket.

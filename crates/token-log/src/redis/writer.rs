@@ -6,7 +6,7 @@ use ::redis::{Cmd, Pipeline, Script, Value};
 use async_trait::async_trait;
 use tokenwire_core::{
     Attempt, CancelCause, Event, GenerationId, LogError, LogWriter, Seq, Timestamp,
-    token_log::{ATTENDANCE, Attempts, Cancellation, OWNERSHIP, Ownership, Prefix, Tail},
+    token_log::{Attempts, Cancellation, Ownership, PRESENCE_TTL, Prefix, WRITER_TIMEOUT, Wakeups},
 };
 use tokio::{task::JoinSet, time::Instant};
 
@@ -24,7 +24,7 @@ use crate::record::Batch;
 
 /// How long a writer appends without saying that it lives and asking about its audience. Both need not be known to the
 /// piece; a sign of life may be this old when the writer falls silent, and the next comes with its first check.
-const ASK_EVERY: Duration = OWNERSHIP.checked_div(4).expect("four is not zero");
+const ASK_EVERY: Duration = WRITER_TIMEOUT.checked_div(4).expect("four is not zero");
 
 /// What the server says to a script that it was never told.
 const NOSCRIPT: &str = "NOSCRIPT";
@@ -96,23 +96,23 @@ impl Writer {
         let asked = Instant::now();
         shared.link.up().await.map_err(|outage| outage.about(id))?;
         // Readers come back as this process did: they may not have had the time to say that they are there.
-        let was_away = if shared.link.was_away_within(ATTENDANCE) { "1" } else { "" };
+        let was_away = if shared.link.was_away_within(PRESENCE_TTL) { "1" } else { "" };
         let mut open = script.key(&keys.meta);
         open.key(&keys.audience)
-            .arg(millis(ATTENDANCE))
+            .arg(millis(PRESENCE_TTL))
             .arg(was_away)
             .arg(owner_silent_for.as_millis().to_string());
         let opened: Opened = shared.link.script(&open).await.map_err(|outage| outage.about(id))?;
-        let (attempt, token, tail, stop, noted, created) = opened;
-        let (fingerprint, created_at, start_by, end_by, grace, memo, request, caller) = created;
+        let (attempt, token, last_seq, stop, noted, created) = opened;
+        let (fingerprint, created_at, start_by, end_by, grace, metadata, request, caller) = created;
         // A field that is missing is empty here.
         if fingerprint.len() != FINGERPRINT_BYTES {
             return Err(Damage::Meta.into());
         }
         let attempts = attempts::decode(&noted);
         // Earlier writers are fenced: nothing can be added to this any more.
-        let (so_far, batches) = page::prefix(&shared.link, &keys, id, Seq::new(tail)).await?;
-        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, memo, request, caller };
+        let (so_far, batches) = page::prefix(&shared.link, &keys, id, Seq::new(last_seq)).await?;
+        let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, metadata, request, caller };
         let cancellation = Cancellation::default();
         obey(&stop, &cancellation);
         let mut lookout = JoinSet::new();
@@ -138,9 +138,9 @@ impl Writer {
 
     /// A batch right after what is in the stream.
     fn batch(&self, events: &[Event]) -> Unsettled {
-        let tail = self.memory.tail();
-        let batch = Batch { first: tail.next(), at: self.shared.clock.now(), events: events.to_vec() };
-        let stored = Stored { last: tail.plus(events.len()), record: batch.encode() };
+        let last_seq = self.memory.last_seq();
+        let batch = Batch { first: last_seq.next(), at: self.shared.clock.now(), events: events.to_vec() };
+        let stored = Stored { last: last_seq.plus(events.len()), record: batch.encode() };
         Unsettled { stored, events: batch.events }
     }
 
@@ -207,7 +207,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a batch where there is one. When the server has lost the stream it is written again first. Answers the tail.
+    /// Appends a batch where there is one. When the server has lost the stream it is written again first. Answers the last seq.
     async fn write(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
         match self.send(batch, also).await {
             // Boxed, as all that is rare: every piece carries the room for what is not.
@@ -272,23 +272,23 @@ impl Writer {
         Ok(())
     }
 
-    /// The tail, out of an answer of `append.lua`, which may say more.
+    /// The last_seq, out of an answer of `append.lua`, which may say more.
     fn understand(&self, answer: Value) -> Result<Seq, Outage> {
         let link = &self.shared.link;
-        let tail = match answer {
+        let last_seq = match answer {
             told @ Value::Array(_) => {
-                let (tail, stop): (u64, String) = link.understand(told)?;
+                let (last_seq, stop): (u64, String) = link.understand(told)?;
                 obey(&stop, &self.cancellation);
-                tail
+                last_seq
             }
-            tail => link.understand(tail)?,
+            last_seq => link.understand(last_seq)?,
         };
-        Ok(Seq::new(tail))
+        Ok(Seq::new(last_seq))
     }
 
     /// What `append.lua` takes, by the script's name alone.
     fn command(&self, script: &Script, batch: Option<&Stored>, also: Also) -> Cmd {
-        let tail = self.memory.tail();
+        let last_seq = self.memory.last_seq();
         let keys = [&self.keys.meta, &self.keys.entries, &self.keys.audience];
         let record = batch.map_or(&[][..], |batch| &batch.record);
         let names = self.keys.appended.len() + keys.iter().map(|key| key.len()).sum::<usize>();
@@ -296,14 +296,14 @@ impl Writer {
         command.arg("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(&keys);
         command
             .arg(&self.token)
-            .arg(tail.next().get())
-            .arg(batch.map_or(tail, |batch| batch.last).get())
+            .arg(last_seq.next().get())
+            .arg(batch.map_or(last_seq, |batch| batch.last).get())
             .arg(record)
             .arg(&self.keys.appended)
             .arg(self.memory.fixed.start_by);
         match also {
             Also::Nothing => command.arg(""),
-            Also::Ask => command.arg(millis(ATTENDANCE)).arg(self.memory.batches.len()),
+            Also::Ask => command.arg(millis(PRESENCE_TTL)).arg(self.memory.batches.len()),
             Also::Seal(keep) => command.arg("").arg("").arg(millis(keep)),
         };
         command
@@ -311,7 +311,7 @@ impl Writer {
 
     async fn restore_after(&self, lost: &Outage) -> Result<(), Outage> {
         tracing::warn!(
-            generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.tail(),
+            generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.last_seq(),
             cause = lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
         );
         self.put_back().await?;
@@ -380,7 +380,7 @@ impl LogWriter for Writer {
 
     async fn settle(&mut self) -> Result<Seq, LogError> {
         self.outcome().await.map_err(|outage| self.error(outage))?;
-        Ok(self.memory.tail())
+        Ok(self.memory.last_seq())
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
@@ -391,9 +391,9 @@ impl LogWriter for Writer {
         loop {
             let batch = self.batch(std::slice::from_ref(last)).stored;
             match self.write(Some(&batch), Also::Seal(self.retention)).await {
-                Ok(tail) => {
+                Ok(last_seq) => {
                     self.sealed = true;
-                    return Ok(tail);
+                    return Ok(last_seq);
                 }
                 // An append that was dropped has arrived after all. There is one at most, so this happens once.
                 Err(outage) if outage.code() == Some("UNEXPECTED") && self.unsettled.is_some() => {
@@ -418,7 +418,7 @@ fn obey(stop: &str, cancellation: &Cancellation) {
 /// next append.
 async fn look_out(shared: Arc<Shared>, keys: Keys, cancellation: Cancellation) {
     let Ok(hints) = shared.subscriptions.listen(keys.stop.clone()).await else { return };
-    let mut hints = Tail::new(hints);
+    let mut hints = Wakeups::new(hints);
     // Listen first, look second: a stop in between is not missed.
     while cancellation.cause().is_none() {
         if is_cancelled(&shared, &keys).await.unwrap_or(false) {

@@ -57,9 +57,9 @@ async fn who_gives_a_stream_back_is_not_waited_for() {
     let id = created(&log).await;
     let mut writer = log.open_writer(id).await.unwrap();
     writer.append(&[]).await.unwrap();
-    let mut tail = log.tail(id).await.unwrap();
+    let mut wakeups = log.wakeups(id).await.unwrap();
     writer.record_attempts(noted(0, Some(1_763_800_030_000)), Ownership::Released).await.unwrap();
-    assert!(matches!(next(&mut tail).await, Hint::Look), "readers are woken when it waits for its model");
+    assert!(matches!(next(&mut wakeups).await, Hint::Look), "readers are woken when it waits for its model");
     let Phase::Running { silent_for, waiting_until, .. } = phase(&log, id).await else { panic!("it runs") };
     assert_eq!((silent_for, waiting_until), (Duration::MAX, Some(Timestamp::from_millis(1_763_800_030_000))));
     drop(writer);
@@ -103,8 +103,11 @@ async fn attempts_and_request_are_put_back_after_a_loss() {
 async fn a_request_is_kept_until_its_stream_is_sealed() {
     let (_, log) = shared().await;
     let id = GenerationId::fresh();
-    let spec =
-        StreamSpec { request: "a request".into(), memo: "a memo".into(), ..spec(OnDisconnect::Detached) };
+    let spec = StreamSpec {
+        request: "a request".into(),
+        metadata: "metadata".into(),
+        ..spec(OnDisconnect::Detached)
+    };
     log.create(id, &spec).await.unwrap();
     assert!(log.spec(id).await.unwrap() == spec);
     assert!(!format!("{spec:?}").contains("a request"));
@@ -113,7 +116,7 @@ async fn a_request_is_kept_until_its_stream_is_sealed() {
     assert_eq!(log.spec(id).await.unwrap().request, "a request");
     writer.seal(&finished()).await.unwrap();
     let sealed = log.spec(id).await.unwrap();
-    assert_eq!((&*sealed.request, &*sealed.memo), (&b""[..], &b"a memo"[..]));
+    assert_eq!((&*sealed.request, &*sealed.metadata), (&b""[..], &b"metadata"[..]));
 }
 
 /// As if all that is timed had happened so much earlier.
@@ -133,7 +136,7 @@ async fn one_of_many_stores_a_job_again() {
     let (config, log) = shared().await;
     let elsewhere = open(&config);
     let id = created(&log).await;
-    assert_eq!(elsewhere.claim_job(id).await.unwrap(), JobClaim::Anothers, "its creator's");
+    assert_eq!(elsewhere.claim_job(id).await.unwrap(), JobClaim::Taken, "its creator's");
     log.job_stored(id).await.unwrap();
     assert_eq!(elsewhere.claim_job(id).await.unwrap(), JobClaim::Stored);
     age(&config, id, STORED_TIME).await;
@@ -145,7 +148,7 @@ async fn one_of_many_stores_a_job_again() {
         )
         .await;
         let of = |claim| claims.iter().filter(|&&found| found == claim).count();
-        assert_eq!((of(JobClaim::Yours), of(JobClaim::Anothers)), (1, 19));
+        assert_eq!((of(JobClaim::Granted), of(JobClaim::Taken)), (1, 19));
         // The one that had it has died.
         age(&config, id, CLAIM_TIME).await;
     }

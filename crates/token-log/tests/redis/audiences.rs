@@ -7,7 +7,7 @@ use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
     CancelCause, GenerationId, TokenLog,
-    token_log::{ATTENDANCE, OnDisconnect},
+    token_log::{OnDisconnect, PRESENCE_TTL},
 };
 use tokio::time::{Instant, sleep};
 
@@ -39,9 +39,9 @@ async fn an_answer_that_is_read_is_not_cancelled_however_often_the_key_is_lost()
     let mut writer = log.open_writer(id).await.unwrap();
     let began = Instant::now();
     let mut attended = began;
-    while began.elapsed() < ATTENDANCE + 2 * grace {
-        if attended.elapsed() > ATTENDANCE / 2 {
-            log.attend(id).await.unwrap();
+    while began.elapsed() < PRESENCE_TTL + 2 * grace {
+        if attended.elapsed() > PRESENCE_TTL / 2 {
+            log.touch_presence(id).await.unwrap();
             attended = Instant::now();
         }
         lose_key(&mut admin, &family).await;
@@ -51,7 +51,7 @@ async fn an_answer_that_is_read_is_not_cancelled_however_often_the_key_is_lost()
     }
     // Its readers go. The key is lost again and again, and yet they have the time that they had, and no more.
     let left = Instant::now();
-    log.attend(id).await.unwrap();
+    log.touch_presence(id).await.unwrap();
     while writer.cancellation().cause().is_none() {
         lose_key(&mut admin, &family).await;
         sleep(Duration::from_millis(100)).await;
@@ -59,8 +59,8 @@ async fn an_answer_that_is_read_is_not_cancelled_however_often_the_key_is_lost()
     }
     assert_eq!(writer.cancellation().cause(), Some(CancelCause::Abandoned));
     let gone = left.elapsed();
-    assert!(gone >= ATTENDANCE + grace, "{gone:?}");
-    assert!(gone < ATTENDANCE + grace + Duration::from_secs(3), "{gone:?}");
+    assert!(gone >= PRESENCE_TTL + grace, "{gone:?}");
+    assert!(gone < PRESENCE_TTL + grace + Duration::from_secs(3), "{gone:?}");
 }
 
 #[tokio::test]

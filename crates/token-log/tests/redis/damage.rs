@@ -6,7 +6,7 @@ use testkit::services::{AppendOnly, Redis as Server};
 use token_log::redis::{Config, Redis};
 use tokenwire_core::{
     Event, Failure, GenerationId, LogError, Seq, TokenLog,
-    token_log::{OWNERSHIP, Phase},
+    token_log::{Phase, WRITER_TIMEOUT},
 };
 use tokio::time::Instant;
 
@@ -51,7 +51,7 @@ async fn what_was_evicted_trimmed_or_replaced_is_told_at_once() {
         let told = reason(read(&log, id, Seq::START).await);
         assert!(told.contains(named), "{damage}: {told}");
         // Only where nothing says that it has no writer, one is waited for.
-        assert!(began.elapsed() < OWNERSHIP + Duration::from_secs(2), "{damage}");
+        assert!(began.elapsed() < WRITER_TIMEOUT + Duration::from_secs(2), "{damage}");
         let told = log.spec(id).await;
         if damage.contains("meta") {
             reason(told);

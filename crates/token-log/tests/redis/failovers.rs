@@ -67,9 +67,9 @@ async fn a_process_that_only_listens_hears_again_within_seconds() {
     let (readers, writers) = (open(&config), open(&config));
     let id = created(&writers).await;
     let mut writer = writers.open_writer(id).await.unwrap();
-    let mut tail = readers.tail(id).await.unwrap();
+    let mut wakeups = readers.wakeups(id).await.unwrap();
     append(&mut *writer, &[delta("one")]).await;
-    assert!(matches!(crate::support::next(&mut tail).await, Hint::Appended { .. }));
+    assert!(matches!(crate::support::next(&mut wakeups).await, Hint::Appended { .. }));
     // The old primary is no replica of the new one: what is published at the new one does not reach it.
     two.promote().await;
     address.retarget(two.port());
@@ -77,11 +77,11 @@ async fn a_process_that_only_listens_hears_again_within_seconds() {
     let began = Instant::now();
     // The piece that is appended before it listens again arrives as a call to look.
     append(&mut *writer, &[delta("two")]).await;
-    crate::support::next(&mut tail).await;
+    crate::support::next(&mut wakeups).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert_eq!(read(&readers, id, Seq::START).await.unwrap().tail, Seq::new(2));
+    assert_eq!(read(&readers, id, Seq::START).await.unwrap().last_seq, Seq::new(2));
     append(&mut *writer, &[delta("three")]).await;
-    crate::support::next(&mut tail).await;
+    crate::support::next(&mut wakeups).await;
 }
 
 /// One that writes is refused, and both of its connections move: it need not wait for the next sign of life.
@@ -92,10 +92,10 @@ async fn who_is_refused_listens_elsewhere_at_once() {
     let log = open(&config);
     let id = created(&log).await;
     let mut writer = log.open_writer(id).await.unwrap();
-    let mut tail = log.tail(id).await.unwrap();
+    let mut wakeups = log.wakeups(id).await.unwrap();
     switch(&one, &two, &address).await;
     append(&mut *writer, &[delta("one")]).await;
-    crate::support::next(&mut tail).await;
+    crate::support::next(&mut wakeups).await;
     let channel = format!("PUBSUB NUMSUB {}:{{{id}}}", config.prefix);
     let mut admin = admin(&two.url()).await;
     let subscribed = async {
@@ -114,8 +114,8 @@ async fn what_the_replica_had_not_got_is_written_again() {
     let mut writer = log.open_writer(id).await.unwrap();
     append(&mut *writer, &[delta("one")]).await;
     insist(async || {
-        let tail = format!("HGET {}:{{{id}}}:meta tail", config.prefix);
-        (ask::<Option<u64>>(&mut admin(&two.url()).await, &tail).await == Some(1)).then_some(())
+        let wakeups = format!("HGET {}:{{{id}}}:meta tail", config.prefix);
+        (ask::<Option<u64>>(&mut admin(&two.url()).await, &wakeups).await == Some(1)).then_some(())
     })
     .await;
     // From here on nothing arrives there, as when the network between the two is slow.
@@ -140,7 +140,7 @@ async fn a_primary_that_was_cut_off_from_its_replicas_is_left() {
     ask::<()>(&mut admin(&one.url()).await, "CONFIG SET min-replicas-to-write 1").await;
     // Until another one has the address there is something to read.
     assert!(matches!(writer.append(&[delta("two")]).await, Err(LogError::Unavailable(_))));
-    assert_eq!(read(&log, id, Seq::START).await.unwrap().tail, Seq::new(1));
+    assert_eq!(read(&log, id, Seq::START).await.unwrap().last_seq, Seq::new(1));
     address.retarget(two.port());
     append(&mut *writer, &[delta("two")]).await;
     assert_eq!(texts(&log, id).await, ["one", "two"]);

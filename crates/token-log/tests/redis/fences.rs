@@ -8,13 +8,13 @@ use crate::support::{admin, ask, created, delta, finished, next, shared, texts};
 async fn the_text_of_a_fenced_writer_reaches_nobody() {
     let (_, log) = shared().await;
     let id = created(&log).await;
-    let mut tail = log.tail(id).await.unwrap();
+    let mut wakeups = log.wakeups(id).await.unwrap();
     let mut old = log.open_writer(id).await.unwrap();
     let mut new = log.open_writer(id).await.unwrap();
     assert!(matches!(old.append(&[delta("old")]).await, Err(LogError::Fenced)));
     assert!(matches!(old.seal(&finished()).await, Err(LogError::Fenced)));
     new.append(&[delta("new")]).await.unwrap();
-    let Hint::Appended { entries, .. } = next(&mut tail).await else { panic!("the entries themselves") };
+    let Hint::Appended { entries, .. } = next(&mut wakeups).await else { panic!("the entries themselves") };
     assert_eq!(entries[0].event, delta("new"));
     assert_eq!(texts(&log, id).await, ["new"]);
 }

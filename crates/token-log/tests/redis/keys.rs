@@ -33,13 +33,13 @@ async fn every_key_expires_in_every_state() {
     let day = 24 * 60 * 60 * 1000;
 
     let grace = OnDisconnect::CancelAfter(Duration::from_secs(30));
-    log.create(id, &StreamSpec { memo: "a memo".into(), ..spec(grace) }).await.unwrap();
+    log.create(id, &StreamSpec { metadata: "a memo".into(), ..spec(grace) }).await.unwrap();
     let queued = keys(&mut admin, &config).await;
     assert_eq!(queued.keys().collect::<Vec<_>>(), ["audience", "meta"]);
     assert!((1..=35_000).contains(&queued["audience"]));
     assert!((day..=day + 600_000).contains(&queued["meta"]), "its end_by, and the retention");
 
-    log.attend(id).await.unwrap();
+    log.touch_presence(id).await.unwrap();
     let mut writer = log.open_writer(id).await.unwrap();
     assert!(keys(&mut admin, &config).await.values().all(|&expires| expires > 0));
 
@@ -51,7 +51,7 @@ async fn every_key_expires_in_every_state() {
     assert!(running["entries"] > day && running["meta"] > day && running["audience"] > 0);
 
     writer.seal(&finished()).await.unwrap();
-    log.attend(id).await.unwrap();
+    log.touch_presence(id).await.unwrap();
     let sealed = keys(&mut admin, &config).await;
     assert_eq!(sealed.keys().collect::<Vec<_>>(), ["entries", "meta"]);
     assert!(sealed.values().all(|expires| (1..=day).contains(expires)), "{sealed:?}");
@@ -64,11 +64,11 @@ async fn every_key_expires_in_every_state() {
 }
 
 #[tokio::test]
-async fn a_memo_expires_with_its_stream() {
+async fn metadata_expires_with_its_stream() {
     let (config, _) = shared().await;
     let log = open(&Config { retention: Duration::from_millis(1), ..config.clone() });
     let id = GenerationId::fresh();
-    log.create(id, &StreamSpec { memo: "a memo".into(), ..spec(OnDisconnect::Detached) }).await.unwrap();
+    log.create(id, &StreamSpec { metadata: "a memo".into(), ..spec(OnDisconnect::Detached) }).await.unwrap();
     log.open_writer(id).await.unwrap().seal(&finished()).await.unwrap();
     let gone = insist(async || log.spec(id).await.err()).await;
     assert!(matches!(gone, LogError::NotFound(_)), "{gone}");
@@ -81,7 +81,7 @@ async fn a_stream_without_a_grace_has_no_audience() {
     let mut admin = admin(&config.url).await;
     let id = GenerationId::fresh();
     log.create(id, &spec(OnDisconnect::Detached)).await.unwrap();
-    log.attend(id).await.unwrap();
+    log.touch_presence(id).await.unwrap();
     assert_eq!(keys(&mut admin, &config).await.keys().collect::<Vec<_>>(), ["meta"]);
     let writer = log.open_writer(id).await.unwrap();
     assert_eq!(writer.cancellation().cause(), None);
@@ -126,9 +126,9 @@ async fn a_stream_that_version_1_stored_goes_on() {
     let page = read(&log, id, Seq::START).await.unwrap();
     let end_by = Timestamp::from_millis(1_763_800_600_000);
     assert_eq!(page.phase, Phase::Running { end_by, silent_for: Duration::MAX, waiting_until: None });
-    assert_eq!((page.tail, page.entries.len()), (Seq::new(2), 2));
+    assert_eq!((page.last_seq, page.entries.len()), (Seq::new(2), 2));
     let spec_of_old = log.spec(id).await.unwrap();
-    assert_eq!((spec_of_old.end_by, spec_of_old.memo.len()), (end_by, 0), "it knew no memos");
+    assert_eq!((spec_of_old.end_by, spec_of_old.metadata.len()), (end_by, 0), "it knew no metadata");
     assert_eq!(
         log.create(id, &spec(OnDisconnect::Detached)).await.unwrap(),
         Created::Existing(Fingerprint::from_bytes([b'f'; 32]))
@@ -157,13 +157,13 @@ async fn a_user_that_may_touch_nothing_else_is_enough() {
     ask::<()>(&mut admin, &format!("ACL SETUSER tokenwire {rules}")).await;
     let log = open(&config);
     let id = created(&log).await;
-    let mut tail = log.tail(id).await.unwrap();
+    let mut wakeups = log.wakeups(id).await.unwrap();
     let mut writer = log.open_writer(id).await.unwrap();
     writer.append(&[delta("one")]).await.unwrap();
-    assert!(matches!(next(&mut tail).await, Hint::Appended { .. }));
+    assert!(matches!(next(&mut wakeups).await, Hint::Appended { .. }));
     ask::<u32>(&mut admin, &format!("DEL tokenwire:{{{id}}}:meta tokenwire:{{{id}}}:entries")).await;
     writer.append(&[delta("two")]).await.unwrap();
-    log.attend(id).await.unwrap();
+    log.touch_presence(id).await.unwrap();
     log.cancel(id).await.unwrap();
     writer.seal(&finished()).await.unwrap();
     log.remove(id).await.unwrap();

@@ -14,7 +14,7 @@ async fn a_stream_shows_all_that_is_stored_and_is_not_changed_by_it() {
     let (config, log) = shared().await;
     let id = GenerationId::fresh();
     let spec = spec(OnDisconnect::CancelAfter(Duration::from_secs(30)));
-    log.create(id, &StreamSpec { memo: "a memo".into(), ..spec.clone() }).await.unwrap();
+    log.create(id, &StreamSpec { metadata: "a memo".into(), ..spec.clone() }).await.unwrap();
     let mut writer = log.open_writer(id).await.unwrap();
     writer.append(&[delta("one"), delta("two")]).await.unwrap();
     writer.append(&[delta("three")]).await.unwrap();
@@ -22,7 +22,7 @@ async fn a_stream_shows_all_that_is_stored_and_is_not_changed_by_it() {
     let seen = log.inspect(id).await.unwrap();
     assert_eq!((seen.attempt, seen.batches, seen.cancelled), (Attempt::new(1), 2, true));
     assert_eq!(seen.entries, read(&log, id, Seq::START).await.unwrap().entries);
-    assert_eq!((seen.spec, seen.memo_bytes), (spec, 6), "of the memo its size alone");
+    assert_eq!((seen.spec, seen.metadata_bytes), (spec, 6), "of the metadata its size alone");
     assert!(matches!(seen.phase, Phase::Running { .. }));
     writer.seal(&finished()).await.unwrap();
     assert_eq!(log.inspect(id).await.unwrap().phase, Phase::Sealed);

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// Every byte there is, and more than a hash of small fields would hold.
-fn memo() -> Bytes {
+fn metadata() -> Bytes {
     (0..=u8::MAX).cycle().take(100_000).collect()
 }
 
@@ -93,16 +93,16 @@ async fn a_server_that_comes_back_empty_gets_the_stream_again_entry_for_entry() 
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_empty_gets_memo_and_caller_again() {
+async fn a_server_that_comes_back_empty_gets_metadata_and_caller_again() {
     let server = Server::start(AppendOnly::No).await;
     let config = config(server.url());
     let (readers, writers) = (open(&config), open(&config));
     let id = GenerationId::fresh();
     let grace = OnDisconnect::CancelAfter(Duration::from_secs(600));
     let caller = Caller::Named(CallerName::new("team/blue").unwrap());
-    let spec = StreamSpec { caller, memo: memo(), ..spec(grace) };
+    let spec = StreamSpec { caller, metadata: metadata(), ..spec(grace) };
     writers.create(id, &spec).await.unwrap();
-    // It learns of the memo from the server, and not from whoever created the stream.
+    // It learns of the metadata from the server, and not from whoever created the stream.
     let mut writer = open(&config).open_writer(id).await.unwrap();
     append(&mut *writer, &[delta("one")]).await;
     // The second loss too: what was put back is as good as what was there.
@@ -162,9 +162,9 @@ async fn a_server_that_comes_back_as_it_was_before_gets_the_rest() {
     let before = entries(&log, id).await;
     for older in [queued, opened, one] {
         roll_back(&mut admin, &config, id, &older).await;
-        let mut tail = log.tail(id).await.unwrap();
+        let mut wakeups = log.wakeups(id).await.unwrap();
         assert_eq!(writer.append(&[]).await.unwrap(), Seq::new(3));
-        assert!(matches!(next(&mut tail).await, Hint::Look), "readers are told to look");
+        assert!(matches!(next(&mut wakeups).await, Hint::Look), "readers are told to look");
         assert_eq!(entries(&log, id).await, before);
     }
     assert_eq!(writer.append(&[delta("four")]).await.unwrap(), Seq::new(4));
@@ -183,7 +183,11 @@ async fn a_server_that_restarts_from_an_older_snapshot_gets_the_rest() {
     let before = entries(&log, id).await;
     server.kill().await;
     server.restart().await;
-    assert_eq!(insist(async || read(&log, id, Seq::START).await.ok()).await.tail, Seq::new(3), "rolled back");
+    assert_eq!(
+        insist(async || read(&log, id, Seq::START).await.ok()).await.last_seq,
+        Seq::new(3),
+        "rolled back"
+    );
     assert_eq!(append(&mut *writer, &[]).await, Seq::new(4));
     assert_eq!(entries(&log, id).await, before);
 }
@@ -230,7 +234,7 @@ async fn what_was_not_answered_is_put_back_too_since_readers_may_have_it() {
     server.resume();
     let seen = insist(async || {
         let page = read(&readers, id, Seq::START).await.ok()?;
-        (page.tail == Seq::new(4)).then_some(page.entries)
+        (page.last_seq == Seq::new(4)).then_some(page.entries)
     })
     .await;
     lose(&mut admin(&server.url()).await, &config, id).await;

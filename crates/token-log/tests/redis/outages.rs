@@ -44,9 +44,9 @@ async fn everything_fails_as_unavailable_during_an_outage_and_works_again_after_
     unavailable(log.create(id, &spec(OnDisconnect::Detached)).await);
     unavailable(log.open_writer(id).await);
     unavailable(read(&log, id, Seq::START).await);
-    unavailable(log.tail(id).await);
+    unavailable(log.wakeups(id).await);
     unavailable(log.cancel(id).await);
-    unavailable(log.attend(id).await);
+    unavailable(log.touch_presence(id).await);
     unavailable(log.remove(id).await);
     unavailable(log.ready().await);
     unavailable(writer.append(&[delta("one")]).await);
@@ -54,7 +54,7 @@ async fn everything_fails_as_unavailable_during_an_outage_and_works_again_after_
     append(&mut *writer, &[delta("one")]).await;
     writer.seal(&finished()).await.unwrap();
     assert_eq!(texts(&log, id).await, ["one"]);
-    log.tail(id).await.unwrap();
+    log.wakeups(id).await.unwrap();
     log.ready().await.unwrap();
 }
 
@@ -121,12 +121,13 @@ async fn unanswered(server: &Server) -> (Redis, GenerationId, Box<dyn LogWriter>
     server.pause();
     unavailable(writer.append(&[delta("one")]).await);
     server.resume();
-    tail_is(&reader, id, 1).await;
+    last_seq_is(&reader, id, 1).await;
     (reader, id, writer)
 }
 
-async fn tail_is(log: &Redis, id: GenerationId, tail: u64) {
-    insist(async || read(log, id, Seq::START).await.ok().filter(|page| page.tail == Seq::new(tail))).await;
+async fn last_seq_is(log: &Redis, id: GenerationId, last_seq: u64) {
+    insist(async || read(log, id, Seq::START).await.ok().filter(|page| page.last_seq == Seq::new(last_seq)))
+        .await;
 }
 
 #[tokio::test]
@@ -137,7 +138,7 @@ async fn what_is_executed_after_its_writer_gave_up_waiting_is_not_repeated() {
     server.pause();
     unavailable(writer.seal(&finished()).await);
     server.resume();
-    tail_is(&log, id, 2).await;
+    last_seq_is(&log, id, 2).await;
     assert_eq!(insist(async || writer.seal(&finished()).await.ok()).await, Seq::new(2));
     assert!(matches!(writer.seal(&finished()).await, Err(LogError::Sealed)));
     assert_eq!(texts(&log, id).await, ["one"]);

@@ -9,7 +9,7 @@ use token_log::redis::{Config, Redis};
 use tokenwire_core::{
     Caller, Clock, Conversation, Entry, Event, FinishReason, GenerateRequest, GenerationId, LogError,
     LogWriter, ModelName, Seq, SystemClock, Timestamp, TokenLog, Usage,
-    token_log::{Hint, OnDisconnect, Page, StreamSpec, Tail},
+    token_log::{Hint, OnDisconnect, Page, StreamSpec, Wakeups},
 };
 
 /// Longer than anything here takes on a busy machine. Nothing waits for it to pass.
@@ -61,7 +61,7 @@ pub(crate) fn spec(on_disconnect: OnDisconnect) -> StreamSpec {
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(600)),
-        memo: Bytes::new(),
+        metadata: Bytes::new(),
         request: Bytes::new(),
     }
 }
@@ -112,7 +112,7 @@ pub(crate) async fn append(writer: &mut dyn LogWriter, batch: &[Event]) -> Seq {
 /// would be a reader that never ends.
 pub(crate) async fn follow_by_hints(log: &Redis, id: GenerationId) -> Vec<Entry> {
     let follow = async {
-        let mut tail = insist(async || log.tail(id).await.ok()).await;
+        let mut wakeups = insist(async || log.wakeups(id).await.ok()).await;
         let mut entries: Vec<Entry> = vec![];
         let mut hint = Hint::Look;
         loop {
@@ -134,14 +134,14 @@ pub(crate) async fn follow_by_hints(log: &Redis, id: GenerationId) -> Vec<Entry>
             if entries.last().is_some_and(|entry| entry.event.is_terminal()) {
                 return entries;
             }
-            hint = next(&mut tail).await;
+            hint = next(&mut wakeups).await;
         }
     };
     tokio::time::timeout(PATIENCE, follow).await.expect("a wake-up for everything that was appended")
 }
 
-pub(crate) async fn next(tail: &mut Tail) -> Hint {
-    tokio::time::timeout(PATIENCE, tail.next()).await.expect("a hint")
+pub(crate) async fn next(wakeups: &mut Wakeups) -> Hint {
+    tokio::time::timeout(PATIENCE, wakeups.next()).await.expect("a hint")
 }
 
 /// Tries until there is something.

@@ -65,9 +65,9 @@ async fn a_stream_goes_from_an_older_worker_to_a_newer_one_and_back() {
     let _opened = log.open_writer(id).await.unwrap();
     let mut older = Older::takes_over(&config, id).await;
     assert!(matches!(newer.append(&[delta("fenced")]).await, Err(LogError::Fenced)));
-    let mut tail = log.tail(id).await.unwrap();
+    let mut wakeups = log.wakeups(id).await.unwrap();
     assert_eq!(older.append(4, "4").await.unwrap(), (4, String::new()));
-    assert!(matches!(next(&mut tail).await, Hint::Appended { .. }));
+    assert!(matches!(next(&mut wakeups).await, Hint::Appended { .. }));
     assert_eq!(older.append(4, "4").await.unwrap(), (4, String::new()), "the same batch again");
     assert!(read(&log, id, Seq::START).await.unwrap().phase.has_owner());
 
@@ -128,7 +128,7 @@ impl Second {
         self.run::<()>(script, &["meta", "audience"], EVERY).await.unwrap();
     }
 
-    /// The token of the writer, the tail, and whether to stop.
+    /// The token of the writer, the last seq, and whether to stop.
     async fn open_writer(&mut self) -> RedisResult<(String, u64, String)> {
         let script = include_str!("../fixtures/second/open_writer.lua");
         let opened: Vec<redis::Value> = self.run(script, &["meta", "audience"], EVERY).await?;
@@ -171,10 +171,10 @@ async fn a_stream_of_the_second_version_is_written_by_both_in_turn() {
     newer.append(&[]).await.unwrap();
     assert_eq!(newer.cancellation().cause(), None);
 
-    let (token, tail, stop) = second.open_writer().await.unwrap();
-    assert_eq!((tail, stop.as_str()), (1, ""));
+    let (token, last_seq, stop) = second.open_writer().await.unwrap();
+    assert_eq!((last_seq, stop.as_str()), (1, ""));
     assert!(matches!(newer.append(&[delta("fenced")]).await, Err(LogError::Fenced)));
-    let mut heard = log.tail(id).await.unwrap();
+    let mut heard = log.wakeups(id).await.unwrap();
     second.append(&token, 2, "2").await.unwrap();
     assert!(matches!(next(&mut heard).await, Hint::Appended { .. }));
 
@@ -186,8 +186,8 @@ async fn a_stream_of_the_second_version_is_written_by_both_in_turn() {
     let family = second.family.clone();
     ask::<u32>(&mut second.admin, &format!("DEL {family}:meta {family}:entries")).await;
     newest.append(&[]).await.unwrap();
-    let (token, tail, _) = second.open_writer().await.unwrap();
-    assert_eq!(tail, 3);
+    let (token, last_seq, _) = second.open_writer().await.unwrap();
+    assert_eq!(last_seq, 3);
     second.append(&token, 4, "4").await.unwrap();
     assert_eq!(texts(&log, id).await, ["1", "2", "3", "4"]);
 
@@ -206,7 +206,7 @@ async fn what_only_the_newer_version_knows_survives_the_older_one() {
     let spec = StreamSpec {
         caller: Caller::Named(CallerName::new("team/blue").unwrap()),
         request: "a request".into(),
-        memo: "a memo".into(),
+        metadata: "a memo".into(),
         ..spec(OnDisconnect::CancelAfter(Duration::from_secs(30)))
     };
     log.create(id, &spec).await.unwrap();
@@ -219,8 +219,8 @@ async fn what_only_the_newer_version_knows_survives_the_older_one() {
 
     let mut second = Second::of(&config, id).await;
     second.attend().await;
-    let (token, tail, stop) = second.open_writer().await.unwrap();
-    assert_eq!((tail, stop.as_str()), (1, ""));
+    let (token, last_seq, stop) = second.open_writer().await.unwrap();
+    assert_eq!((last_seq, stop.as_str()), (1, ""));
     second.append(&token, 2, "2").await.unwrap();
     assert!(read(&log, id, Seq::START).await.unwrap().phase.has_owner());
     let refused = newer.record_attempts(attempts, Ownership::Kept).await;
@@ -243,7 +243,7 @@ async fn readers_at_processes_of_two_versions_are_an_audience_to_both() {
     second.create(1).await;
     // The newer one knows a time until which the audience counts; the older one attends after it.
     let mut newer = log.open_writer(id).await.unwrap();
-    log.attend(id).await.unwrap();
+    log.touch_presence(id).await.unwrap();
     leave(&mut admin(&config.url).await, &config, id).await;
     second.attend().await;
     newer.append(&[]).await.unwrap();
@@ -251,7 +251,7 @@ async fn readers_at_processes_of_two_versions_are_an_audience_to_both() {
     let (token, _, stop) = second.open_writer().await.unwrap();
     assert_eq!(stop, "");
     second.lose_key().await;
-    log.attend(id).await.unwrap();
+    log.touch_presence(id).await.unwrap();
     assert!(matches!(second.append(&token, 1, "1").await.unwrap(), redis::Value::Int(1)));
     // Both find that there are no readers any more.
     leave(&mut admin(&config.url).await, &config, id).await;

@@ -32,7 +32,7 @@ async fn readers_that_join_under_load_miss_nothing() {
             let after = Seq::new((join * BATCHES / JOINS) as u64);
             insist(async || {
                 let page = readers.read(id, Seq::START, NonZeroUsize::MIN).await.unwrap();
-                (page.tail >= after).then_some(())
+                (page.last_seq >= after).then_some(())
             })
             .await;
             follow_by_hints(&readers, id).await
@@ -65,11 +65,11 @@ async fn a_process_subscribes_once_and_leaves_with_its_last_listener() {
     let numsub = format!("PUBSUB NUMSUB {}:{{{id}}}", config.prefix);
     let mut subscribers = async || ask::<(String, usize)>(&mut admin, &numsub).await.1;
 
-    let first = log.tail(id).await.unwrap();
-    let second = log.tail(id).await.unwrap();
+    let first = log.wakeups(id).await.unwrap();
+    let second = log.wakeups(id).await.unwrap();
     assert_eq!(subscribers().await, 1);
     drop(first);
-    let mut third = log.tail(id).await.unwrap();
+    let mut third = log.wakeups(id).await.unwrap();
     drop(second);
     let mut writer = log.open_writer(id).await.unwrap();
     writer.append(&[delta("one")]).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_process_subscribes_once_and_leaves_with_its_last_listener() {
 
     drop(third);
     insist(async || (subscribers().await == 0).then_some(())).await;
-    let mut again = log.tail(id).await.unwrap();
+    let mut again = log.wakeups(id).await.unwrap();
     writer.append(&[delta("two")]).await.unwrap();
     assert!(matches!(next(&mut again).await, Hint::Appended { .. }));
 }
@@ -89,7 +89,7 @@ async fn a_crowd_comes_and_goes() {
     let mut admin = admin(&config.url).await;
     let pattern = format!("PUBSUB CHANNELS {}:*", config.prefix);
     let mut channels = async || ask::<Vec<String>>(&mut admin, &pattern).await.len();
-    let crowd = join_all((0..600).map(async |_| log.tail(GenerationId::fresh()).await.unwrap())).await;
+    let crowd = join_all((0..600).map(async |_| log.wakeups(GenerationId::fresh()).await.unwrap())).await;
     assert_eq!(channels().await, 600);
     drop(crowd);
     insist(async || (channels().await == 0).then_some(())).await;
@@ -101,9 +101,9 @@ async fn dropping_the_log_ends_its_connections() {
     let mut admin = admin(&server.url()).await;
     let log = open(&crate::support::config(server.url()));
     let id = created(&log).await;
-    let tail = log.tail(id).await.unwrap();
+    let wakeups = log.wakeups(id).await.unwrap();
     let writer = log.open_writer(id).await.unwrap();
-    drop((tail, writer, log));
+    drop((wakeups, writer, log));
     insist(async || {
         let clients: String = ask(&mut admin, "CLIENT LIST").await;
         (clients.lines().count() == 1).then_some(())

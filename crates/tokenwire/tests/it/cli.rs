@@ -312,7 +312,7 @@ async fn inspect_shows_a_stream_in_redis() {
         created_at: now,
         start_by: now.after(Duration::from_secs(60)),
         end_by: now.after(Duration::from_secs(120)),
-        memo: "what was asked".into(),
+        metadata: "what was asked".into(),
         request: "secret request".into(),
     };
     log.create(id, &spec).await.unwrap();

@@ -57,7 +57,7 @@ struct OfResponse<'a> {
 
 impl Response {
     pub(super) fn new(id: GenerationId, spec: &StreamSpec) -> Result<Self, Problem> {
-        let (created_at, metadata) = (spec.created_at, ResponseMetadata::read(&spec.memo)?);
+        let (created_at, metadata) = (spec.created_at, ResponseMetadata::read(&spec.metadata)?);
         Ok(Self { id, created_at, metadata, output: Output::new(id), state: State::Waiting })
     }
 

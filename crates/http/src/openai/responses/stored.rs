@@ -101,7 +101,7 @@ pub(super) async fn catch_up(app: &App, response: &mut Response) -> Result<Seq, 
             response.take(entry, &mut ());
             cursor = entry.seq;
         }
-        if page.entries.is_empty() || cursor >= page.tail {
+        if page.entries.is_empty() || cursor >= page.last_seq {
             return Ok(cursor);
         }
     }

@@ -69,15 +69,15 @@ pub async fn a_writer_that_was_released_is_silent_at_once(fixture: Fixture) {
 
 pub async fn listeners_are_woken_when_the_model_is_waited_for(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
-    let mut tail = fixture.elsewhere.tail(id).await.unwrap();
+    let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();
     writer.record_attempts(noted(0), Ownership::Released).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(30), tail.next()).await.expect("a wake-up");
+    tokio::time::timeout(Duration::from_secs(30), wakeups.next()).await.expect("a wake-up");
 }
 
 pub async fn the_request_of_a_stream_is_there_until_its_seal(fixture: Fixture) {
     let id = GenerationId::fresh();
     let request = Bytes::from(vec![0xa5; 300_000]);
-    let wanted = StreamSpec { request: request.clone(), memo: "a memo".into(), ..spec(1) };
+    let wanted = StreamSpec { request: request.clone(), metadata: "a memo".into(), ..spec(1) };
     fixture.log.create(id, &wanted).await.unwrap();
     assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), wanted);
     let mut writer = fixture.log.open_writer(id).await.unwrap();
@@ -93,14 +93,14 @@ pub async fn the_request_of_a_stream_is_there_until_its_seal(fixture: Fixture) {
 
 pub async fn of_many_that_claim_a_job_one_stores_it(fixture: Fixture) {
     let id = fixture.stream().await;
-    assert_eq!(fixture.elsewhere.claim_job(id).await.unwrap(), JobClaim::Anothers, "its creator's");
+    assert_eq!(fixture.elsewhere.claim_job(id).await.unwrap(), JobClaim::Taken, "its creator's");
     tokio::time::sleep(tokenwire_core::token_log::CLAIM_TIME + Duration::from_millis(200)).await;
     let claims = futures::future::join_all((0..8).map(|number| {
         let log = if number % 2 == 0 { &fixture.log } else { &fixture.elsewhere };
         log.claim_job(id)
     }));
     let claims: Vec<_> = claims.await.into_iter().map(Result::unwrap).collect();
-    let yours = claims.iter().filter(|&&claim| claim == JobClaim::Yours).count();
+    let yours = claims.iter().filter(|&&claim| claim == JobClaim::Granted).count();
     assert_eq!(yours, 1, "{claims:?}");
     fixture.log.job_stored(id).await.unwrap();
     assert_eq!(fixture.elsewhere.claim_job(id).await.unwrap(), JobClaim::Stored);

@@ -1,6 +1,6 @@
 //! What nobody reads is not generated for ever.
 
-use tokenwire_core::{CancelCause, token_log::ATTENDANCE};
+use tokenwire_core::{CancelCause, token_log::PRESENCE_TTL};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
 };
 
 /// How long each stream is watched: more than the time after which a silent audience counts as gone.
-const WATCH: Duration = Duration::from_secs(ATTENDANCE.as_secs() + 3);
+const WATCH: Duration = Duration::from_secs(PRESENCE_TTL.as_secs() + 3);
 
 /// Cancelled as abandoned: a stream whose readers went away, and one that nobody ever read, whether a writer watches or
 /// opens later. Left alone: one that is attended, one that is detached. All at once, because time may be real here.
@@ -42,7 +42,7 @@ async fn left_alone(fixture: &Fixture, on_disconnect: OnDisconnect, audience: Au
     let began = Instant::now();
     while began.elapsed() < WATCH {
         if audience == Audience::Stays {
-            fixture.elsewhere.attend(id).await.unwrap();
+            fixture.elsewhere.touch_presence(id).await.unwrap();
         }
         writer.append(&[delta("text")]).await.unwrap();
         assert_eq!(writer.cancellation().cause(), None, "{on_disconnect:?}");
@@ -50,7 +50,7 @@ async fn left_alone(fixture: &Fixture, on_disconnect: OnDisconnect, audience: Au
     }
     writer.seal(&finished()).await.unwrap();
     // Who looks at what has ended keeps nothing alive, and breaks nothing.
-    fixture.elsewhere.attend(id).await.unwrap();
+    fixture.elsewhere.touch_presence(id).await.unwrap();
 }
 
 async fn abandoned(fixture: &Fixture, audience: Audience) {
@@ -61,7 +61,7 @@ async fn abandoned(fixture: &Fixture, audience: Audience) {
     if audience == Audience::Leaves {
         sleep(Duration::from_secs(2)).await;
         last_seen = Instant::now();
-        fixture.elsewhere.attend(id).await.unwrap();
+        fixture.elsewhere.touch_presence(id).await.unwrap();
     }
     let cause = loop {
         assert!(last_seen.elapsed() < WATCH * 4, "nobody noticed that the audience has gone");
@@ -72,7 +72,10 @@ async fn abandoned(fixture: &Fixture, audience: Audience) {
         }
     };
     assert_eq!(cause, CancelCause::Abandoned);
-    assert!(last_seen.elapsed() >= ATTENDANCE + Duration::from_secs(1), "its readers had time to come back");
+    assert!(
+        last_seen.elapsed() >= PRESENCE_TTL + Duration::from_secs(1),
+        "its readers had time to come back"
+    );
     writer.seal(&Event::Failed { failure: Failure::Cancelled { cause } }).await.unwrap();
 }
 

@@ -43,8 +43,8 @@ pub async fn an_unknown_stream_is_not_found(fixture: Fixture) {
     assert_not_found(fixture.log.spec(id).await, id);
     assert_not_found(fixture.log.open_writer(id).await, id);
     assert_not_found(fixture.log.cancel(id).await, id);
-    fixture.log.tail(id).await.unwrap();
-    fixture.log.attend(id).await.unwrap();
+    fixture.log.wakeups(id).await.unwrap();
+    fixture.log.touch_presence(id).await.unwrap();
     fixture.log.remove(id).await.unwrap();
     assert_not_found(fixture.log.read(id, Seq::START, NonZeroUsize::MIN).await, id);
 }
@@ -80,7 +80,7 @@ pub async fn the_phase_follows_the_stream(fixture: Fixture) {
     let queued = Phase::Queued { created_at: at(created_at), start_by: at(start_by) };
     assert_eq!(
         page,
-        Page { entries: vec![], tail: Seq::START, phase: queued, epoch: Epoch::of(at(start_by)) }
+        Page { entries: vec![], last_seq: Seq::START, phase: queued, epoch: Epoch::of(at(start_by)) }
     );
 
     let mut writer = fixture.log.open_writer(id).await.unwrap();
@@ -92,7 +92,7 @@ pub async fn the_phase_follows_the_stream(fixture: Fixture) {
 
     writer.seal(&finished()).await.unwrap();
     let page = fixture.page(id, Seq::START, 1).await;
-    assert_eq!((page.phase, page.tail), (Phase::Sealed, Seq::new(2)));
+    assert_eq!((page.phase, page.last_seq), (Phase::Sealed, Seq::new(2)));
 }
 
 /// A log that works says so.

@@ -1,6 +1,6 @@
 //! One stream, one writer: the newest (I3, I4).
 
-use tokenwire_core::token_log::{Attempts, OWNERSHIP, Ownership, Prefix};
+use tokenwire_core::token_log::{Attempts, Ownership, Prefix, WRITER_TIMEOUT};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
@@ -49,15 +49,15 @@ pub async fn an_owner_is_heard_of_until_it_falls_silent(fixture: Fixture) {
     let mut owner = fixture.log.open_writer(id).await.unwrap();
     assert!(fixture.page(id, Seq::START, 1).await.phase.has_owner());
     for batch in [&[delta("text")][..], &[]] {
-        sleep(OWNERSHIP * 3 / 5).await;
+        sleep(WRITER_TIMEOUT * 3 / 5).await;
         owner.append(batch).await.unwrap();
     }
     assert!(fixture.page(id, Seq::START, 1).await.phase.has_owner());
-    sleep(OWNERSHIP).await;
+    sleep(WRITER_TIMEOUT).await;
     assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner());
 
     let next = fixture.elsewhere.open_writer(id).await.unwrap();
-    sleep(OWNERSHIP).await;
+    sleep(WRITER_TIMEOUT).await;
     assert_fenced(owner.append(&[]).await);
     assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner());
     drop(next);
@@ -85,7 +85,7 @@ pub async fn one_of_many_workers_takes_a_stream_over(fixture: Fixture) {
         assert_eq!(owner.attempt(), Attempt::new(round));
         owner.append(&[delta("text")]).await.unwrap();
         if round == 1 {
-            sleep(OWNERSHIP * 6 / 5).await;
+            sleep(WRITER_TIMEOUT * 6 / 5).await;
         } else {
             owner.record_attempts(Attempts::default(), Ownership::Released).await.unwrap();
         }
@@ -123,9 +123,9 @@ pub async fn writers_that_race_never_interleave(fixture: Fixture) {
         });
         // The next one opens once this one has begun. It yields and does not sleep: paused time stands still while writers
         // are busy.
-        let opened_at = fixture.page(id, Seq::START, 1).await.tail;
+        let opened_at = fixture.page(id, Seq::START, 1).await.last_seq;
         let mut looks = 0;
-        while number < WRITERS && fixture.page(id, Seq::START, 1).await.tail < opened_at.plus(6) {
+        while number < WRITERS && fixture.page(id, Seq::START, 1).await.last_seq < opened_at.plus(6) {
             tokio::task::yield_now().await;
             looks += 1;
             assert!(looks < 100_000, "attempt {number} appends nothing");

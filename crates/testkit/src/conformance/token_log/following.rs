@@ -5,7 +5,7 @@ use futures::future::join_all;
 use rand::RngExt;
 use tokenwire_core::{
     Follower,
-    token_log::{Hint, Tail},
+    token_log::{Hint, Wakeups},
 };
 use tokio::sync::broadcast;
 
@@ -21,19 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Hints may be lost, but a log that never gives any makes its readers wait for the slow recheck.
 pub async fn an_append_wakes_whoever_listens(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
-    let mut tail = fixture.elsewhere.tail(id).await.unwrap();
+    let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();
     let mut seen = Seq::START;
     for n in 1..=10 {
         writer.append(&[delta("a"), delta("b")]).await.unwrap();
         while seen < Seq::new(2 * n) {
-            let hint = tokio::time::timeout(PATIENCE, tail.next()).await.expect("an append is announced");
+            let hint = tokio::time::timeout(PATIENCE, wakeups.next()).await.expect("an append is announced");
             if let Hint::Appended { entries, .. } = hint {
                 // I2: what is announced is already there to be read.
                 let first = entries.first().unwrap().seq;
                 let page = fixture.page(id, Seq::new(first.get() - 1), entries.len()).await;
                 assert_eq!(page.entries, entries[..page.entries.len()]);
             }
-            seen = fixture.page(id, Seq::START, 1).await.tail;
+            seen = fixture.page(id, Seq::START, 1).await.last_seq;
         }
     }
 }
@@ -118,7 +118,7 @@ impl LogHooks for Deaf {
         &*self.log
     }
 
-    async fn tail(&self, _id: GenerationId) -> Result<Tail, LogError> {
-        Ok(Tail::new(self.hints.resubscribe()))
+    async fn wakeups(&self, _id: GenerationId) -> Result<Wakeups, LogError> {
+        Ok(Wakeups::new(self.hints.resubscribe()))
     }
 }

@@ -7,7 +7,7 @@ use super::{
     assert_sealed, delta, finished, spec, started, token,
 };
 
-/// After the log was closed and opened again: entries, seals, attempts, requests to stop, memos, and what was removed.
+/// After the log was closed and opened again: entries, seals, attempts, requests to stop, metadata, and what was removed.
 pub async fn everything_is_still_there_after_a_reopen(fixture: Fixture) {
     let (sealed, mut writer) = fixture.writing().await;
     writer.append(&[started(1, TextSoFar::Kept), token("all", 1)]).await.unwrap();
@@ -19,7 +19,7 @@ pub async fn everything_is_still_there_after_a_reopen(fixture: Fixture) {
     let (removed, _) = fixture.writing().await;
     fixture.log.remove(removed).await.unwrap();
     let queued = GenerationId::fresh();
-    let queued_spec = StreamSpec { memo: "of the queued one".into(), ..spec(9) };
+    let queued_spec = StreamSpec { metadata: "of the queued one".into(), ..spec(9) };
     fixture.log.create(queued, &queued_spec).await.unwrap();
     let before = [fixture.entries(sealed).await, fixture.entries(cut).await];
     drop(writer);

@@ -20,7 +20,7 @@ pub async fn reading_from_every_cursor_gives_the_rest(fixture: Fixture) {
             assert!(page.entries.len() <= limit);
             assert!(page.entries.is_empty() == rest.is_empty(), "after {after}, limit {limit}");
             assert_eq!(page.entries, rest[..page.entries.len()], "after {after}, limit {limit}");
-            assert_eq!(page.tail, Seq::new(16));
+            assert_eq!(page.last_seq, Seq::new(16));
         }
     }
 }
@@ -31,6 +31,6 @@ pub async fn a_cursor_beyond_the_end_finds_nothing(fixture: Fixture) {
     writer.append(&[delta("one"), delta("two")]).await.unwrap();
     for after in [3, 1000, u64::from(u32::MAX) + 1, 1 << 53] {
         let page = fixture.page(id, Seq::new(after), 10).await;
-        assert_eq!((page.entries, page.tail), (vec![], Seq::new(2)), "after {after}");
+        assert_eq!((page.entries, page.last_seq), (vec![], Seq::new(2)), "after {after}");
     }
 }

@@ -8,8 +8,8 @@ use super::{
     assert_not_found, delta, finished, spec,
 };
 
-fn with_memo(memo: impl Into<Bytes>) -> StreamSpec {
-    StreamSpec { memo: memo.into(), ..spec(1) }
+fn with_metadata(metadata: impl Into<Bytes>) -> StreamSpec {
+    StreamSpec { metadata: metadata.into(), ..spec(1) }
 }
 
 /// Every field, by way of the other process: before the run, during it, after the seal.
@@ -23,7 +23,7 @@ pub async fn what_a_stream_was_created_with_is_there_in_every_phase(fixture: Fix
             created_at: at(1_700_000_000_001),
             start_by: at(1_700_000_060_002),
             end_by: at(1_700_000_660_003),
-            ..with_memo("what was asked")
+            ..with_metadata("what was asked")
         };
         fixture.log.create(id, &spec).await.unwrap();
         assert_eq!(fixture.elsewhere.spec(id).await.unwrap(), spec);
@@ -38,21 +38,21 @@ pub async fn what_a_stream_was_created_with_is_there_in_every_phase(fixture: Fix
     }
 }
 
-/// A stream need not have a memo.
-pub async fn a_memo_may_be_empty(fixture: Fixture) {
+/// A stream need not have metadata.
+pub async fn metadata_may_be_empty(fixture: Fixture) {
     let id = fixture.stream().await;
-    let memo = |spec: StreamSpec| spec.memo;
-    assert_eq!(fixture.elsewhere.spec(id).await.map(memo).unwrap(), Bytes::new());
+    let metadata = |spec: StreamSpec| spec.metadata;
+    assert_eq!(fixture.elsewhere.spec(id).await.map(metadata).unwrap(), Bytes::new());
     fixture.log.open_writer(id).await.unwrap().seal(&finished()).await.unwrap();
-    assert_eq!(fixture.elsewhere.spec(id).await.map(memo).unwrap(), Bytes::new());
+    assert_eq!(fixture.elsewhere.spec(id).await.map(metadata).unwrap(), Bytes::new());
 }
 
-/// Bytes are bytes, of any value, up to a mebibyte; and large memos hold nobody's text up or mix it up.
-pub async fn the_largest_memo_comes_back_exactly(fixture: Fixture) {
+/// Bytes are bytes, of any value, up to a mebibyte; and large metadata hold nobody's text up or mix it up.
+pub async fn the_largest_metadata_comes_back_exactly(fixture: Fixture) {
     let mut created = Vec::new();
     for first in [0, 10, 200] {
-        let bytes = (0..=u8::MAX).cycle().skip(first).take(StreamSpec::MAX_MEMO_BYTES);
-        let spec = with_memo(bytes.collect::<Vec<_>>());
+        let bytes = (0..=u8::MAX).cycle().skip(first).take(StreamSpec::MAX_METADATA_BYTES);
+        let spec = with_metadata(bytes.collect::<Vec<_>>());
         let id = GenerationId::fresh();
         fixture.log.create(id, &spec).await.unwrap();
         fixture.log.open_writer(id).await.unwrap().append(&[delta("text")]).await.unwrap();
@@ -61,27 +61,27 @@ pub async fn the_largest_memo_comes_back_exactly(fixture: Fixture) {
     let fixture = fixture.reopen().await;
     for (id, spec) in created {
         // Not `assert_eq`: nobody wants to read the difference.
-        assert!(fixture.elsewhere.spec(id).await.unwrap().memo == spec.memo);
+        assert!(fixture.elsewhere.spec(id).await.unwrap().metadata == spec.metadata);
         assert_eq!(fixture.events(id).await, [delta("text")]);
     }
 }
 
-/// A request that is repeated finds what the first one left, though the same request may come with another memo.
-pub async fn the_first_memo_stays(fixture: Fixture) {
+/// A request that is repeated finds what the first one left, though the same request may come with another metadata.
+pub async fn the_first_metadata_stays(fixture: Fixture) {
     let id = GenerationId::fresh();
-    let first = with_memo("first");
+    let first = with_metadata("first");
     fixture.log.create(id, &first).await.unwrap();
-    for memo in ["second", ""] {
-        let again = fixture.elsewhere.create(id, &with_memo(memo)).await.unwrap();
+    for metadata in ["second", ""] {
+        let again = fixture.elsewhere.create(id, &with_metadata(metadata)).await.unwrap();
         assert_eq!(again, Created::Existing(first.fingerprint));
         assert_eq!(fixture.log.spec(id).await.unwrap(), first);
     }
     let without = fixture.stream().await;
-    fixture.log.create(without, &with_memo("late")).await.unwrap();
-    assert_eq!(fixture.log.spec(without).await.unwrap().memo, Bytes::new());
+    fixture.log.create(without, &with_metadata("late")).await.unwrap();
+    assert_eq!(fixture.log.spec(without).await.unwrap().metadata, Bytes::new());
 
     let id = GenerationId::fresh();
-    let specs = ["a", "b", "c", "d"].map(with_memo);
+    let specs = ["a", "b", "c", "d"].map(with_metadata);
     let logs = [&fixture.log, &fixture.elsewhere];
     let created = join_all(specs.iter().zip(logs.iter().cycle()).map(|(spec, log)| log.create(id, spec)));
     let created: Vec<_> = created.await.into_iter().map(Result::unwrap).collect();
@@ -89,21 +89,21 @@ pub async fn the_first_memo_stays(fixture: Fixture) {
     assert_eq!(fixture.log.spec(id).await.unwrap(), specs[new]);
 }
 
-/// A memo is forgotten with its stream, and the next stream of that id has its own.
-pub async fn a_memo_goes_with_its_stream(fixture: Fixture) {
+/// Metadata is forgotten with its stream, and the next stream of that id has its own.
+pub async fn metadata_goes_with_its_stream(fixture: Fixture) {
     let id = GenerationId::fresh();
     assert_not_found(fixture.log.spec(id).await, id);
-    fixture.log.create(id, &with_memo("old")).await.unwrap();
+    fixture.log.create(id, &with_metadata("old")).await.unwrap();
     fixture.log.remove(id).await.unwrap();
     assert_not_found(fixture.elsewhere.spec(id).await, id);
-    fixture.log.create(id, &with_memo("new")).await.unwrap();
+    fixture.log.create(id, &with_metadata("new")).await.unwrap();
     let writer = fixture.log.open_writer(id).await.unwrap();
-    assert_eq!(fixture.elsewhere.spec(id).await.unwrap().memo, "new");
+    assert_eq!(fixture.elsewhere.spec(id).await.unwrap().metadata, "new");
     fixture.log.remove(id).await.unwrap();
     drop(writer);
     assert_not_found(fixture.elsewhere.spec(id).await, id);
     fixture.log.create(id, &spec(1)).await.unwrap();
-    assert_eq!(fixture.elsewhere.spec(id).await.unwrap().memo, Bytes::new());
+    assert_eq!(fixture.elsewhere.spec(id).await.unwrap().metadata, Bytes::new());
 }
 
 /// A stream keeps its first caller in every phase and after a reopen. An anonymous caller stays anonymous.
@@ -113,7 +113,7 @@ pub async fn the_caller_of_a_stream_is_kept(fixture: Fixture) {
     let mut created = Vec::new();
     for caller in [Caller::Anonymous, name("team/blue"), name(&longest)] {
         let id = GenerationId::fresh();
-        let spec = StreamSpec { caller, ..with_memo("what was asked") };
+        let spec = StreamSpec { caller, ..with_metadata("what was asked") };
         assert_eq!(fixture.log.create(id, &spec).await.unwrap(), Created::New);
         let again = StreamSpec { caller: name("another"), ..spec.clone() };
         assert_eq!(fixture.log.create(id, &again).await.unwrap(), Created::Existing(spec.fingerprint));

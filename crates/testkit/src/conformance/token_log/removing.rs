@@ -28,7 +28,7 @@ async fn assert_gone(fixture: &Fixture, id: GenerationId) {
         assert_not_found(log.read(id, Seq::START, NonZeroUsize::MIN).await, id);
         assert_not_found(log.spec(id).await, id);
         assert_not_found(log.cancel(id).await, id);
-        log.attend(id).await.unwrap();
+        log.touch_presence(id).await.unwrap();
         assert_not_found(log.open_writer(id).await, id);
     }
 }
@@ -164,10 +164,10 @@ pub async fn a_removed_stream_stays_removed_after_a_reopen(fixture: Fixture) {
 pub async fn a_removal_wakes_whoever_listens(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
     writer.append(&[delta("text")]).await.unwrap();
-    let mut tail = fixture.elsewhere.tail(id).await.unwrap();
+    let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();
     fixture.log.remove(id).await.unwrap();
     loop {
-        let hint = tokio::time::timeout(PATIENCE, tail.next()).await.expect("a removal is announced");
+        let hint = tokio::time::timeout(PATIENCE, wakeups.next()).await.expect("a removal is announced");
         if matches!(hint, Hint::Look)
             && fixture.elsewhere.read(id, Seq::START, NonZeroUsize::MIN).await.is_err()
         {
@@ -192,7 +192,7 @@ pub async fn a_writer_says_which_stream_of_an_id_it_writes(fixture: Fixture) {
 /// In every phase, so that whoever reads one of them notices the next.
 pub async fn pages_and_hints_say_which_stream_of_an_id_they_are_of(fixture: Fixture) {
     let id = GenerationId::fresh();
-    let mut tail = fixture.elsewhere.tail(id).await.unwrap();
+    let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();
     for spec in [next(1), next(2)] {
         let epoch = spec.epoch();
         let page = async || fixture.page(id, Seq::START, 1).await.epoch;
@@ -205,7 +205,7 @@ pub async fn pages_and_hints_say_which_stream_of_an_id_they_are_of(fixture: Fixt
         assert_eq!(page().await, epoch);
         let announced = async {
             loop {
-                if let Hint::Appended { epoch: of, entries } = tail.next().await {
+                if let Hint::Appended { epoch: of, entries } = wakeups.next().await {
                     assert_eq!(of, epoch);
                     if entries.iter().any(|entry| entry.event.is_terminal()) {
                         break;

@@ -17,7 +17,7 @@ pub async fn entries_are_numbered_from_one_without_a_gap(fixture: Fixture) {
         appended.extend(batch);
         assert_eq!(seq.get(), appended.len() as u64);
         // I2: durable, and therefore there for everybody, when it returns.
-        assert_eq!(fixture.page(id, Seq::START, 1).await.tail, seq);
+        assert_eq!(fixture.page(id, Seq::START, 1).await.last_seq, seq);
     }
     let last = writer.seal(&finished()).await.unwrap();
     appended.push(finished());
@@ -46,7 +46,7 @@ pub async fn what_is_submitted_is_there_once_it_is_settled(fixture: Fixture) {
     for n in 1..=5 {
         writer.submit(&[delta("ha")]).await.unwrap();
         writer.settle().await.unwrap();
-        assert_eq!(fixture.page(id, Seq::START, 1).await.tail, Seq::new(n));
+        assert_eq!(fixture.page(id, Seq::START, 1).await.last_seq, Seq::new(n));
         writer.settle().await.unwrap();
         writer.submit(&[]).await.unwrap();
         writer.settle().await.unwrap();

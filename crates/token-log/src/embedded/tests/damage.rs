@@ -51,7 +51,7 @@ async fn check(bytes: &[u8], ids: [GenerationId; 2], all: &[Vec<Entry>; 2]) -> [
         };
         assert_numbered(&found);
         assert!(all.starts_with(&found), "a stream is a beginning of what it was");
-        assert_eq!(log.spec(id).await.unwrap().memo, spec().memo);
+        assert_eq!(log.spec(id).await.unwrap().metadata, spec().metadata);
         *left = Some(found.len());
         match log.open_writer(id).await {
             Ok(mut writer) => {
@@ -124,7 +124,7 @@ async fn a_stream_with_a_gap_goes_on_before_it_as_a_newer_attempt_than_any() {
         let log = open(dir.path());
         let page = log.read(id, Seq::START, 9.try_into().unwrap()).await.unwrap();
         assert_eq!(
-            page.tail,
+            page.last_seq,
             Seq::new(u64::from(attempt) - 2),
             "what lies before the gap, and what came since"
         );

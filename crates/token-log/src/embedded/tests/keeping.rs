@@ -100,11 +100,11 @@ async fn a_stream_that_never_ended_is_forgotten_too_and_its_writer_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_memo_lives_as_long_as_its_stream_on_the_disk_and_takes_no_space_after_it() {
+async fn metadata_lives_as_long_as_its_stream_on_the_disk_and_takes_no_space_after_it() {
     let dir = TempDir::new().unwrap();
     let clock = Hands::at(SystemClock.now());
     let log = Embedded::open(dir.path(), SMALL, Arc::clone(&clock) as _).unwrap();
-    let large = StreamSpec { memo: vec![0xa5; StreamSpec::MAX_MEMO_BYTES].into(), ..spec() };
+    let large = StreamSpec { metadata: vec![0xa5; StreamSpec::MAX_METADATA_BYTES].into(), ..spec() };
     let (old, young) = (GenerationId::fresh(), GenerationId::fresh());
     for id in [old, young] {
         log.create(id, &large).await.unwrap();
@@ -118,18 +118,21 @@ async fn a_memo_lives_as_long_as_its_stream_on_the_disk_and_takes_no_space_after
     writer.append(&[started()]).await.unwrap();
     writer.seal(&finished()).await.unwrap();
     let full = bytes_in(dir.path());
-    assert!(log.shared.index.all().iter().all(|stream| stream.spec.memo.is_empty()), "none in memory");
+    assert!(log.shared.index.all().iter().all(|stream| stream.spec.metadata.is_empty()), "none in memory");
 
     clock.advance(SMALL.retention / 2);
     log.sweep().await;
     assert!(is_not_found(&log.spec(old).await));
     assert!(log.spec(young).await.unwrap() == large);
-    assert!(bytes_in(dir.path()) < full - StreamSpec::MAX_MEMO_BYTES as u64, "the older memo is given back");
+    assert!(
+        bytes_in(dir.path()) < full - StreamSpec::MAX_METADATA_BYTES as u64,
+        "the older metadata is given back"
+    );
 
     drop((log, writer));
     let log = Embedded::open(dir.path(), SMALL, Arc::clone(&clock) as _).unwrap();
     assert!(log.spec(young).await.unwrap() == large, "and the younger one is still there after a restart");
-    assert!(log.shared.index.all().iter().all(|stream| stream.spec.memo.is_empty()), "none in memory");
+    assert!(log.shared.index.all().iter().all(|stream| stream.spec.metadata.is_empty()), "none in memory");
     clock.advance(SMALL.retention);
     log.sweep().await;
     assert!(is_not_found(&log.spec(young).await));

@@ -13,8 +13,8 @@ async fn a_stream_can_be_looked_at_while_the_log_is_open_and_after_it() {
     let log = open(dir.path());
     let id = GenerationId::fresh();
     let caller = Caller::Named(CallerName::new("team/blue").unwrap());
-    let with_memo = StreamSpec { caller, memo: "a memo".into(), ..spec() };
-    log.create(id, &with_memo).await.unwrap();
+    let with_metadata = StreamSpec { caller, metadata: "a memo".into(), ..spec() };
+    log.create(id, &with_metadata).await.unwrap();
     let mut first = log.open_writer(id).await.unwrap();
     let (_, mut other) = writing(&log).await;
     first.append(&[started(), delta("Hello")]).await.unwrap();
@@ -28,8 +28,8 @@ async fn a_stream_can_be_looked_at_while_the_log_is_open_and_after_it() {
     assert_eq!(seen.entries, entries(&log, id).await, "the text of a fenced writer is nowhere (I3)");
     assert_eq!((seen.attempt, seen.batches, seen.cancelled), (Attempt::new(2), 2, true));
     assert!(matches!(seen.phase, Phase::Running { .. }));
-    assert_eq!((seen.spec.created_at, seen.memo_bytes), (with_memo.created_at, 6));
-    assert_eq!(seen.spec.caller, with_memo.caller);
+    assert_eq!((seen.spec.created_at, seen.metadata_bytes), (with_metadata.created_at, 6));
+    assert_eq!(seen.spec.caller, with_metadata.caller);
 
     second.seal(&finished()).await.unwrap();
     let all = entries(&log, id).await;

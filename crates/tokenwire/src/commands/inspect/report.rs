@@ -76,8 +76,16 @@ pub(super) struct Line {
 
 impl Report {
     pub(super) fn new(id: GenerationId, inspection: Inspection, with_text: bool) -> Self {
-        let Inspection { spec, memo_bytes, attempt, phase, cancelled, entries, batches, stored_bytes } =
-            inspection;
+        let Inspection {
+            spec,
+            metadata_bytes: memo_bytes,
+            attempt,
+            phase,
+            cancelled,
+            entries,
+            batches,
+            stored_bytes,
+        } = inspection;
         let (state, silent_for) = match phase {
             Phase::Queued { .. } => ("queued", None),
             Phase::Running { silent_for, .. } => ("running", Some(silent_for)),

@@ -7,7 +7,7 @@ use std::{
 
 use tokenwire_core::{
     GenerationId,
-    token_log::{Hint, Tail},
+    token_log::{Hint, Wakeups},
 };
 use tokio::sync::broadcast;
 
@@ -20,7 +20,7 @@ pub(crate) const HINTS: usize = 4;
 const FEW: usize = 64;
 
 #[derive(Debug, Default)]
-pub(crate) struct Tails {
+pub(crate) struct WakeupRegistry {
     channels: Mutex<Channels>,
 }
 
@@ -31,17 +31,17 @@ struct Channels {
     left: usize,
 }
 
-impl Tails {
+impl WakeupRegistry {
     /// Listens for the hints about a stream. A channel that nobody listens to is forgotten by the next announcement, or,
     /// where there is none (the stream is sealed), once there are twice as many channels as at the last look.
-    pub(crate) fn listen(&self, id: GenerationId) -> Tail {
+    pub(crate) fn listen(&self, id: GenerationId) -> Wakeups {
         let mut channels = self.lock();
         if channels.by_id.len() > FEW.max(2 * channels.left) {
             channels.by_id.retain(|_, sender| sender.receiver_count() > 0);
             channels.left = channels.by_id.len();
         }
         let sender = channels.by_id.entry(id).or_insert_with(|| broadcast::channel(HINTS).0);
-        Tail::new(sender.subscribe())
+        Wakeups::new(sender.subscribe())
     }
 
     /// Passes a hint to whoever follows the stream here.
@@ -66,26 +66,26 @@ mod tests {
 
     #[test]
     fn what_nobody_listens_to_any_more_is_forgotten_though_its_stream_says_nothing() {
-        let tails = Tails::default();
-        let listening: Vec<Tail> = (0..100).map(|_| tails.listen(GenerationId::fresh())).collect();
+        let wakeups = WakeupRegistry::default();
+        let listening: Vec<Wakeups> = (0..100).map(|_| wakeups.listen(GenerationId::fresh())).collect();
         for _ in 0..10_000 {
             // The last announcement of a stream finds its readers; they leave after it.
             let id = GenerationId::fresh();
-            let tail = tails.listen(id);
-            tails.announce(id, Hint::Look);
-            drop(tail);
+            let heard = wakeups.listen(id);
+            wakeups.announce(id, Hint::Look);
+            drop(heard);
         }
-        assert!(tails.lock().by_id.len() <= 2 * listening.len() + 1);
+        assert!(wakeups.lock().by_id.len() <= 2 * listening.len() + 1);
     }
 
     #[tokio::test]
     async fn who_listens_is_told_however_many_have_left() {
-        let (tails, id) = (Tails::default(), GenerationId::fresh());
-        let mut tail = tails.listen(id);
+        let (wakeups, id) = (WakeupRegistry::default(), GenerationId::fresh());
+        let mut heard = wakeups.listen(id);
         for _ in 0..1000 {
-            drop(tails.listen(GenerationId::fresh()));
+            drop(wakeups.listen(GenerationId::fresh()));
         }
-        tails.announce(id, Hint::Look);
-        assert!(matches!(tail.next().await, Hint::Look));
+        wakeups.announce(id, Hint::Look);
+        assert!(matches!(heard.next().await, Hint::Look));
     }
 }
