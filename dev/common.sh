@@ -36,6 +36,21 @@ make_python() {
     python3 -m venv --clear "$1" || fail "python3 cannot make an environment in $1: see above"
 }
 
+# Makes a Python with packages of pinned versions in a directory, unless they are there: `pinned_python DIRECTORY
+# --requirement FILE`, and more options of pip before that.
+pinned_python() {
+    local dir=$1 pinned=${*: -1}
+    shift
+    # The copy is made last: it says that all of it is there.
+    if ! cmp --silent "$pinned" "$dir/installed.txt"; then
+        make_python "$dir"
+        say "Installing what $pinned names in $dir."
+        "$dir/bin/python" -m pip install --only-binary :all: --disable-pip-version-check "$@" ||
+            fail "pip cannot install what $pinned names: see above"
+        cp "$pinned" "$dir/installed.txt"
+    fi
+}
+
 # Sets `cargo` up, so that it can build this workspace: Rust new enough, and a C linker.
 need_toolchain() {
     local rust
