@@ -4,7 +4,6 @@
 //! those it measures itself, at the very instants between which it counts.
 
 mod accept;
-pub(crate) mod answer;
 mod crowd;
 mod follow;
 mod meter;

@@ -5,8 +5,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -14,7 +13,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
-use testkit::services::{AppendOnly, Guarded, RabbitMq, Redis, free_port};
+use testkit::{
+    client::{self, Request},
+    services::{AppendOnly, Guarded, RabbitMq, Redis, free_port},
+};
 use tokio::time::sleep;
 
 use crate::{
@@ -130,8 +132,9 @@ impl Start<'_> {
 
 /// Asks until it says yes.
 async fn ready(processes: &mut [Guarded], address: SocketAddr, began: Instant) -> Result<Duration> {
+    let request = Request::get("/ready");
     loop {
-        if is_ready(address).unwrap_or(false) {
+        if matches!(client::send(address, &request, None).await, Ok(response) if response.status == 200) {
             return Ok(began.elapsed());
         }
         for process in &mut *processes {
@@ -142,15 +145,6 @@ async fn ready(processes: &mut [Guarded], address: SocketAddr, began: Instant) -
         ensure!(began.elapsed() < START, "the program is not ready {START:?} after its start");
         sleep(Duration::from_millis(2)).await;
     }
-}
-
-fn is_ready(address: SocketAddr) -> Result<bool> {
-    let mut connection = TcpStream::connect(address)?;
-    connection.set_read_timeout(Some(START))?;
-    connection.write_all(b"GET /ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
 }
 
 /// The program: the one that was named, or that of this workspace, built as this one is.

@@ -10,6 +10,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+use testkit::client::{self, End, Frame, Request};
 use tokenwire_core::GenerationId;
 use tokio::{
     sync::watch,
@@ -18,10 +19,8 @@ use tokio::{
 };
 
 use crate::{
-    frames::Frame,
     plan::{Asker, Joins, Other, Prompt},
     reader::{Opening, Reader, Record},
-    wire::{self, End, Request},
     world::World,
 };
 
@@ -162,14 +161,14 @@ impl Generation {
     /// A client that sends the same prompt with the same id again and again while it waits, and does not read.
     async fn repeat(&self, world: &World) {
         let mut dice = StdRng::seed_from_u64(self.prompt.seed ^ 2);
-        let request = Request::post("/ask", &self.body, 0);
+        let request = Request::post("/ask", &self.body);
         for _ in 0..self.prompt.repeats {
             sleep(Duration::from_millis(dice.random_range(20..400))).await;
             if self.progress.borrow().seq > 0 {
                 return;
             }
             world.repeated();
-            match wire::send(world.replica(&mut dice), &request, None).await {
+            match client::send(world.replica(&mut dice), &request, None).await {
                 Ok(answer) if answer.status == 200 => self.accept(),
                 Ok(answer) if answer.status == 503 => world.refused(&answer.text().await),
                 Ok(answer) => {
@@ -177,7 +176,7 @@ impl Generation {
                     return world
                         .violation(format!("generation {}: sent again: status {status}: {text}", self.id));
                 }
-                Err(End::Broken(what)) => {
+                Err(End::Malformed(what)) => {
                     return world.violation(format!("generation {}: sent again: {what}", self.id));
                 }
                 Err(_) => {}
@@ -192,14 +191,14 @@ impl Generation {
         let mut dice = StdRng::seed_from_u64(self.prompt.seed ^ 1);
         let request = Request::delete(&format!("/ask/{}", self.id));
         loop {
-            let port = world.replica(&mut dice);
-            match wire::send(port, &request, None).await {
+            let server = world.replica(&mut dice);
+            match client::send(server, &request, None).await {
                 Ok(answer) if answer.status == 202 => return,
                 Ok(answer) if answer.status != 503 => {
                     let (status, text) = (answer.status, answer.text().await);
                     return world.violation(format!("generation {}: stop: status {status}: {text}", self.id));
                 }
-                Err(End::Broken(what)) => {
+                Err(End::Malformed(what)) => {
                     return world.violation(format!("generation {}: stop: {what}", self.id));
                 }
                 Ok(_) | Err(_) => sleep(Duration::from_millis(dice.random_range(0..200))).await,

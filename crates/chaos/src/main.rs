@@ -12,7 +12,6 @@
 
 mod args;
 mod examine;
-mod frames;
 mod generation;
 mod plan;
 mod process;
@@ -25,7 +24,6 @@ mod takeover;
 mod upstream;
 mod verdict;
 mod weather;
-mod wire;
 mod world;
 
 use std::{env::current_exe, path::absolute, process::ExitCode};

@@ -11,16 +11,16 @@ use std::{
 use nix::sys::signal::Signal;
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use tempfile::TempDir;
-use testkit::services::{Guarded, free_port};
+use testkit::{
+    client::{self, Request},
+    services::{Guarded, free_port},
+};
 use tokio::{
     task::block_in_place,
     time::{Instant, sleep},
 };
 
-use crate::{
-    plan::{Fault, Role},
-    wire::{self, Request},
-};
+use crate::plan::{Fault, Role};
 
 /// How long every answer is, in words.
 pub(crate) const WORDS: usize = 250;
@@ -242,8 +242,9 @@ impl Process {
         self.spawn();
         let Some(port) = self.port else { return Ok(()) };
         let began = Instant::now();
-        let health = Request::get("/health", 0);
-        while !matches!(wire::send(port, &health, None).await, Ok(answer) if answer.status == 200) {
+        let health = Request::get("/health");
+        while !matches!(client::send(client::local(port), &health, None).await, Ok(answer) if answer.status == 200)
+        {
             self.look()?;
             if began.elapsed() > START {
                 return Err(format!("{} is not up {START:?} after its start", self.name));
@@ -273,7 +274,7 @@ impl Process {
     pub(crate) async fn times_fenced(&self) -> Option<u64> {
         const FENCED: &str = "tokenwire_attempts_fenced_total ";
         let Setup::Plain { metrics } = self.setup else { return None };
-        let answer = wire::send(metrics, &Request::get("/metrics", 0), None).await.ok()?;
+        let answer = client::send(client::local(metrics), &Request::get("/metrics"), None).await.ok()?;
         if answer.status != 200 {
             return None;
         }

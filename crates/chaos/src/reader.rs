@@ -6,14 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use testkit::client::{self, End, Frame, Request, Response};
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    frames::{Frame, Frames},
-    generation::Generation,
-    wire::{self, End, Request, Response},
-    world::World,
-};
+use crate::{generation::Generation, world::World};
 
 const TERMINAL: [&str; 5] = ["done", "error", "timeout", "expired", "cancelled"];
 
@@ -144,21 +140,21 @@ impl Reader {
     }
 
     async fn connection(&mut self) -> Next {
-        let (port, budget) = (self.world.replica(&mut self.dice), self.budget());
+        let (server, budget) = (self.world.replica(&mut self.dice), self.budget());
         let path = format!("/ask/{}", self.generation.id);
         // Attaching by the prompt is as good as by the address, for who knows the prompt.
         let request = if !self.knows_accepted || self.dice.random_bool(0.15) {
-            Request::post("/ask", &self.generation.body, self.cursor)
+            Request::post("/ask", &self.generation.body)
         } else {
-            Request::get(&path, self.cursor)
+            Request::get(&path)
         };
         self.record.connections += 1;
-        let mut response = match wire::send(port, &request, budget).await {
+        let mut response = match client::send(server, &request.after(self.cursor), budget).await {
             Ok(response) => response,
-            Err(End::Broken(what)) => return self.stop(&what),
+            Err(End::Malformed(what)) => return self.stop(&what),
             Err(end) => {
-                self.note(&format!("no answer at {port}: {end:?}"));
-                self.cuts_left = self.cuts_left.saturating_sub((end == End::Ours).into());
+                self.note(&format!("no answer at {server}: {end:?}"));
+                self.cuts_left = self.cuts_left.saturating_sub((end == End::Budget).into());
                 return Next::Again { within: Duration::from_millis(200) };
             }
         };
@@ -166,51 +162,44 @@ impl Reader {
             200 => {
                 self.knows_accepted = true;
                 self.generation.accept();
-                self.note(&format!("200 at {port} after {}", self.cursor));
+                self.note(&format!("200 at {server} after {}", self.cursor));
                 self.body(&mut response).await
             }
             503 => {
                 let text = response.text().await;
-                self.note(&format!("503 at {port}: {text}"));
+                self.note(&format!("503 at {server}: {text}"));
                 self.world.refused(&text);
                 Next::Again { within: Duration::from_millis(400) }
             }
             404 if !self.generation.is_accepted() => Next::Again { within: Duration::from_millis(200) },
             status => {
                 let text = response.text().await;
-                self.stop(&format!("status {status} at {port} after entry {}: {text}", self.cursor))
+                self.stop(&format!("status {status} at {server} after entry {}: {text}", self.cursor))
             }
         }
     }
 
     async fn body(&mut self, response: &mut Response) -> Next {
-        let mut frames = Frames::default();
         let mut told = false;
         let end = loop {
-            let bytes = match response.next().await {
-                Ok(bytes) => bytes,
+            let frame = match response.next().await {
+                Ok(frame) => frame,
                 Err(end) => break end,
             };
-            let read = match frames.feed(&bytes) {
-                Ok(read) => read,
-                Err(what) => return self.stop(&what),
-            };
-            for frame in read {
-                if told {
-                    return self.stop(&format!("{frame:?} after the terminal event"));
-                }
-                told = TERMINAL.contains(&frame.event.as_str());
-                self.saw(frame);
+            if told {
+                return self.stop(&format!("{frame:?} after the terminal event"));
             }
+            told = TERMINAL.contains(&frame.event.as_str());
+            self.saw(frame);
         };
         self.note(&format!("{end:?} after {}", self.cursor));
         match end {
             _ if told => Next::Over(Ending::Told),
-            End::Broken(what) => self.stop(&what),
-            End::Polite => self.stop("a polite end without a terminal event"),
-            End::Ours if self.leaves_after.is_some() => Next::Over(Ending::Left),
-            End::Ours | End::Cut(_) | End::Silence => {
-                self.cuts_left = self.cuts_left.saturating_sub((end == End::Ours).into());
+            End::Malformed(what) => self.stop(&what),
+            End::Whole => self.stop("a polite end without a terminal event"),
+            End::Budget if self.leaves_after.is_some() => Next::Over(Ending::Left),
+            End::Budget | End::Cut(_) | End::Silence => {
+                self.cuts_left = self.cuts_left.saturating_sub((end == End::Budget).into());
                 Next::Again { within: Duration::from_millis(100) }
             }
         }
@@ -339,7 +328,7 @@ mod tests {
             (vec![cut("event: queued\ndata:{}\n\n"), not_found()], "status 404"),
             (vec!["HTTP/1.1 204 No Content\r\n\r\n".into()], "status 204"),
             (vec!["HTTP/1.1 500 Internal Server Error\r\n\r\n".into()], "status 500"),
-            (vec![cut("nonsense\n\n")], "no field"),
+            (vec![cut("nonsense\n\n")], "an unknown line"),
             (vec!["nonsense\r\n\r\n".into()], "a head without a status"),
         ] {
             let (record, violations) = read(&answers).await;

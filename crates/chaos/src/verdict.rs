@@ -8,13 +8,12 @@ use std::collections::BTreeSet;
 use futures::StreamExt;
 use model::{Simulated, simulated};
 use serde_json::Value;
-use testkit::history::History;
+use testkit::{client::Frame, history::History};
 use tokenwire_core::{
     Conversation, GenerateRequest, Model, ModelName, Seq, model::Output, token_log::Prefix,
 };
 
 use crate::{
-    frames::Frame,
     generation::Generation,
     plan::{Asker, Asks},
     process::WORDS,

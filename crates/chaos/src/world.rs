@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    net::SocketAddr,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use rand::{rngs::StdRng, seq::IndexedRandom};
+use testkit::client;
 use tokio_util::sync::CancellationToken;
 
 use crate::weather::Weather;
@@ -37,8 +39,8 @@ impl World {
     }
 
     /// One replica, as a load balancer without memory chooses it.
-    pub(crate) fn replica(&self, dice: &mut StdRng) -> u16 {
-        *self.replicas.choose(dice).expect("there is a replica")
+    pub(crate) fn replica(&self, dice: &mut StdRng) -> SocketAddr {
+        client::local(*self.replicas.choose(dice).expect("there is a replica"))
     }
 
     /// Something happened that must not.

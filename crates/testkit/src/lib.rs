@@ -5,6 +5,7 @@
 //! of it panics by design; a server that is not installed is a failure that says what to install, never a skipped test.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may, and all of this is for tests")]
 
+pub mod client;
 pub mod clock;
 pub mod conformance;
 pub mod gguf;

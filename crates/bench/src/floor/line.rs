@@ -4,9 +4,9 @@ use std::io::{self, Read, Write};
 
 use memchr::memmem;
 use mio::net::TcpStream;
+use testkit::client::leading_number;
 
 use super::Stream;
-use crate::load::answer::leading;
 
 pub(super) struct Line {
     socket: TcpStream,
@@ -53,7 +53,7 @@ impl Line {
         let head = String::from_utf8_lossy(self.heard.get(..end)?).into_owned();
         let number = |name: &str| {
             let field = head.lines().find_map(|line| line.strip_prefix(name));
-            field.map_or(0, |value| usize::try_from(leading(value.as_bytes())).unwrap_or_default())
+            field.map_or(0, |value| usize::try_from(leading_number(value.as_bytes())).unwrap_or_default())
         };
         let whole = end + number("Content-Length: ");
         if self.heard.len() < whole {

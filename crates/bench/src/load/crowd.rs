@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use testkit::client::{Parser, Part};
 
 use super::{
-    answer::{Answer, Part},
     reader::{Meant, Progress},
     tally::Tally,
 };
@@ -61,7 +61,7 @@ struct Connection {
     asked_at: u64,
     /// Zero once it was told.
     target: u64,
-    answer: Answer,
+    parser: Parser,
     /// Which stream it reads.
     stream: usize,
     progress: Progress,
@@ -108,7 +108,7 @@ impl Crowd {
             request,
             asked_at: micros(),
             target,
-            answer: Answer::default(),
+            parser: Parser::default(),
             stream,
             progress,
             asks,
@@ -193,10 +193,10 @@ impl Connection {
             };
             let now = micros();
             tally.read(read);
-            let Self { answer, progress, target, asks, asked_at, .. } = self;
-            answer.feed(buffer.get(..read).unwrap_or_default(), |part| {
+            let Self { parser, progress, target, asks, asked_at, .. } = self;
+            parser.feed(buffer.get(..read).unwrap_or_default(), |part| {
                 match progress.take(&part)? {
-                    Meant::Piece { made_at } => {
+                    Meant::Delta { made_at } => {
                         if std::mem::take(asks) {
                             tally.first_token(now.saturating_sub(*asked_at));
                         }
@@ -214,14 +214,14 @@ impl Connection {
                             happened(Happened::Whole);
                         }
                         Part::End => happened(Happened::Whole),
-                        Part::Piece { .. } | Part::Event { .. } => {}
+                        Part::Delta { .. } | Part::Event { .. } => {}
                     },
                 }
                 if *target > 0 && progress.cursor >= *target {
                     *target = 0;
                     happened(Happened::Arrived);
                 }
-                Ok(())
+                anyhow::Ok(())
             })?;
             // A read that did not fill the buffer has taken everything; the next bytes are a new event.
             if read < buffer.len() {

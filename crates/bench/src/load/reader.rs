@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::answer::{Part, leading};
+use testkit::client::{Part, leading_number};
 
 /// What tells the number of pieces, in the data of the end.
 const COUNT: &[u8] = b"\"output_tokens\":";
@@ -24,7 +24,7 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meant {
     /// A piece of text that was made at this time; zero if it does not say.
-    Piece {
+    Delta {
         made_at: u64,
     },
     /// Another entry.
@@ -39,13 +39,14 @@ impl Progress {
     /// It is not the next one.
     pub(crate) fn take(&mut self, part: &Part<'_>) -> Result<Meant> {
         match *part {
-            Part::Piece { id, text } => {
+            Part::Delta { id, text } => {
+                let text = text.first_line;
                 self.step(id)?;
-                let made_at = leading(text);
+                let made_at = leading_number(text);
                 self.pieces += 1;
                 // A step of FNV for each piece. That stamps differ is enough to tell pieces apart.
                 self.mark = (self.mark ^ made_at ^ (text.len() as u64) << 56).wrapping_mul(0x0100_0000_01b3);
-                Ok(Meant::Piece { made_at })
+                Ok(Meant::Delta { made_at })
             }
             Part::Event { id: Some(id), name, data } => {
                 self.step(id)?;
@@ -71,8 +72,9 @@ impl Progress {
 
     fn done(&mut self, data: &[u8]) -> Result<()> {
         self.told = true;
-        let counted =
-            memchr::memmem::find(data, COUNT).and_then(|at| data.get(at + COUNT.len()..)).map_or(0, leading);
+        let counted = memchr::memmem::find(data, COUNT)
+            .and_then(|at| data.get(at + COUNT.len()..))
+            .map_or(0, leading_number);
         ensure!(counted == self.pieces, "{} pieces of an answer that had {counted}", self.pieces);
         Ok(())
     }
@@ -80,10 +82,12 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use testkit::client::Text;
+
     use super::*;
 
     fn piece(id: u64, text: &'static str) -> Part<'static> {
-        Part::Piece { id, text: text.as_bytes() }
+        Part::Delta { id, text: Text::line(text.as_bytes()) }
     }
 
     fn done(id: u64, data: &'static str) -> Part<'static> {

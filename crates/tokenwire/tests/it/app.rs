@@ -1,6 +1,6 @@
 //! A running `tokenwire`, to be asked and hurt.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -180,8 +180,12 @@ impl App {
         assert!(in_time, "tokenwire is not ready: {}", self.output());
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        testkit::client::local(self.port.expect("only the API listens"))
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port.expect("only the API listens"))
+        format!("http://{}{path}", self.address())
     }
 
     pub(crate) fn dir(&self) -> &PathBuf {

@@ -2,13 +2,12 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
-use eventsource_stream::Eventsource;
-use futures::StreamExt;
 use serde_json::{Value, json};
+use testkit::client::{self, Request};
 use tokenwire_core::GenerationId;
 use tokio::time::{sleep, timeout};
 
-use super::app::{App, http};
+use super::app::App;
 
 /// Longer than any answer of these tests takes, outages included.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -98,25 +97,24 @@ impl Reader {
 
     /// Reads one connection until it is cut, or until there is no need to go on.
     async fn connection(&mut self, app: &App, enough: &impl Fn(&Self) -> bool) -> ControlFlow<()> {
-        let client = http();
         let request = if self.accepted {
-            let request = client.get(app.url(&format!("/ask/{}", self.id)));
-            if self.cursor > 0 { request.header("last-event-id", self.cursor) } else { request }
+            Request::get(&format!("/ask/{}", self.id)).after(self.cursor)
         } else {
-            client.post(app.url("/ask")).json(&self.body)
+            Request::post("/ask", &self.body)
         };
-        let Ok(response) = request.send().await else { return ControlFlow::Continue(()) };
-        match response.status().as_u16() {
+        let Ok(mut response) = client::send(app.address(), &request, None).await else {
+            return ControlFlow::Continue(());
+        };
+        match response.status {
             200 => self.accepted = true,
             503 => return ControlFlow::Continue(()),
-            status => panic!("unexpected status {status}: {}", response.text().await.unwrap_or_default()),
+            status => panic!("unexpected status {status}: {}", response.text().await),
         }
-        let mut events = response.bytes_stream().eventsource();
-        while let Some(Ok(event)) = events.next().await {
+        while let Ok(event) = response.next().await {
             if event.event == "queued" || event.event == "waiting_for_model" {
                 continue;
             }
-            let seq: u64 = event.id.parse().expect("every frame of an entry has its id");
+            let seq = event.id.expect("every frame of an entry has its id");
             assert_eq!(seq, self.cursor + 1, "an entry was lost or repeated");
             self.cursor = seq;
             if event.event == "message" {
