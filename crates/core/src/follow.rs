@@ -34,11 +34,11 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 
 /// How long a follower holds on while the log is unavailable. Longer than a restart of Redis takes; shorter than a
 /// person's patience with a reader that could resume elsewhere.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LOG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a follower holds on after the log has lost the stream, or entries that were given out. A worker that lives
 /// notices at its next check, which takes half a second once it has reached the log again, and writes the stream anew.
-const LOSS_PATIENCE: Duration = Duration::from_secs(10);
+const LOSS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a follower looks without being told, and says that it is there: twice in the time after which it would count
 /// as gone, so that one of the two may be late.
@@ -46,11 +46,11 @@ const RECHECK: Duration = Duration::from_millis(2500);
 const _: () = assert!(RECHECK.as_millis() * 2 <= PRESENCE_TTL.as_millis(), "one may be late");
 
 /// How often a follower looks that has no wake-ups, and how often it tries to get some.
-const LOOK_WITHOUT_WAKE_UPS: Duration = Duration::from_millis(500);
-const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const RESUBSCRIBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How soon a follower that could not say that it is there says so again.
-const ATTEND_AGAIN: Duration = Duration::from_millis(500);
+const PRESENCE_RETRY: Duration = Duration::from_millis(500);
 
 /// How long after a stream's own deadlines it counts as lost: more than the clocks of two machines differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// One reader of one stream.
 #[derive(Debug)]
 pub struct Follower {
-    source: Source,
+    source: FollowedStream,
     cursor: Seq,
     subscription: Subscription,
     /// Why the next step is what it is.
@@ -84,7 +84,7 @@ enum Subscription {
 
 impl Subscription {
     fn missing() -> Self {
-        Self::Missing { subscribe_at: Instant::now() + SUBSCRIBE_AGAIN }
+        Self::Missing { subscribe_at: Instant::now() + RESUBSCRIBE_INTERVAL }
     }
 }
 
@@ -104,9 +104,9 @@ pub enum Update {
 #[derive(Debug)]
 enum State {
     /// There may be more to read.
-    Look,
+    Read,
     /// Under way. Kept here, so that whoever stops waiting for it, and comes back, finds it where it was.
-    Looking(Looking),
+    Reading(PendingRead),
     /// A page that was read ahead.
     Opened(Arc<[Entry]>),
     /// All that is there was given out.
@@ -117,7 +117,7 @@ enum State {
 
 /// One stream, to be looked at.
 #[derive(Clone, Debug)]
-struct Source {
+struct FollowedStream {
     log: Arc<dyn TokenLog>,
     clock: Arc<dyn Clock>,
     id: GenerationId,
@@ -126,19 +126,19 @@ struct Source {
 }
 
 /// A look at the log, with all the patience that it takes.
-struct Looking(BoxFuture<'static, Result<Looked, FollowError>>);
+struct PendingRead(BoxFuture<'static, Result<ReadOutcome, FollowError>>);
 
-impl fmt::Debug for Looking {
+impl fmt::Debug for PendingRead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Looking").finish_non_exhaustive()
+        f.debug_struct("PendingRead").finish_non_exhaustive()
     }
 }
 
 #[derive(Debug)]
-struct Looked {
+struct ReadOutcome {
     page: Page,
     /// When to say again that somebody is here, if the log could not be told.
-    attend_again: Option<Instant>,
+    touch_again_at: Option<Instant>,
     /// Wake-ups, if there were none and now there are.
     wakeups: Option<Wakeups>,
 }
@@ -168,7 +168,7 @@ impl Follower {
         if phase != Phase::Sealed {
             log.touch_presence(id).await?;
         }
-        let source = Source { log, clock, id, epoch };
+        let source = FollowedStream { log, clock, id, epoch };
         let mut follower =
             Self::at(source, after, wakeups.map_or_else(Subscription::missing, Subscription::Active), state);
         follower.found = Some(phase);
@@ -184,12 +184,12 @@ impl Follower {
         epoch: Epoch,
         after: Seq,
     ) -> Self {
-        let source = Source { log, clock, id, epoch };
-        let state = State::Looking(source.clone().recheck(after));
+        let source = FollowedStream { log, clock, id, epoch };
+        let state = State::Reading(source.clone().recheck(after));
         Self::at(source, after, Subscription::Missing { subscribe_at: Instant::now() }, state)
     }
 
-    fn at(source: Source, cursor: Seq, subscription: Subscription, state: State) -> Self {
+    fn at(source: FollowedStream, cursor: Seq, subscription: Subscription, state: State) -> Self {
         let mut recheck = interval_at(Instant::now() + RECHECK, RECHECK);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (waiting_told, keeper, job_watch) = (None, None, JobWatch::default());
@@ -248,12 +248,12 @@ impl Follower {
                     let entries = Arc::clone(entries);
                     return Ok(Some(self.give(entries)));
                 }
-                State::Look => self.state = State::Looking(self.source.clone().look(self.cursor)),
-                State::Looking(looking) => {
+                State::Read => self.state = State::Reading(self.source.clone().look(self.cursor)),
+                State::Reading(looking) => {
                     let looked = (&mut looking.0).await;
-                    self.state = State::Look;
-                    let Looked { page, attend_again, wakeups } = looked?;
-                    if let Some(soon) = attend_again {
+                    self.state = State::Read;
+                    let ReadOutcome { page, touch_again_at, wakeups } = looked?;
+                    if let Some(soon) = touch_again_at {
                         self.recheck.reset_at(soon);
                     }
                     if let Some(wakeups) = wakeups {
@@ -270,7 +270,7 @@ impl Follower {
                         && keeper.is_job_lost(&mut self.job_watch, page.phase)
                     {
                         let storing = self.source.clone().store_again(Arc::clone(keeper), self.cursor);
-                        self.state = State::Looking(storing);
+                        self.state = State::Reading(storing);
                     }
                     if let Phase::Running { waiting_until: Some(until), .. } = page.phase
                         && !page.phase.has_owner()
@@ -284,25 +284,25 @@ impl Follower {
                 State::Wait => tokio::select! {
                     biased;
                     _ = self.recheck.tick() => {
-                        self.state = State::Looking(self.source.clone().recheck(self.cursor));
+                        self.state = State::Reading(self.source.clone().recheck(self.cursor));
                     }
                     hint = self.subscription.hint() => match hint {
                         None if self.subscription.is_time_to_subscribe() => {
-                            self.state = State::Looking(self.source.clone().subscribe(self.cursor));
+                            self.state = State::Reading(self.source.clone().subscribe(self.cursor));
                         }
-                        None => self.state = State::Look,
+                        None => self.state = State::Read,
                         Some(hint) => match hint {
-                        Hint::Look => self.state = State::Look,
+                        Hint::Look => self.state = State::Read,
                         // About another stream. The log says which of the two it has.
                         Hint::Appended { epoch, .. } if epoch != self.source.epoch => {
-                            self.state = State::Look;
+                            self.state = State::Read;
                         }
                         Hint::Appended { entries, .. } => match entries.first() {
                             Some(first) if first.seq == self.cursor.next() => {
                                 return Ok(Some(self.give_waiting(entries)));
                             }
                             _ if entries.last().is_none_or(|last| last.seq <= self.cursor) => {}
-                            _ => self.state = State::Look,
+                            _ => self.state = State::Read,
                         },
                     }},
                 },
@@ -313,7 +313,7 @@ impl Follower {
     /// Moves the cursor past entries that came from a read, of which there may be more.
     fn give(&mut self, entries: Arc<[Entry]>) -> Update {
         // A page that was not full still may not be the end: look again, and wait when that finds nothing.
-        self.advance(entries, State::Look)
+        self.advance(entries, State::Read)
     }
 
     /// Moves the cursor past entries that came with a hint: the next thing to do is to wait for the next hint.
@@ -351,7 +351,7 @@ impl Subscription {
         match self {
             Self::Active(wakeups) => Some(wakeups.next().await),
             Self::Missing { .. } => {
-                sleep(LOOK_WITHOUT_WAKE_UPS).await;
+                sleep(POLL_INTERVAL).await;
                 None
             }
         }
@@ -368,40 +368,40 @@ async fn subscribe(log: &dyn TokenLog, id: GenerationId) -> Option<Wakeups> {
     .ok()
 }
 
-impl Source {
-    fn look(self, cursor: Seq) -> Looking {
+impl FollowedStream {
+    fn look(self, cursor: Seq) -> PendingRead {
         let look = async move {
             let page = self.read(cursor).await?;
-            Ok(Looked { page, attend_again: None, wakeups: None })
+            Ok(ReadOutcome { page, touch_again_at: None, wakeups: None })
         };
-        Looking(look.boxed())
+        PendingRead(look.boxed())
     }
 
     /// Tries to get wake-ups, and looks after that.
-    fn subscribe(self, cursor: Seq) -> Looking {
+    fn subscribe(self, cursor: Seq) -> PendingRead {
         let subscribing = async move {
             let wakeups = subscribe(&*self.log, self.id).await;
             let page = self.read(cursor).await?;
-            Ok(Looked { page, attend_again: None, wakeups })
+            Ok(ReadOutcome { page, touch_again_at: None, wakeups })
         };
-        Looking(subscribing.boxed())
+        PendingRead(subscribing.boxed())
     }
 
     /// Has the job of the generation stored again, and looks.
-    fn store_again(self, keeper: Arc<JobKeeper>, cursor: Seq) -> Looking {
+    fn store_again(self, keeper: Arc<JobKeeper>, cursor: Seq) -> PendingRead {
         let storing = async move {
             keeper.store_again(self.id).await;
             let page = self.read(cursor).await?;
-            Ok(Looked { page, attend_again: None, wakeups: None })
+            Ok(ReadOutcome { page, touch_again_at: None, wakeups: None })
         };
-        Looking(storing.boxed())
+        PendingRead(storing.boxed())
     }
 
     /// The slow path under every wake-up: says that somebody is here, looks for what a lost hint announced, and ends the
     /// stream when nobody else will.
-    fn recheck(self, cursor: Seq) -> Looking {
+    fn recheck(self, cursor: Seq) -> PendingRead {
         let recheck = async move {
-            let (attend_again, page) = futures::join!(self.touch_presence(), self.read(cursor));
+            let (touch_again_at, page) = futures::join!(self.touch_presence(), self.read(cursor));
             let mut page = page?;
             if page.entries.is_empty()
                 && let Some(lost) = given_up(page.phase, &*self.clock)
@@ -414,9 +414,9 @@ impl Source {
                     }
                 }
             }
-            Ok(Looked { page, attend_again, wakeups: None })
+            Ok(ReadOutcome { page, touch_again_at, wakeups: None })
         };
-        Looking(recheck.boxed())
+        PendingRead(recheck.boxed())
     }
 
     /// When to try again, if need be: soon, and not only at the next recheck. Two short outages must not make a reader look
@@ -424,7 +424,7 @@ impl Source {
     async fn touch_presence(&self) -> Option<Instant> {
         let error = self.log.touch_presence(self.id).await.err()?;
         tracing::debug!(generation.id = %self.id, %error, "could not say that a reader is here");
-        Some(Instant::now() + ATTEND_AGAIN)
+        Some(Instant::now() + PRESENCE_RETRY)
     }
 
     async fn read(&self, cursor: Seq) -> Result<Page, FollowError> {
@@ -444,13 +444,13 @@ impl Source {
                         backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
                         Instant::now()
                     });
-                    if since.elapsed() >= LOSS_PATIENCE {
+                    if since.elapsed() >= LOSS_TIMEOUT {
                         return Err(FollowError::Lost(self.id));
                     }
                 }
                 Err(error @ LogError::Damaged(_)) => return Err(damaged(self.id, &error)),
                 // Whatever the log lacks when it is back, its workers have to reach it first.
-                Err(LogError::Unavailable(_)) if began.elapsed() < PATIENCE => missing_since = None,
+                Err(LogError::Unavailable(_)) if began.elapsed() < LOG_TIMEOUT => missing_since = None,
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(backoff.advance()).await;
@@ -481,7 +481,7 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
             Err(error @ LogError::Damaged(_)) => return Err(damaged(id, &error)),
             Err(error) => return Err(error.into()),
         };
-        if after == Seq::START || !log.may_have_lost() || began.elapsed() >= LOSS_PATIENCE {
+        if after == Seq::START || !log.may_have_lost() || began.elapsed() >= LOSS_TIMEOUT {
             return Err(missing);
         }
         tokio::time::sleep(backoff.advance()).await;
@@ -533,7 +533,7 @@ pub(crate) async fn end(log: &dyn TokenLog, id: GenerationId, failure: &Failure)
         }
     };
     match sealed.await {
-        Ok(()) => metrics::buried(failure),
+        Ok(()) => metrics::ended_outside_attempts(failure),
         Err(LogError::Sealed) => {}
         Err(error) => return Err(error),
     }

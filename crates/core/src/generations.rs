@@ -348,7 +348,7 @@ impl Generations {
                         tracing::info!(generation.id = %id, "storing the job of a waiting generation again");
                         let job = Job { id, request: Some(request), epoch: Some(page.epoch) };
                         self.queue.enqueue(&job).await?;
-                        metrics::stored_again();
+                        metrics::requeued();
                         if let Err(error) = self.log.job_stored(id).await {
                             tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
                         }

@@ -139,7 +139,7 @@ impl JobKeeper {
     pub(crate) async fn store_again(&self, id: GenerationId) {
         match self.try_store_again(id).await {
             Ok(true) => {
-                metrics::stored_again();
+                metrics::requeued();
                 tracing::warn!(generation.id = %id, "the queue has lost the job of a waiting generation; stored it again");
             }
             Ok(false) => {}

@@ -1,4 +1,4 @@
-//! What this crate counts: name, unit and meaning side by side. No id is ever a label.
+//! The metrics of this crate: name, unit and description. No id is ever a label.
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::time::Instant;
@@ -11,69 +11,56 @@ use crate::{
 const ACCEPTED: &str = "tokenwire_generations_accepted_total";
 const SHED: &str = "tokenwire_generations_shed_total";
 const ENDED: &str = "tokenwire_generations_ended_total";
+const ENDED_OUTSIDE_ATTEMPTS: &str = "tokenwire_generations_ended_outside_attempts_total";
 const RUNNING: &str = "tokenwire_generations_running";
 const ATTEMPTS: &str = "tokenwire_attempts_total";
+const FENCED: &str = "tokenwire_attempts_fenced_total";
+const INTERRUPTED: &str = "tokenwire_attempts_interrupted_total";
+const ISOLATED: &str = "tokenwire_attempts_isolated_total";
 const FIRST_DELTA: &str = "tokenwire_time_to_first_delta_seconds";
 const DELTAS: &str = "tokenwire_deltas_total";
-const FENCED: &str = "tokenwire_attempts_fenced_total";
-const ORPHANED: &str = "tokenwire_jobs_without_stream_total";
-const DEAD: &str = "tokenwire_jobs_dead_lettered_total";
+const DEAD_LETTERED: &str = "tokenwire_jobs_dead_lettered_total";
+const REDELIVERED: &str = "tokenwire_jobs_redelivered_total";
+const REQUEUED: &str = "tokenwire_jobs_requeued_total";
+const WITHOUT_STREAM: &str = "tokenwire_jobs_without_stream_total";
 const DAMAGED: &str = "tokenwire_streams_damaged_total";
-const GIVEN_BACK: &str = "tokenwire_attempts_given_back_total";
-const TRIALS: &str = "tokenwire_attempts_tried_alone_total";
 const MODEL_WAITS: &str = "tokenwire_model_waits_total";
-const COPIES: &str = "tokenwire_jobs_delivered_again_total";
-const STORED_AGAIN: &str = "tokenwire_jobs_stored_again_total";
-const BURIED: &str = "tokenwire_generations_buried_total";
 
-/// Tells the recorder of this process what they mean.
+/// Registers the descriptions with the recorder of this process.
 pub fn describe() {
-    describe_counter!(ACCEPTED, Unit::Count, "Generations that were accepted here, by model");
-    describe_counter!(SHED, Unit::Count, "Prompts that were refused because too many wait for a worker");
-    describe_counter!(ENDED, Unit::Count, "Generations that a worker of this process ended, by outcome");
-    describe_gauge!(RUNNING, Unit::Count, "Generations that run in this process now");
-    describe_counter!(
-        ATTEMPTS,
-        Unit::Count,
-        "Attempts that began here: the first of a generation, or one that took over"
-    );
-    describe_histogram!(
-        FIRST_DELTA,
-        Unit::Seconds,
-        "From the start of an attempt to its first piece of text"
-    );
-    describe_counter!(DELTAS, Unit::Count, "Pieces of text that were appended");
-    describe_counter!(FENCED, Unit::Count, "Attempts that were stopped because a newer one owns the stream");
-    describe_counter!(ORPHANED, Unit::Count, "Jobs that were dropped because their stream is gone");
-    describe_counter!(DEAD, Unit::Count, "Jobs that the queue gave up on; they are stored again");
-    describe_counter!(DAMAGED, Unit::Count, "Jobs that were dropped because their stream cannot be read");
-    describe_counter!(
-        GIVEN_BACK,
-        Unit::Count,
-        "Attempts that a stopping process gave back; they cost the generation nothing"
-    );
-    describe_counter!(
-        TRIALS,
-        Unit::Count,
-        "Attempts that were made alone, or beside few others, because the last one died before it got any further"
-    );
-    describe_counter!(
-        MODEL_WAITS,
-        Unit::Count,
-        "Attempts that ended because the model was not to be had, by model and reason: busy, absent (cannot be reached), \
-         missing (this worker does not have it)"
-    );
-    describe_counter!(COPIES, Unit::Count, "Jobs that were delivered again while they ran in this process");
-    describe_counter!(
-        STORED_AGAIN,
-        Unit::Count,
-        "Jobs that were stored again because the queue seems to have lost them"
-    );
-    describe_counter!(
-        BURIED,
-        Unit::Count,
-        "Generations that were ended here because no worker had them: lost, expired, or stopped while they waited; by failure"
-    );
+    let counters = [
+        (ACCEPTED, "Generations that this process accepted, by model"),
+        (SHED, "Prompts refused because the queue was at its maximum length"),
+        (ENDED, "Generations ended by a worker of this process, by outcome"),
+        (
+            ENDED_OUTSIDE_ATTEMPTS,
+            "Generations that this process ended while no attempt ran, by outcome: expired or lost (noticed by a reader), \
+             lost (stream or request unreadable), cancelled (stopped while it waited for a worker or a model)",
+        ),
+        (ATTEMPTS, "Attempts started by this process, by kind: first, takeover (continues after another attempt)"),
+        (FENCED, "Attempts stopped because a newer attempt owns the stream"),
+        (INTERRUPTED, "Attempts interrupted because this process stopped. Another worker continues them"),
+        (
+            ISOLATED,
+            "Attempts run alone or with few others in the process, because earlier attempts died without progress",
+        ),
+        (DELTAS, "Deltas appended: text, reasoning and parts of tool calls"),
+        (DEAD_LETTERED, "Jobs that the queue gave up on. They are stored again unless the generation has ended"),
+        (REDELIVERED, "Jobs delivered again while they ran in this process"),
+        (REQUEUED, "Jobs stored again because the queue seems to have lost them"),
+        (WITHOUT_STREAM, "Jobs dropped because their stream is gone"),
+        (DAMAGED, "Jobs dropped because their stream cannot be read"),
+        (
+            MODEL_WAITS,
+            "Attempts that ended because the model could not be used, by model and reason: busy, absent (cannot be \
+             reached), missing (not configured on this worker)",
+        ),
+    ];
+    for (name, description) in counters {
+        describe_counter!(name, Unit::Count, description);
+    }
+    describe_gauge!(RUNNING, Unit::Count, "Generations running in this process");
+    describe_histogram!(FIRST_DELTA, Unit::Seconds, "Time from the start of an attempt to its first delta");
 }
 
 pub(crate) fn accepted(model: &ModelName) {
@@ -109,40 +96,40 @@ pub(crate) fn fenced() {
     counter!(FENCED).increment(1);
 }
 
-pub(crate) fn orphaned() {
-    counter!(ORPHANED).increment(1);
+pub(crate) fn without_stream() {
+    counter!(WITHOUT_STREAM).increment(1);
 }
 
 pub(crate) fn damaged() {
     counter!(DAMAGED).increment(1);
 }
 
-pub(crate) fn given_back() {
-    counter!(GIVEN_BACK).increment(1);
+pub(crate) fn interrupted() {
+    counter!(INTERRUPTED).increment(1);
 }
 
-pub(crate) fn trial() {
-    counter!(TRIALS).increment(1);
+pub(crate) fn isolated() {
+    counter!(ISOLATED).increment(1);
 }
 
 pub(crate) fn model_wait(model: &ModelName, reason: &'static str) {
     counter!(MODEL_WAITS, "model" => model.to_string(), "reason" => reason).increment(1);
 }
 
-pub(crate) fn own_copy() {
-    counter!(COPIES).increment(1);
+pub(crate) fn redelivered() {
+    counter!(REDELIVERED).increment(1);
 }
 
-pub(crate) fn stored_again() {
-    counter!(STORED_AGAIN).increment(1);
+pub(crate) fn requeued() {
+    counter!(REQUEUED).increment(1);
 }
 
 pub(crate) fn dead_lettered() {
-    counter!(DEAD).increment(1);
+    counter!(DEAD_LETTERED).increment(1);
 }
 
-pub(crate) fn buried(failure: &Failure) {
-    counter!(BURIED, "failure" => failure.name()).increment(1);
+pub(crate) fn ended_outside_attempts(failure: &Failure) {
+    counter!(ENDED_OUTSIDE_ATTEMPTS, "outcome" => failure.name()).increment(1);
 }
 
 /// Counts a generation as running for as long as it lives.

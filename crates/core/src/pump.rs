@@ -1,11 +1,11 @@
 //! Moves what a model says into the log.
 //!
 //! Batching is natural, not timed: one append is in flight, and what the model says meanwhile joins the next one. The
-//! first piece of an idle stream goes at once; under load the batches grow by themselves. When the log falls behind or
-//! goes away, pieces gather up to a bound in bytes, and then the model is not asked for more. An append that has become
+//! first delta of an idle stream goes at once; under load the batches grow by themselves. When the log falls behind or
+//! goes away, deltas gather up to a bound in bytes, and then the model is not asked for more. An append that has become
 //! durable wakes nobody here: its outcome is asked for when there is more to append.
 //!
-//! Opening and sealing the stream, and what an ending means for the job, are the worker's.
+//! StartedEvent and sealing the stream, and what an ending means for the job, are the worker's.
 
 use std::{
     pin::{Pin, pin},
@@ -32,7 +32,7 @@ const _: () =
     assert!(CHECK_EVERY.as_millis() * 3 <= WRITER_TIMEOUT.as_millis(), "a late check is not a death");
 
 /// A model that was asked, and may take long to begin.
-type Asked<'a> = BoxFuture<'a, Result<OutputStream, ModelError>>;
+type StartingModel<'a> = BoxFuture<'a, Result<OutputStream, ModelError>>;
 
 /// What the pump may use.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub struct Bounds {
 
 /// Why the model will say no more.
 #[derive(Debug)]
-pub enum Ending {
+pub enum AttemptEnd {
     /// It was done.
     Finished {
         /// Why it ended.
@@ -65,20 +65,20 @@ pub enum Ending {
 
 /// How an attempt ended, and how far the answer has come.
 #[derive(Debug)]
-pub struct Ended {
+pub struct PumpOutcome {
     /// Why the model will say no more.
-    pub ending: Ending,
+    pub end: AttemptEnd,
     /// How much of the answer is in the log and counts, in bytes, as [`crate::token_log::Prefix::size`] counts them.
     pub kept: u64,
 }
 
 /// When readers learn that the attempt has begun.
 #[derive(Debug)]
-pub enum Opening {
+pub enum StartedEvent {
     /// Before the model has said anything.
     AtOnce(Event),
-    /// With the first piece that the model says. An attempt without a piece leaves no entry.
-    WithText(Event),
+    /// With the first delta that the model says. An attempt without a delta leaves no entry.
+    WithFirstDelta(Event),
 }
 
 /// How far the answer has come.
@@ -116,44 +116,44 @@ impl Progress {
 /// If the future is dropped, the stream holds a prefix of what the model said.
 pub async fn pump(
     writer: &mut dyn LogWriter,
-    opening: Opening,
-    asked: Asked<'_>,
+    opening: StartedEvent,
+    asked: StartingModel<'_>,
     bounds: Bounds,
     mut progress: Progress,
-) -> Result<Ended, LogError> {
+) -> Result<PumpOutcome, LogError> {
     let cancellation = writer.cancellation().clone();
     let now = Instant::now();
     let (pending, opening) = match opening {
-        Opening::AtOnce(started) => (vec![started], None),
-        Opening::WithText(started) => (Vec::new(), Some(started)),
+        StartedEvent::AtOnce(started) => (vec![started], None),
+        StartedEvent::WithFirstDelta(started) => (Vec::new(), Some(started)),
     };
-    let mut tap = Tap {
-        model: Mouth::Asked(asked),
+    let mut batcher = Batcher {
+        model: Source::Starting(asked),
         opening,
         pending,
         pending_bytes: 0,
         bounds,
         ending: None,
         check_due: false,
-        told_at: now,
-        heard_at: now,
+        last_write_at: now,
+        last_output_at: now,
         waiting_since: Some(now),
         cancelled: pin!(cancellation.cancelled()),
         alarm: pin!(sleep_until(bounds.deadline.min(now + CHECK_EVERY))),
     };
     loop {
-        let batch = tap.take_pending();
-        tap.gather_while(pin!(submit(writer, &batch, bounds.deadline))).await?;
-        while tap.is_idle() {
-            tap.step().await;
+        let batch = batcher.take_pending();
+        batcher.gather_while(pin!(submit(writer, &batch, bounds.deadline))).await?;
+        while batcher.is_idle() {
+            batcher.step().await;
         }
-        tap.gather_while(pin!(settle(writer, &batch, bounds.deadline))).await?;
+        batcher.gather_while(pin!(settle(writer, &batch, bounds.deadline))).await?;
         metrics::deltas(&batch);
         progress.appended(&batch);
-        if tap.pending.is_empty()
-            && let Some(ending) = tap.ending.take()
+        if batcher.pending.is_empty()
+            && let Some(ending) = batcher.ending.take()
         {
-            return Ok(Ended { ending, kept: progress.kept });
+            return Ok(PumpOutcome { end: ending, kept: progress.kept });
         }
     }
 }
@@ -198,35 +198,35 @@ fn append<'a>(
 }
 
 /// The model's side of the pump: what it said and is not yet in the log, and why it stopped.
-struct Tap<'a> {
-    model: Mouth<'a>,
-    /// The entry to append before the first piece.
+struct Batcher<'a> {
+    model: Source<'a>,
+    /// The entry to append before the first delta.
     opening: Option<Event>,
     pending: Vec<Event>,
     pending_bytes: usize,
     bounds: Bounds,
-    ending: Option<Ending>,
+    ending: Option<AttemptEnd>,
     /// It is time to ask the log for fence and audience.
     check_due: bool,
     /// When the log was last told or asked anything.
-    told_at: Instant,
-    heard_at: Instant,
-    /// None once there was a piece.
+    last_write_at: Instant,
+    last_output_at: Instant,
+    /// None once there was a delta.
     waiting_since: Option<Instant>,
-    /// Both are kept over all steps, so that a piece costs no registration.
+    /// Both are kept over all steps, so that a delta costs no registration.
     cancelled: Pin<&'a mut (dyn Future<Output = CancelCause> + Send)>,
     /// Rings when it is time to check, and at the deadline.
     alarm: Pin<&'a mut Sleep>,
 }
 
-/// Where the pieces come from.
-enum Mouth<'a> {
-    Asked(Asked<'a>),
-    Speaking(OutputStream),
-    Shut,
+/// Where the deltas come from.
+enum Source<'a> {
+    Starting(StartingModel<'a>),
+    Streaming(OutputStream),
+    Done,
 }
 
-impl Tap<'_> {
+impl Batcher<'_> {
     /// Whether another step can change anything.
     fn is_open(&self) -> bool {
         self.ending.is_none()
@@ -240,11 +240,11 @@ impl Tap<'_> {
     fn take_pending(&mut self) -> Vec<Event> {
         if !self.pending.is_empty() {
             // A model that was held back was not silent.
-            self.heard();
+            self.note_output();
         }
         self.pending_bytes = 0;
         self.check_due = false;
-        self.told_at = Instant::now();
+        self.last_write_at = Instant::now();
         std::mem::take(&mut self.pending)
     }
 
@@ -260,77 +260,77 @@ impl Tap<'_> {
         }
     }
 
-    /// Waits for one thing to happen: a piece (while there is room for it), the time of a check, or an ending. May be dropped
+    /// Waits for one thing to happen: a delta (while there is room for it), the time of a check, or an ending. May be dropped
     /// and called again.
     async fn step(&mut self) {
         let room = self.pending_bytes < self.bounds.pending_bytes;
         let ending = tokio::select! {
             biased;
-            cause = &mut self.cancelled => Ending::Cancelled(cause),
+            cause = &mut self.cancelled => AttemptEnd::Cancelled(cause),
             () = &mut self.alarm => {
                 if Instant::now() < self.bounds.deadline {
                     return self.check();
                 }
-                Ending::TimedOut
+                AttemptEnd::TimedOut
             }
             output = self.model.next(), if room => match output {
                 Some(Ok(Output::Text { text, tokens })) => return self.gather(Event::Delta { text, tokens }),
                 Some(Ok(Output::Reasoning { text })) => return self.gather(Event::Reasoning { text }),
                 Some(Ok(Output::ToolCall(delta))) => return self.gather(Event::ToolCall(delta)),
-                Some(Ok(Output::Working)) => return self.heard(),
-                Some(Ok(Output::Finished { reason, usage })) => Ending::Finished { reason, usage },
-                Some(Err(error)) => Ending::Failed(error),
-                None => Ending::Failed(ModelError::Unavailable("it stopped before the end of its answer".into())),
+                Some(Ok(Output::Working)) => return self.note_output(),
+                Some(Ok(Output::Finished { reason, usage })) => AttemptEnd::Finished { reason, usage },
+                Some(Err(error)) => AttemptEnd::Failed(error),
+                None => AttemptEnd::Failed(ModelError::Unavailable("it stopped before the end of its answer".into())),
             },
         };
         self.end(ending);
     }
 
-    fn gather(&mut self, piece: Event) {
+    fn gather(&mut self, delta: Event) {
         if let Some(began) = self.waiting_since.take() {
             metrics::first_delta(began);
         }
-        self.heard();
-        self.pending_bytes += piece.size();
+        self.note_output();
+        self.pending_bytes += delta.size();
         self.pending.extend(self.opening.take());
-        self.pending.push(piece);
+        self.pending.push(delta);
     }
 
     /// The model is as good as its last sign of life.
-    fn heard(&mut self) {
-        self.heard_at = Instant::now();
+    fn note_output(&mut self) {
+        self.last_output_at = Instant::now();
     }
 
     /// Asks the log if it was not told anything for so long, and looks whether the model is silent.
     fn check(&mut self) {
         let now = Instant::now();
-        let due = self.told_at + CHECK_EVERY;
+        let due = self.last_write_at + CHECK_EVERY;
         self.check_due = due <= now;
         let next = if self.check_due { now + CHECK_EVERY } else { due };
         self.alarm.as_mut().reset(self.bounds.deadline.min(next));
         let stall_time = self.bounds.stall_time;
-        if self.pending.is_empty() && self.heard_at.elapsed() >= stall_time {
+        if self.pending.is_empty() && self.last_output_at.elapsed() >= stall_time {
             let cause = format!("it said nothing for {stall_time:?}");
-            self.end(Ending::Failed(ModelError::Unavailable(cause.into())));
+            self.end(AttemptEnd::Failed(ModelError::Unavailable(cause.into())));
         }
     }
 
-    fn end(&mut self, ending: Ending) {
-        self.model = Mouth::Shut;
+    fn end(&mut self, ending: AttemptEnd) {
+        self.model = Source::Done;
         self.ending = Some(ending);
     }
 }
 
-impl Mouth<'_> {
+impl Source<'_> {
     async fn next(&mut self) -> Option<Result<Output, ModelError>> {
         loop {
             match self {
-                Self::Asked(asked) => match asked.await {
-                    Ok(outputs) => *self = Self::Speaking(outputs),
+                Self::Starting(asked) => match asked.await {
+                    Ok(outputs) => *self = Self::Streaming(outputs),
                     Err(error) => return Some(Err(error)),
                 },
-                Self::Speaking(outputs) => return outputs.next().await,
-                Self::Shut => return None,
+                Self::Streaming(outputs) => return outputs.next().await,
+                Self::Done => return None,
             }
         }
     }

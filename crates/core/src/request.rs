@@ -103,7 +103,8 @@ impl GenerateRequest {
     /// "extras":{…}}`. Messages, options and further fields have the forms that they have in a stored job.
     pub fn encode(&self) -> Bytes {
         let Self { model, conversation, sampling, extras } = self;
-        let stored = Stored { v: STORED, model, messages: conversation.messages(), sampling, extras };
+        let stored =
+            RequestToStore { v: FORM_VERSION, model, messages: conversation.messages(), sampling, extras };
         serde_json::to_vec(&stored).expect("text and finite numbers always have a JSON form").into()
     }
 
@@ -112,9 +113,9 @@ impl GenerateRequest {
     /// # Errors
     /// [`UnknownForm`]: a newer version wrote it, or it is no stored request.
     pub fn decode(stored: &[u8]) -> Result<Self, UnknownForm> {
-        let Kept { v, model, messages, sampling, extras } =
+        let StoredRequest { v, model, messages, sampling, extras } =
             serde_json::from_slice(stored).map_err(|_| UnknownForm)?;
-        if v != STORED {
+        if v != FORM_VERSION {
             return Err(UnknownForm);
         }
         let conversation = Conversation::new(messages).map_err(|_| UnknownForm)?;
@@ -159,10 +160,10 @@ impl GenerateRequest {
 }
 
 /// The version of the form in which a stream keeps its request.
-const STORED: u32 = 1;
+const FORM_VERSION: u32 = 1;
 
 #[derive(Serialize)]
-struct Stored<'a> {
+struct RequestToStore<'a> {
     v: u32,
     model: &'a ModelName,
     messages: &'a [Message],
@@ -177,7 +178,7 @@ fn is_default(sampling: &Sampling) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Kept {
+struct StoredRequest {
     v: u32,
     model: ModelName,
     messages: Vec<Message>,
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(hello.fingerprint(), request("simulated", "Hello").fingerprint());
         assert_ne!(hello.fingerprint(), request("simulated", "Hello ").fingerprint());
         assert_ne!(request("a", "bc").fingerprint(), request("ab", "c").fingerprint());
-        // Stored in logs that outlive this version: these literals may never change.
+        // RequestToStore in logs that outlive this version: these literals may never change.
         assert_eq!(
             hello.fingerprint().to_string(),
             "dbe9f8c03e046649d9fd9c63e3146bd37df43fab3fb5db049f75ba4806ed3afe"

@@ -42,34 +42,34 @@ use crate::{
     job_queue::{JobQueue, Lease, QueueError},
     metrics,
     model::{Continuation, ModelError},
-    pump::{Bounds, CHECK_EVERY, Ended, Ending, Opening, Progress, pump},
+    pump::{AttemptEnd, Bounds, CHECK_EVERY, Progress, PumpOutcome, StartedEvent, pump},
     request::{GenerateRequest, ModelName},
     retry::Backoff,
     token_log::{Attempts, LogError, LogWriter, Ownership, Phase, Prefix, TokenLog, WRITER_TIMEOUT},
 };
 
 /// How long a worker tries to seal a stream while the log is away, before it gives the job back.
-const SEAL_PATIENCE: Duration = Duration::from_secs(60);
+const SEAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// When a job is looked at again that could not be worked on because the log was away.
-const LOG_AGAIN: Duration = Duration::from_secs(2);
+const LOG_RETRY: Duration = Duration::from_secs(2);
 
 /// When a copy of a job is looked at again that another worker runs. Should that one die without another lease, the answer
 /// stands still for this long.
-const OWNER_AGAIN: Duration = Duration::from_secs(2);
+const OWNER_RETRY: Duration = Duration::from_secs(2);
 
 /// How long a job that gave its slot up waits for another one here before it goes back to the queue.
 const SLOT_WAIT: Duration = Duration::from_secs(2);
 
 /// How soon another worker is offered a job whose model this one does not have, at the latest.
-const NO_MODEL_AGAIN: Duration = Duration::from_secs(5);
+const MISSING_MODEL_RETRY: Duration = Duration::from_secs(5);
 
 /// The shortest wait for a model that says when to come back.
-const LEAST_MODEL_WAIT: Duration = Duration::from_millis(500);
+const MIN_MODEL_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a job waits here for its turn to be tried alone, and when it is offered again after that.
 const TRIAL_WAIT: Duration = Duration::from_secs(10);
-const TRIAL_AGAIN: Duration = Duration::from_secs(1);
+const TRIAL_RETRY: Duration = Duration::from_secs(1);
 
 /// How long a process that stops takes to give back what runs, and how much of that the log has to note it. Less than the
 /// five seconds that a process has at its end.
@@ -128,16 +128,16 @@ pub struct Worker {
 
 /// What becomes of a lease.
 #[derive(Debug)]
-enum Verdict {
+enum LeaseOutcome {
     /// The job is over: its stream is sealed, or gone.
     Done,
     /// The job is to be tried again after this time.
-    Again(Duration),
+    Retry(Duration),
 }
 
 /// What becomes of a stream after an attempt.
 #[derive(Debug)]
-enum Outcome {
+enum AttemptOutcome {
     Seal(Event),
     /// The attempt ends here, with this state of the attempts. Another one follows after this time.
     Release(Attempts, Duration),
@@ -171,7 +171,7 @@ impl Worker {
     /// back to the queue, and another worker goes on from what is in the log. That costs no attempt.
     pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) {
         let stop = Stop { soft, hard };
-        tokio::join!(self.run_jobs(&stop), self.revive_dead_letters(&stop.soft));
+        tokio::join!(self.run_jobs(&stop), self.requeue_dead_letters(&stop.soft));
     }
 
     async fn run_jobs(&self, stop: &Stop) {
@@ -196,7 +196,7 @@ impl Worker {
                 }
                 Admitted::Duplicate { earlier } => {
                     tracing::debug!(parent: &span, "a job that runs here was delivered again");
-                    metrics::own_copy();
+                    metrics::redelivered();
                     // Its connection may be gone, and then there is nothing to acknowledge.
                     jobs.spawn(async move { drop(earlier.ack().await) }.instrument(span));
                 }
@@ -223,7 +223,7 @@ impl Worker {
     async fn lease_into_a_slot(&self) -> (OwnedSemaphorePermit, Lease) {
         let slot = self.slot().await;
         self.log_gate.open().await;
-        (slot, patiently("lease a job", || self.queue.lease()).await)
+        (slot, retry_forever("lease a job", || self.queue.lease()).await)
     }
 
     async fn slot(&self) -> OwnedSemaphorePermit {
@@ -235,43 +235,43 @@ impl Worker {
     async fn settle(self, running: Box<RunningJob>, slot: OwnedSemaphorePermit, stop: Stop) {
         let id = running.job.id;
         let mut slot = Some(slot);
-        let verdict = self.run_to_a_verdict(&running.job, &mut slot, &stop).await;
+        let outcome = self.run_until_decided(&running.job, &mut slot, &stop).await;
         let Some(lease) = running.into_lease() else { return };
-        let settled = match verdict {
-            Verdict::Done => lease.ack().await,
+        let settled = match outcome {
+            LeaseOutcome::Done => lease.ack().await,
             // Dropped, the job comes back before the jobs behind it. A retry may put it behind them, and an answer that has
             // begun would wait for prompts that have not.
-            Verdict::Again(Duration::ZERO) => return drop(lease),
-            Verdict::Again(after) => lease.retry(after).await,
+            LeaseOutcome::Retry(Duration::ZERO) => return drop(lease),
+            LeaseOutcome::Retry(after) => lease.retry(after).await,
         };
         report_unsettled(id, settled);
     }
 
     /// Runs a job until it is known what becomes of it.
-    async fn run_to_a_verdict(
+    async fn run_until_decided(
         &self,
         job: &Job,
         slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
-    ) -> Verdict {
+    ) -> LeaseOutcome {
         loop {
             match self.run_job(job, slot, stop).await {
-                Ok(verdict) => return verdict,
-                Err(LogError::Sealed) => return Verdict::Done,
+                Ok(outcome) => return outcome,
+                Err(LogError::Sealed) => return LeaseOutcome::Done,
                 Err(LogError::NotFound(id)) => {
-                    metrics::orphaned();
+                    metrics::without_stream();
                     tracing::warn!(generation.id = %id, "dropping a job without a stream");
-                    return Verdict::Done;
+                    return LeaseOutcome::Done;
                 }
                 Err(error @ LogError::Damaged(_)) => {
                     let cause = explain(&error);
                     metrics::damaged();
                     tracing::error!(generation.id = %job.id, cause, "a stream cannot be read");
                     return match self.end_lost(job.id).await {
-                        Ok(()) => Verdict::Done,
+                        Ok(()) => LeaseOutcome::Done,
                         Err(error) => {
                             tracing::warn!(generation.id = %job.id, error = %explain(&error), "could not end it");
-                            Verdict::Again(LOG_AGAIN)
+                            LeaseOutcome::Retry(LOG_RETRY)
                         }
                     };
                 }
@@ -285,7 +285,7 @@ impl Worker {
                 Err(LogError::Unavailable(cause)) => {
                     self.log_gate.close();
                     tracing::warn!(generation.id = %job.id, %cause, "the token log is unavailable; returned the job to the queue");
-                    return Verdict::Again(LOG_AGAIN);
+                    return LeaseOutcome::Retry(LOG_RETRY);
                 }
             }
         }
@@ -296,17 +296,17 @@ impl Worker {
         job: &Job,
         slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
-    ) -> Result<Verdict, LogError> {
+    ) -> Result<LeaseOutcome, LogError> {
         let epoch = match self.wait_while_owned(job, slot, stop).await? {
-            Owned::Free { epoch } => epoch,
-            Owned::Again(after) => return Ok(Verdict::Again(after)),
+            Availability::Free { epoch } => epoch,
+            Availability::Retry(after) => return Ok(LeaseOutcome::Retry(after)),
         };
         let request = match self.request_of(job).await? {
             Ok(request) => request,
-            Err(Unreadable::Newer) => return Ok(Verdict::Again(OWNER_AGAIN)),
+            Err(Unreadable::Newer) => return Ok(LeaseOutcome::Retry(OWNER_RETRY)),
             Err(Unreadable::Missing) => {
                 self.end_lost(job.id).await?;
-                return Ok(Verdict::Done);
+                return Ok(LeaseOutcome::Done);
             }
         };
         let mut writer = self.log.take_over(job.id).await?;
@@ -318,7 +318,7 @@ impl Worker {
         let began = Instant::now();
         let attempt = writer.attempt();
         match self.attempt(job.id, &request, &mut *writer, stop).await? {
-            Outcome::Release(attempts, after) => {
+            AttemptOutcome::Release(attempts, after) => {
                 if !self.release(&mut *writer, attempts, stop).await {
                     // The next attempt waits for this one's silence, and takes it for one that died.
                     tracing::warn!(%attempt, "could not note in the token log that an attempt was given back");
@@ -326,25 +326,25 @@ impl Worker {
                     // The stop came while the attempt ended: its caller saw an owner, and left the end to it. Through another
                     // writer: this one may have an append under way.
                     end(&*self.log, job.id, &Failure::Cancelled { cause }).await?;
-                    return Ok(Verdict::Done);
+                    return Ok(LeaseOutcome::Done);
                 }
-                Ok(Verdict::Again(after))
+                Ok(LeaseOutcome::Retry(after))
             }
-            Outcome::Seal(last) => {
+            AttemptOutcome::Seal(last) => {
                 seal(&mut *writer, &last).await?;
                 metrics::ended(&last);
                 let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(%attempt, duration_ms, outcome = last.outcome(), "generation ended");
-                Ok(Verdict::Done)
+                Ok(LeaseOutcome::Done)
             }
         }
     }
 
-    /// Notes the state of the attempts and that this one is over. Waits for a log that is away, for [`SEAL_PATIENCE`]; when the
+    /// Notes the state of the attempts and that this one is over. Waits for a log that is away, for [`SEAL_TIMEOUT`]; when the
     /// process stops, for [`RELEASE_TIME`]. Returns whether it is noted.
     async fn release(&self, writer: &mut dyn LogWriter, attempts: Attempts, stop: &Stop) -> bool {
-        let mut released = pin!(release(writer, attempts, Instant::now() + SEAL_PATIENCE));
-        let patient = stop.hard.run_until_cancelled(timeout(SEAL_PATIENCE, &mut released)).await;
+        let mut released = pin!(release(writer, attempts, Instant::now() + SEAL_TIMEOUT));
+        let patient = stop.hard.run_until_cancelled(timeout(SEAL_TIMEOUT, &mut released)).await;
         let outcome = match patient {
             Some(outcome) => outcome,
             None => timeout(RELEASE_TIME, released).await,
@@ -361,7 +361,7 @@ impl Worker {
         job: &Job,
         slot: &mut Option<OwnedSemaphorePermit>,
         stop: &Stop,
-    ) -> Result<Owned, LogError> {
+    ) -> Result<Availability, LogError> {
         let mut waited = false;
         let epoch = loop {
             let page = self.log.read(job.id, Seq::START, NonZeroUsize::MIN).await?;
@@ -381,22 +381,22 @@ impl Worker {
             if waited {
                 // Its owner wrote while we waited.
                 tracing::debug!("another worker runs this generation; looking again later");
-                return Ok(Owned::Again(OWNER_AGAIN));
+                return Ok(Availability::Retry(OWNER_RETRY));
             }
             waited = true;
             *slot = None;
             if stop.soft.run_until_cancelled(sleep(left)).await.is_none() {
-                return Ok(Owned::Again(Duration::ZERO));
+                return Ok(Availability::Retry(Duration::ZERO));
             }
         };
         if slot.is_none() {
             // When this process has no slot for it soon, another one may.
             match stop.soft.run_until_cancelled(timeout(SLOT_WAIT, self.slot())).await {
                 Some(Ok(free)) => *slot = Some(free),
-                Some(Err(_)) | None => return Ok(Owned::Again(Duration::ZERO)),
+                Some(Err(_)) | None => return Ok(Availability::Retry(Duration::ZERO)),
             }
         }
-        Ok(Owned::Free { epoch })
+        Ok(Availability::Free { epoch })
     }
 
     /// One attempt, from an open writer to what should become of the stream.
@@ -406,7 +406,7 @@ impl Worker {
         request: &GenerateRequest,
         writer: &mut dyn LogWriter,
         stop: &Stop,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<AttemptOutcome, LogError> {
         let attempt = writer.attempt();
         let now = self.clock.now();
         let started_at = writer.so_far().started_at;
@@ -430,13 +430,13 @@ impl Worker {
         let Some(model) = self.models.get(&request.model) else {
             // Another worker may have it: while models are added or moved, not all of them do.
             let model_waits = before.model_waits.saturating_add(1);
-            let after = backoff(model_waits).min(NO_MODEL_AGAIN).min(left);
+            let after = backoff(model_waits).min(MISSING_MODEL_RETRY).min(left);
             if model_waits == 1 {
                 tracing::warn!(model = %request.model, "this worker does not have the model; leaving the job to other workers");
             }
             metrics::model_wait(&request.model, "missing");
             let waiting_until = Some(now.after(after));
-            return Ok(Outcome::Release(Attempts { model_waits, waiting_until, ..before }, after));
+            return Ok(AttemptOutcome::Release(Attempts { model_waits, waiting_until, ..before }, after));
         };
         if let Some(due) = crash_backoff(before).checked_sub(now.since(before.began_at))
             && !due.is_zero()
@@ -444,16 +444,16 @@ impl Worker {
             tracing::info!(%attempt, ?due, "the last attempt died before it got any further; waiting before the next one");
             // A beginning in the future stems from a clock that is ahead of ours. It is waited for once.
             let before = Attempts { began_at: before.began_at.min(now), ..before };
-            return Ok(Outcome::Release(before, due));
+            return Ok(AttemptOutcome::Release(before, due));
         }
         let deaths = if before.asking { before.without_progress } else { 0 };
         let suspicion = Suspicion::after(deaths, self.config.attempts);
         let Some(unproven) = self.wait_for_trial(suspicion, writer, stop).await? else {
             // It is offered again soon, and holds no slot until then.
-            return Ok(Outcome::Release(before, TRIAL_AGAIN));
+            return Ok(AttemptOutcome::Release(before, TRIAL_RETRY));
         };
         if suspicion != Suspicion::None {
-            metrics::trial();
+            metrics::isolated();
             tracing::warn!(
                 %attempt, ?suspicion, without_progress = before.without_progress,
                 "the last attempt died; trying this generation with few others, or alone"
@@ -479,7 +479,7 @@ impl Worker {
         };
         match stop.hard.run_until_cancelled(note(writer, asking, deadline)).await {
             Some(noted) => noted?,
-            None => return Ok(Outcome::Release(before, Duration::ZERO)),
+            None => return Ok(AttemptOutcome::Release(before, Duration::ZERO)),
         }
         let started = Event::Started { attempt, text, region: self.config.region.clone() };
         metrics::began(attempt);
@@ -498,8 +498,11 @@ impl Worker {
         let bounds =
             Bounds { pending_bytes: self.config.pending_bytes, deadline, stall_time: self.config.stall_time };
         // Readers learn of the first attempt at once; of a further one when it has something to say, and then it has begun.
-        let opening =
-            if started_at.is_none() { Opening::AtOnce(started) } else { Opening::WithText(started) };
+        let opening = if started_at.is_none() {
+            StartedEvent::AtOnce(started)
+        } else {
+            StartedEvent::WithFirstDelta(started)
+        };
         // A suspect may be a request that kills the process at a later word: it has to get further than it ever did.
         let further_than = if suspicion == Suspicion::None { prefix.size } else { before.best };
         let progress = Progress::new(prefix.size, further_than, unproven);
@@ -508,11 +511,11 @@ impl Worker {
         let ended = stop.hard.run_until_cancelled(pump(writer, opening, asked, bounds, progress)).await;
         let Some(ended) = ended else {
             tracing::info!(%attempt, "giving the generation back");
-            metrics::given_back();
-            return Ok(Outcome::Release(before, Duration::ZERO));
+            metrics::interrupted();
+            return Ok(AttemptOutcome::Release(before, Duration::ZERO));
         };
-        let Ended { ending, kept } = ended?;
-        Ok(self.outcome(&request.model, asking, before, kept, deadline, ending))
+        let PumpOutcome { end, kept } = ended?;
+        Ok(self.outcome(&request.model, asking, before, kept, deadline, end))
     }
 
     /// Waits until the attempt may ask its model, and keeps its stream and its slot meanwhile: no other attempt could use the
@@ -546,24 +549,24 @@ impl Worker {
         before: Attempts,
         kept: u64,
         deadline: Instant,
-        ending: Ending,
-    ) -> Outcome {
-        match ending {
-            Ending::Finished { reason, usage } => Outcome::Seal(Event::Finished { reason, usage }),
-            Ending::Cancelled(cause) => failed(Failure::Cancelled { cause }),
-            Ending::TimedOut => failed(Failure::TimedOut),
-            Ending::Failed(ModelError::Rejected { message }) => failed(Failure::Rejected { message }),
-            Ending::Failed(ModelError::Busy { retry_after }) => {
+        end: AttemptEnd,
+    ) -> AttemptOutcome {
+        match end {
+            AttemptEnd::Finished { reason, usage } => AttemptOutcome::Seal(Event::Finished { reason, usage }),
+            AttemptEnd::Cancelled(cause) => failed(Failure::Cancelled { cause }),
+            AttemptEnd::TimedOut => failed(Failure::TimedOut),
+            AttemptEnd::Failed(ModelError::Rejected { message }) => failed(Failure::Rejected { message }),
+            AttemptEnd::Failed(ModelError::Busy { retry_after }) => {
                 tracing::info!(%model, ?retry_after, "the model is busy; the generation waits");
                 metrics::model_wait(model, "busy");
                 self.wait_for_model(before, kept, retry_after, deadline)
             }
-            Ending::Failed(ModelError::Absent { retry_after, cause }) => {
+            AttemptEnd::Failed(ModelError::Absent { retry_after, cause }) => {
                 tracing::info!(%model, ?retry_after, cause = %explain(&*cause), "the model cannot be reached; the generation waits");
                 metrics::model_wait(model, "absent");
                 self.wait_for_model(before, kept, retry_after, deadline)
             }
-            Ending::Failed(error @ ModelError::Unavailable(_)) => {
+            AttemptEnd::Failed(error @ ModelError::Unavailable(_)) => {
                 let without_progress = if kept > before.best { 0 } else { asking.without_progress };
                 if without_progress >= self.config.attempts {
                     tracing::error!(%model, error = %explain(&error), "the last attempt failed");
@@ -576,28 +579,34 @@ impl Worker {
                 tracing::warn!(%model, ?after, error = %explain(&error), "the attempt failed; trying again");
                 // An attempt that died before this one is not forgotten.
                 let attempts = Attempts { without_progress, asking: before.asking, model_waits: 0, ..asking };
-                Outcome::Release(attempts, after)
+                AttemptOutcome::Release(attempts, after)
             }
         }
     }
 
     /// The generation waits for its model: longer each time, and never beyond its own time.
-    fn wait_for_model(&self, before: Attempts, kept: u64, at_least: Duration, deadline: Instant) -> Outcome {
+    fn wait_for_model(
+        &self,
+        before: Attempts,
+        kept: u64,
+        at_least: Duration,
+        deadline: Instant,
+    ) -> AttemptOutcome {
         let model_waits = if kept > before.best { 1 } else { before.model_waits.saturating_add(1) };
         let left = deadline.saturating_duration_since(Instant::now());
         // A model that says when to come back knows better: it has a back-off of its own, which its recovery ends.
-        let wait = if at_least.is_zero() { backoff(model_waits) } else { at_least.max(LEAST_MODEL_WAIT) };
+        let wait = if at_least.is_zero() { backoff(model_waits) } else { at_least.max(MIN_MODEL_WAIT) };
         let after = wait.min(left);
         let waiting_until = Some(self.clock.now().after(after));
         // `asking` stays, as after a failure.
-        Outcome::Release(Attempts { model_waits, waiting_until, ..before }, after)
+        AttemptOutcome::Release(Attempts { model_waits, waiting_until, ..before }, after)
     }
 }
 
 /// Whether a stream is free to be written to.
-enum Owned {
+enum Availability {
     Free { epoch: Epoch },
-    Again(Duration),
+    Retry(Duration),
 }
 
 /// The state of the attempts, given what they have left in the stream.
@@ -624,8 +633,8 @@ fn backoff(failures: u32) -> Duration {
     Duration::from_millis(500 << doublings).min(LONGEST_BACKOFF)
 }
 
-fn failed(failure: Failure) -> Outcome {
-    Outcome::Seal(Event::Failed { failure })
+fn failed(failure: Failure) -> AttemptOutcome {
+    AttemptOutcome::Seal(Event::Failed { failure })
 }
 
 /// Notes that the model is about to be asked, however often it takes. A note of unknown outcome that is left behind would
@@ -645,7 +654,7 @@ async fn release(writer: &mut dyn LogWriter, attempts: Attempts, deadline: Insta
 
 /// Seals, however often it takes.
 async fn seal(writer: &mut dyn LogWriter, last: &Event) -> Result<(), LogError> {
-    write_until(Instant::now() + SEAL_PATIENCE, writer, Write::Seal(last)).await
+    write_until(Instant::now() + SEAL_TIMEOUT, writer, Write::Seal(last)).await
 }
 
 /// What an attempt writes although the log may be away.
@@ -678,7 +687,7 @@ async fn write_until(
 }
 
 /// Asks the queue until it answers.
-async fn patiently<F>(what: &str, mut ask: impl FnMut() -> F) -> Lease
+async fn retry_forever<F>(what: &str, mut ask: impl FnMut() -> F) -> Lease
 where
     F: Future<Output = Result<Lease, QueueError>>,
 {

@@ -8,7 +8,7 @@
 //! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
 
 mod compaction;
-mod held;
+mod lease;
 mod pending;
 mod records;
 #[cfg(test)]
@@ -31,7 +31,7 @@ use tokenwire_core::{Job, JobQueue, Lease, QueueError};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
-    held::Held,
+    lease::EmbeddedLease,
     pending::Pending,
     records::{Change, DecodeError, Record, Ticket},
 };
@@ -138,7 +138,7 @@ impl Embedded {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    fn skip(&self, held: Held, why: &dyn std::error::Error) {
+    fn skip(&self, held: EmbeddedLease, why: &dyn std::error::Error) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
         metrics::undecodable();
         tracing::error!(error = %tokenwire_core::explain(why), "skipping a job that cannot be read");
@@ -146,8 +146,8 @@ impl Embedded {
     }
 
     /// Takes the next job, with its stored form. `None` when it has moved, or is none.
-    async fn take(&self) -> Result<Option<(Held, Vec<u8>)>, QueueError> {
-        let taken = |ticket, at| (Held::new(Arc::clone(&self.shared), ticket), ticket, at);
+    async fn take(&self) -> Result<Option<(EmbeddedLease, Vec<u8>)>, QueueError> {
+        let taken = |ticket, at| (EmbeddedLease::new(Arc::clone(&self.shared), ticket), ticket, at);
         let (held, ticket, at) = self.shared.pending.take(taken).await;
         match self.shared.read(at).await {
             Ok(record) => Ok(Some((held, record))),
@@ -216,7 +216,7 @@ fn job(record: &[u8]) -> Result<Job, message::DecodeError> {
         // What this queue stores always names its model.
         Ok(Record { change: Change::Stored(job), .. }) => message::decode(job, None),
         Ok(_) | Err(_) => {
-            Err(message::DecodeError { id: None, epoch: None, fault: message::Fault::NotAnObject })
+            Err(message::DecodeError { id: None, epoch: None, fault: message::InvalidMessage::NotAnObject })
         }
     }
 }

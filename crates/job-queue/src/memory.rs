@@ -80,7 +80,7 @@ impl JobQueue for MemoryQueue {
             let due = {
                 let mut jobs = self.shared.lock();
                 if let Some(job) = jobs.take(Instant::now()) {
-                    let hold = Held { job: Some(job.clone()), shared: Arc::clone(&self.shared) };
+                    let hold = MemoryLease { job: Some(job.clone()), shared: Arc::clone(&self.shared) };
                     return Ok(Lease::new(job, Box::new(hold)));
                 }
                 jobs.next_due()
@@ -109,14 +109,14 @@ impl JobQueue for MemoryQueue {
 
 /// A leased job.
 #[derive(Debug)]
-struct Held {
+struct MemoryLease {
     /// None once it is settled.
     job: Option<Job>,
     shared: Arc<Shared>,
 }
 
 #[async_trait]
-impl LeaseHandle for Held {
+impl LeaseHandle for MemoryLease {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         self.job = None;
         Ok(())
@@ -136,7 +136,7 @@ impl LeaseHandle for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for MemoryLease {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
             self.shared.lock().ready.push_front(job);

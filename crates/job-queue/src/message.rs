@@ -44,7 +44,7 @@ const CONVERSATION: u64 = 2;
 const ID_ALONE: u64 = 3;
 
 #[derive(Serialize)]
-struct Stored<'a> {
+struct StoredJob<'a> {
     version: u64,
     uuid: String,
     query: &'a str,
@@ -52,12 +52,12 @@ struct Stored<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<f64>,
     #[serde(flatten)]
-    more: Option<More<'a>>,
+    more: Option<Version2Fields<'a>>,
 }
 
 /// Version 3.
 #[derive(Serialize)]
-struct Alone {
+struct StoredId {
     version: u64,
     uuid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ struct Alone {
 
 /// What version 2 adds.
 #[derive(Serialize)]
-struct More<'a> {
+struct Version2Fields<'a> {
     history: &'a [Message],
     /// Where `query` is the result of a tool: the id of its call.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ struct More<'a> {
     extras: &'a Extras,
 }
 
-impl More<'_> {
+impl Version2Fields<'_> {
     fn is_nothing(&self) -> bool {
         let Self { history, answers_call, sampling, extras } = self;
         history.is_empty() && answers_call.is_none() && **sampling == Sampling::default() && extras.is_empty()
@@ -87,7 +87,7 @@ impl More<'_> {
 pub fn encode(job: &Job) -> Vec<u8> {
     let stored = match &job.request {
         Some(request) => with_request(job, request),
-        None => serde_json::to_vec(&Alone {
+        None => serde_json::to_vec(&StoredId {
             version: ID_ALONE,
             uuid: job.id.to_string(),
             expires_at: job.epoch.map(seconds),
@@ -102,8 +102,8 @@ fn with_request(job: &Job, request: &GenerateRequest) -> serde_json::Result<Vec<
         Message::Tool { tool_call_id, .. } => Some(tool_call_id.as_str()),
         _ => None,
     };
-    let more = More { history: conversation.before(), answers_call, sampling, extras };
-    serde_json::to_vec(&Stored {
+    let more = Version2Fields { history: conversation.before(), answers_call, sampling, extras };
+    serde_json::to_vec(&StoredJob {
         version: if more.is_nothing() { PROMPT } else { CONVERSATION },
         uuid: job.id.to_string(),
         query: conversation.prompt(),
@@ -122,7 +122,7 @@ pub fn decode(bytes: &[u8], default_model: Option<&ModelName>) -> Result<Job, De
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| DecodeError {
         id: None,
         epoch: None,
-        fault: Fault::NotAnObject,
+        fault: InvalidMessage::NotAnObject,
     })?;
     let id = fields.get("uuid").and_then(Value::as_str).and_then(|text| text.parse().ok());
     let epoch = fields.get("expires_at").and_then(Value::as_f64).map(epoch);
@@ -134,18 +134,19 @@ fn job(
     epoch: Option<Epoch>,
     fields: &mut Map<String, Value>,
     default_model: Option<&ModelName>,
-) -> Result<Job, Fault> {
+) -> Result<Job, InvalidMessage> {
     let version = match fields.get("version") {
         None => PROMPT,
-        Some(version) => {
-            version.as_u64().filter(|version| (PROMPT..=ID_ALONE).contains(version)).ok_or(Fault::Version)?
-        }
+        Some(version) => version
+            .as_u64()
+            .filter(|version| (PROMPT..=ID_ALONE).contains(version))
+            .ok_or(InvalidMessage::Version)?,
     };
-    let id = id.ok_or(Fault::Field("uuid"))?;
+    let id = id.ok_or(InvalidMessage::Field("uuid"))?;
     if version == ID_ALONE {
         return Ok(Job { id, request: None, epoch });
     }
-    let content = text(fields, "query").ok_or(Fault::Field("query"))?;
+    let content = text(fields, "query").ok_or(InvalidMessage::Field("query"))?;
     let (mut messages, last, sampling, extras) = if version == CONVERSATION {
         let last = match optional::<String>(fields, "answers_call")? {
             Some(tool_call_id) => Message::Tool { tool_call_id, content },
@@ -157,15 +158,15 @@ fn job(
         (Vec::new(), Message::user(content), Sampling::default(), Extras::default())
     };
     messages.push(last);
-    let conversation = Conversation::new(messages).map_err(|_| Fault::Field("query"))?;
+    let conversation = Conversation::new(messages).map_err(|_| InvalidMessage::Field("query"))?;
     let model = if fields.contains_key("model") {
         text(fields, "model").and_then(|name| ModelName::new(name).ok())
     } else {
         default_model.cloned()
     };
-    let model = model.ok_or(Fault::Field("model"))?;
+    let model = model.ok_or(InvalidMessage::Field("model"))?;
     if epoch.is_none() {
-        return Err(Fault::Field("expires_at"));
+        return Err(InvalidMessage::Field("expires_at"));
     }
     let request = Some(GenerateRequest { model, conversation, sampling, extras });
     Ok(Job { id, request, epoch })
@@ -175,14 +176,17 @@ fn job(
 fn optional<T: DeserializeOwned>(
     fields: &mut Map<String, Value>,
     name: &'static str,
-) -> Result<Option<T>, Fault> {
+) -> Result<Option<T>, InvalidMessage> {
     fields.contains_key(name).then(|| value(fields, name)).transpose()
 }
 
 /// Moves a part of version 2 out of the message.
-fn value<T: DeserializeOwned>(fields: &mut Map<String, Value>, name: &'static str) -> Result<T, Fault> {
-    let value = fields.get_mut(name).map(Value::take).ok_or(Fault::Field(name))?;
-    serde_json::from_value(value).map_err(|_| Fault::Field(name))
+fn value<T: DeserializeOwned>(
+    fields: &mut Map<String, Value>,
+    name: &'static str,
+) -> Result<T, InvalidMessage> {
+    let value = fields.get_mut(name).map(Value::take).ok_or(InvalidMessage::Field(name))?;
+    serde_json::from_value(value).map_err(|_| InvalidMessage::Field(name))
 }
 
 /// Moves a text out of the message: prompts can be long.
@@ -219,7 +223,7 @@ pub struct DecodeError {
     /// Of which stream of this id, when that much could be read.
     pub epoch: Option<Epoch>,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub fault: InvalidMessage,
 }
 
 impl DecodeError {
@@ -231,7 +235,7 @@ impl DecodeError {
 
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum InvalidMessage {
     /// It is not JSON, or JSON of another kind.
     #[error("it is not a JSON object")]
     NotAnObject,
@@ -320,7 +324,10 @@ mod tests {
         assert_eq!(decode(stored, Some(&fallback)), Ok(job("simulated", "Hello world", 1_763_800_000_000)));
         let error = decode(stored, None).unwrap_err();
         let epoch = Some(Epoch::new(1_763_800_000_000));
-        assert_eq!(error, DecodeError { id: Some(ID.parse().unwrap()), epoch, fault: Fault::Field("model") });
+        assert_eq!(
+            error,
+            DecodeError { id: Some(ID.parse().unwrap()), epoch, fault: InvalidMessage::Field("model") }
+        );
     }
 
     #[test]
@@ -336,31 +343,31 @@ mod tests {
         let with = |fields: &str| format!(r#"{{"uuid":"{ID}",{fields}}}"#);
         let known = Some(ID.parse().unwrap());
         for (stored, id, fault) in [
-            (String::new(), None, Fault::NotAnObject),
-            ("[1]".into(), None, Fault::NotAnObject),
-            ("{\"uuid\":".into(), None, Fault::NotAnObject),
-            (r#"{"query":"q","expires_at":1}"#.into(), None, Fault::Field("uuid")),
-            (with(r#""query":"q","expires_at":1,"version":4"#), known, Fault::Version),
-            (with(r#""query":"q","expires_at":1,"version":2"#), known, Fault::Field("history")),
+            (String::new(), None, InvalidMessage::NotAnObject),
+            ("[1]".into(), None, InvalidMessage::NotAnObject),
+            ("{\"uuid\":".into(), None, InvalidMessage::NotAnObject),
+            (r#"{"query":"q","expires_at":1}"#.into(), None, InvalidMessage::Field("uuid")),
+            (with(r#""query":"q","expires_at":1,"version":4"#), known, InvalidMessage::Version),
+            (with(r#""query":"q","expires_at":1,"version":2"#), known, InvalidMessage::Field("history")),
             (
                 with(
                     r#""query":"q","version":2,"history":[{"role":"robot","content":"secret"}],"sampling":{}"#,
                 ),
                 known,
-                Fault::Field("history"),
+                InvalidMessage::Field("history"),
             ),
             (
                 with(r#""query":"q","version":2,"history":[],"sampling":{"temperature":9}"#),
                 known,
-                Fault::Field("sampling"),
+                InvalidMessage::Field("sampling"),
             ),
-            (with(r#""query":"q","expires_at":1,"version":"1""#), known, Fault::Version),
-            (with(r#""query":" ","expires_at":1"#), known, Fault::Field("query")),
-            (with(r#""query":{"secret":1},"expires_at":1"#), known, Fault::Field("query")),
-            (with(r#""query":"q","expires_at":1,"model":null"#), known, Fault::Field("model")),
-            (with(r#""query":"q","expires_at":1,"model":"a b""#), known, Fault::Field("model")),
-            (with(r#""query":"q""#), known, Fault::Field("expires_at")),
-            (with(r#""query":"q","expires_at":"soon""#), known, Fault::Field("expires_at")),
+            (with(r#""query":"q","expires_at":1,"version":"1""#), known, InvalidMessage::Version),
+            (with(r#""query":" ","expires_at":1"#), known, InvalidMessage::Field("query")),
+            (with(r#""query":{"secret":1},"expires_at":1"#), known, InvalidMessage::Field("query")),
+            (with(r#""query":"q","expires_at":1,"model":null"#), known, InvalidMessage::Field("model")),
+            (with(r#""query":"q","expires_at":1,"model":"a b""#), known, InvalidMessage::Field("model")),
+            (with(r#""query":"q""#), known, InvalidMessage::Field("expires_at")),
+            (with(r#""query":"q","expires_at":"soon""#), known, InvalidMessage::Field("expires_at")),
         ] {
             let error = decode(stored.as_bytes(), Some(&model("m"))).unwrap_err();
             assert_eq!((error.id, error.fault), (id, fault), "{stored}");

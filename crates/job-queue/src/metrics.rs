@@ -4,12 +4,12 @@ use ::metrics::{Unit, counter, describe_counter};
 
 const UNDECODABLE: &str = "tokenwire_jobs_undecodable_total";
 
-/// Tells the recorder of this process what they mean.
+/// Registers the descriptions with the recorder of this process.
 pub fn describe() {
     describe_counter!(
         UNDECODABLE,
         Unit::Count,
-        "Messages in the job queue that are no jobs, and were put aside"
+        "Messages in the job queue that could not be read as jobs"
     );
 }
 

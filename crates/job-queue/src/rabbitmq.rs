@@ -14,8 +14,8 @@ mod config;
 mod consume;
 mod delay;
 mod depth;
-mod fault;
 mod link;
+mod link_error;
 mod publish;
 mod topology;
 
@@ -31,8 +31,8 @@ use tokio_util::{
 
 pub use config::{Address, Config, InvalidAddress, InvalidQueueName, QueueName};
 use consume::{Source, Subscription};
-use fault::Fault;
 use link::Broker;
+use link_error::LinkError;
 use publish::Publisher;
 use topology::Topology;
 
@@ -42,7 +42,7 @@ pub struct RabbitMq {
     publisher: Publisher,
     jobs: Subscription,
     dead_letters: Subscription,
-    patience: Duration,
+    confirm_timeout: Duration,
     tasks: TaskTracker,
     stop: DropGuard,
 }
@@ -68,7 +68,14 @@ impl RabbitMq {
         let jobs = subscribe(Source::Jobs { prefetch: prefetch.get(), publisher: publisher.clone() });
         let dead_letters = subscribe(Source::DeadLetters);
         tasks.close();
-        Self { publisher, jobs, dead_letters, patience: confirm_timeout, tasks, stop: stop.drop_guard() }
+        Self {
+            publisher,
+            jobs,
+            dead_letters,
+            confirm_timeout,
+            tasks,
+            stop: stop.drop_guard(),
+        }
     }
 
     /// Closes the connections, and waits until the broker knows, a second at most: jobs that are still leased are
@@ -110,8 +117,9 @@ impl JobQueue for RabbitMq {
             }
             Ok(())
         };
-        let slow =
-            |_| Err(Fault::new(format!("RabbitMQ at {} does not answer", self.publisher.link().address())));
-        timeout(self.patience, links).await.unwrap_or_else(slow).map_err(QueueError::unavailable)
+        let slow = |_| {
+            Err(LinkError::new(format!("RabbitMQ at {} does not answer", self.publisher.link().address())))
+        };
+        timeout(self.confirm_timeout, links).await.unwrap_or_else(slow).map_err(QueueError::unavailable)
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 const MAX_SEGMENT: u64 = 1024 * 1024 * 1024;
 
 /// How much room is made at a time, in bytes: some thousand flushes of a few pieces each.
-const ROOM: u32 = 1024 * 1024;
+const PREALLOCATED_BYTES: u32 = 1024 * 1024;
 
 /// What the thread works with.
 pub(crate) struct Committer {
@@ -101,7 +101,7 @@ impl Committer {
     /// Lets the file reach beyond this end. Where that cannot be, a write makes the file longer as it needs to.
     fn make_room(&mut self, active: &Segment, end: u32) {
         if self.sync == Sync::Commit && self.reach < end {
-            let reach = end.saturating_add(ROOM).min(self.segment_bytes.max(end));
+            let reach = end.saturating_add(PREALLOCATED_BYTES).min(self.segment_bytes.max(end));
             if self.medium.resize(&active.file, u64::from(reach)).is_ok() {
                 self.reach = reach;
             }

@@ -39,7 +39,7 @@ pub use scan::scan;
 pub use segment::{ReadError, SegmentInfo};
 
 use segment::Segments;
-use writer::{Pending, Writer};
+use writer::{Pending, WriterThread};
 
 /// How long a failed write counts against [`Journal::ready`]. Only another write can tell whether there is space again,
 /// and nobody sends one to a service that says that it is not ready.
@@ -92,7 +92,7 @@ impl Position {
 /// An open journal. Dropping it writes what was submitted, and waits for that.
 pub struct Journal {
     segments: Arc<Segments>,
-    writer: Writer,
+    writer: WriterThread,
 }
 
 impl Journal {
@@ -118,7 +118,7 @@ impl Journal {
         fs::create_dir_all(dir).map_err(|source| OpenError::at(dir, source))?;
         let segments = Arc::new(Segments::new(dir.to_owned()));
         recover::recover(&segments, &*medium, &mut visit)?;
-        let writer = Writer::start(Arc::clone(&segments), medium, options)
+        let writer = WriterThread::start(Arc::clone(&segments), medium, options)
             .map_err(|source| OpenError::at(dir, source))?;
         Ok(Self { segments, writer })
     }

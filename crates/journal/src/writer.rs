@@ -27,7 +27,7 @@ use crate::{
 /// How many bytes may wait to be written. Two of the largest records, so that one can be encoded while one is written;
 /// thousands of usual ones, more than any disk wants in one group. Beyond it, appenders wait: memory is bounded here and
 /// nowhere else.
-const ROOM: usize = 2 * MAX_PAYLOAD;
+const MAX_PENDING_BYTES: usize = 2 * MAX_PAYLOAD;
 
 /// How long a group waits for more when the one before held several records: those of generations that speak in step
 /// come together, and the first of them would else be flushed alone while the others wait for that. About what a flush
@@ -43,7 +43,7 @@ pub(crate) struct Pending {
 }
 
 /// The way to the thread.
-pub(crate) struct Writer {
+pub(crate) struct WriterThread {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
@@ -66,7 +66,7 @@ struct Queue {
     last_failure: Option<(Instant, JournalError)>,
 }
 
-impl Writer {
+impl WriterThread {
     pub(crate) fn start(
         segments: Arc<Segments>,
         medium: Arc<dyn Medium>,
@@ -82,7 +82,7 @@ impl Writer {
         let end = PoisonOnEnd(Arc::clone(&shared));
         let thread =
             thread::Builder::new().name("journal".into()).spawn(move || end.0.run(committer, gather))?;
-        Ok(Self { shared, room: Arc::new(Semaphore::new(ROOM)), thread: Some(thread) })
+        Ok(Self { shared, room: Arc::new(Semaphore::new(MAX_PENDING_BYTES)), thread: Some(thread) })
     }
 
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, JournalError> {
@@ -123,7 +123,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_one();
@@ -235,8 +235,8 @@ fn describe(source: io::Error) -> JournalError {
     }
 }
 
-impl fmt::Debug for Writer {
+impl fmt::Debug for WriterThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").finish_non_exhaustive()
+        f.debug_struct("WriterThread").finish_non_exhaustive()
     }
 }

@@ -135,7 +135,7 @@ impl Model for Gguf {
             outputs: sender,
         };
         self.thread.submit(Generation::new(task, so_far))?;
-        Ok(thread::Answer::new(outputs, Arc::clone(&self.thread)).boxed())
+        Ok(thread::OutputReceiver::new(outputs, Arc::clone(&self.thread)).boxed())
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Config {
     pub delay: Duration,
     /// The time before the first word, as a model that reads a long prompt takes. Default none.
     pub first_delay: Duration,
-    /// Answer with this many words of filler text instead of the prompt's echo. The filler depends on the prompt.
+    /// SimulatedAnswer with this many words of filler text instead of the prompt's echo. The filler depends on the prompt.
     pub words: Option<usize>,
     /// For load tests: each word begins with the time at which it was made, in microseconds since the Unix epoch (16
     /// digits), and generations that begin together speak out of step. Default false.
@@ -110,7 +110,7 @@ impl Model for Simulated {
             return Err(ModelError::Rejected { message });
         }
         let input_tokens = prompt.split_whitespace().count() as u64;
-        let answer = Answer {
+        let answer = SimulatedAnswer {
             text,
             input_tokens,
             state: State::Beginning,
@@ -118,7 +118,7 @@ impl Model for Simulated {
             phase: if self.config.stamped { phase(id, self.config.delay) } else { Duration::ZERO },
             config: self.config.clone(),
         };
-        Ok(stream::unfold(Box::new(answer), Answer::next).boxed())
+        Ok(stream::unfold(Box::new(answer), SimulatedAnswer::next).boxed())
     }
 }
 
@@ -129,7 +129,7 @@ fn phase(id: GenerationId, delay: Duration) -> Duration {
 }
 
 /// An answer that is being given.
-struct Answer {
+struct SimulatedAnswer {
     config: Config,
     text: Text,
     input_tokens: u64,
@@ -146,7 +146,7 @@ enum State {
     Over,
 }
 
-impl Answer {
+impl SimulatedAnswer {
     async fn next(mut self: Box<Self>) -> Option<(Result<Output, ModelError>, Box<Self>)> {
         let delay = match self.state {
             State::Beginning => self.config.first_delay,

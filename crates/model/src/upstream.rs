@@ -29,9 +29,9 @@ mod call;
 mod config;
 mod endpoints;
 mod errors;
+mod prefix_trimmer;
 mod reading;
 mod retry;
-mod splice;
 mod wire;
 
 pub mod metrics;
@@ -50,11 +50,11 @@ use tokio::time::sleep;
 
 pub use config::{Config, ContinuationMode, InvalidConfig, InvalidKey, Key, Price};
 
-use call::Caller;
-use errors::Fault;
+use call::UpstreamClient;
+use errors::UpstreamError;
 use metrics::Asked;
-use reading::{Reader, Reading};
-use splice::Splice;
+use prefix_trimmer::PrefixTrimmer;
+use reading::{AnswerReader, AnswerStream};
 use wire::Request;
 
 /// How often an upstream that has not begun is vouched for: its own time-out ends that, not the worker's.
@@ -63,7 +63,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// A model behind an OpenAI-compatible service. Cheap to share: one set of connections.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    caller: Arc<Caller>,
+    caller: Arc<UpstreamClient>,
 }
 
 impl Upstream {
@@ -72,7 +72,7 @@ impl Upstream {
     /// # Errors
     /// [`InvalidConfig`] for what can never work; the message says what to change.
     pub fn new(config: Config) -> Result<Self, InvalidConfig> {
-        Ok(Self { caller: Arc::new(Caller::new(config)?) })
+        Ok(Self { caller: Arc::new(UpstreamClient::new(config)?) })
     }
 }
 
@@ -98,18 +98,19 @@ impl Model for Upstream {
     ) -> Result<OutputStream, ModelError> {
         let Config { model, continuation: mode, idle_timeout, key, price, .. } = &self.caller.config;
         let mut asking = Request::new(model, request);
-        let mut splice = Splice::default();
+        let mut prefix_trimmer = PrefixTrimmer::default();
         if !so_far.is_empty() {
             if self.continuation(so_far) == Continuation::Unsupported {
-                // Never splice two samples: the text is not ours to ignore.
+                // Never prefix_trimmer two samples: the text is not ours to ignore.
                 let message = "this upstream cannot go on with an answer that was cut; ask again".into();
                 return Err(ModelError::Rejected { message });
             }
             asking = asking.after(&so_far.text, *mode);
-            splice = Splice::after(&so_far.text, *mode);
+            prefix_trimmer = PrefixTrimmer::after(&so_far.text, *mode);
         }
         let body = serde_json::to_vec(&asking).map_err(|error| ModelError::Unavailable(error.into()))?;
-        let reader = Reader { splice, idle_timeout: *idle_timeout, key: key.clone(), price: *price };
+        let reader =
+            AnswerReader { prefix_trimmer, idle_timeout: *idle_timeout, key: key.clone(), price: *price };
         let caller = Arc::clone(&self.caller);
         let asked = Asked::now(&request.model);
         let opening = open(caller, id, body.into(), asked, reader).boxed();
@@ -119,18 +120,18 @@ impl Model for Upstream {
 
 /// Where an answer is.
 enum State {
-    Opening(BoxFuture<'static, Result<Reading, Fault>>),
-    Reading(Box<Reading>),
+    Opening(BoxFuture<'static, Result<AnswerStream, UpstreamError>>),
+    AnswerStream(Box<AnswerStream>),
     Over,
 }
 
 async fn open(
-    caller: Arc<Caller>,
+    caller: Arc<UpstreamClient>,
     id: GenerationId,
     request: Bytes,
     mut asked: Asked,
-    reader: Reader,
-) -> Result<Reading, Fault> {
+    reader: AnswerReader,
+) -> Result<AnswerStream, UpstreamError> {
     match caller.open(id, request, &asked).await {
         Ok(opened) => {
             asked.first_byte();
@@ -152,7 +153,7 @@ async fn next(mut state: State) -> Option<(Result<Output, ModelError>, State)> {
                     biased;
                     opened = &mut opening => match opened {
                         Ok(reading) => {
-                            state = State::Reading(Box::new(reading));
+                            state = State::AnswerStream(Box::new(reading));
                             continue;
                         }
                         Err(fault) => fault,
@@ -160,9 +161,9 @@ async fn next(mut state: State) -> Option<(Result<Output, ModelError>, State)> {
                     () = sleep(SIGN_OF_LIFE) => return Some((Ok(Output::Working), State::Opening(opening))),
                 }
             }
-            State::Reading(mut reading) => match reading.next().await {
+            State::AnswerStream(mut reading) => match reading.next().await {
                 Ok(output @ Output::Finished { .. }) => return Some((Ok(output), State::Over)),
-                Ok(output) => return Some((Ok(output), State::Reading(reading))),
+                Ok(output) => return Some((Ok(output), State::AnswerStream(reading))),
                 Err(fault) => fault,
             },
         };

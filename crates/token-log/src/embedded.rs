@@ -35,11 +35,11 @@ use tokio::{sync::oneshot, task::spawn_blocking};
 
 pub use self::inspect::inspect;
 use self::{
-    index::{Claim, Index},
+    index::{Creation, Index},
     records::{Change, DecodeError, Record, StreamNumber},
     replay::Replay,
     stream::{Placed, Refused, Stream, View},
-    writer::Writer,
+    writer::EmbeddedWriter,
 };
 use crate::{claims::Claims, record::Batch, wakeups::WakeupRegistry};
 
@@ -168,7 +168,7 @@ impl Embedded {
             so_far.push(&entry);
         }
         tracing::debug!(generation.id = %stream.id, %attempt, seq = %view.last_seq, "opened a stream");
-        Ok(Box::new(Writer::new(
+        Ok(Box::new(EmbeddedWriter::new(
             Arc::clone(&self.shared),
             stream,
             attempt,
@@ -215,11 +215,11 @@ impl TokenLog for Embedded {
             let caller_room = caller_bytes.map(|bytes| room.split_off(bytes)).transpose();
             let caller_room = caller_room.map_err(LogError::unavailable)?;
             let stream = match self.shared.index.claim(id, &kept, spec.metadata.len()) {
-                Claim::Ours(stream) => stream,
-                Claim::Theirs(stream) if stream.is_kept() => {
+                Creation::New(stream) => stream,
+                Creation::Existing(stream) if stream.is_kept() => {
                     return Ok(Created::Existing(stream.spec.fingerprint));
                 }
-                Claim::Theirs(stream) => {
+                Creation::Existing(stream) => {
                     drop(room);
                     stream.settled.cancelled().await;
                     continue;
@@ -274,7 +274,7 @@ impl TokenLog for Embedded {
         let (attempt, cancellation, View { last_seq, .. }) = self.open_stream(&stream).await?;
         let nothing = Prefix::default();
         let mut writer =
-            Writer::new(Arc::clone(&self.shared), stream, attempt, cancellation, nothing, last_seq);
+            EmbeddedWriter::new(Arc::clone(&self.shared), stream, attempt, cancellation, nothing, last_seq);
         writer.seal(last).await.map(drop)
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of jobs that the queue has given up on.
 //!
 //! A queue counts deliveries. An outage of the log, or a worker that is restarted again and again, can reach its limit although
-//! nothing is wrong with the generation. So its count is no verdict (I11). A dead letter whose stream is not sealed is stored
+//! nothing is wrong with the generation. So its count is no outcome (I11). A dead letter whose stream is not sealed is stored
 //! again, and the worker that leases it decides by what the log says. Dead letters are handled side by side, and none waits for
 //! the owner of its stream.
 
@@ -10,7 +10,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Worker, patiently, report_panic, report_unsettled};
+use super::{Worker, report_panic, report_unsettled, retry_forever};
 use crate::{
     error::{BoxError, explain},
     event::{Failure, Seq},
@@ -31,26 +31,26 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Stores the jobs again that the queue has given up on, until `soft` fires.
-    pub(super) async fn revive_dead_letters(&self, soft: &CancellationToken) {
-        let mut revivals = JoinSet::new();
+    pub(super) async fn requeue_dead_letters(&self, soft: &CancellationToken) {
+        let mut requeues = JoinSet::new();
         loop {
             let lease = tokio::select! {
                 biased;
                 () = soft.cancelled() => break,
-                Some(ended) = revivals.join_next(), if !revivals.is_empty() => {
+                Some(ended) = requeues.join_next(), if !requeues.is_empty() => {
                     report_panic(ended);
                     continue;
                 }
-                lease = patiently("look for dead letters", || self.queue.dead_letter()), if revivals.len() < AT_ONCE => lease,
+                lease = retry_forever("look for dead letters", || self.queue.dead_letter()), if requeues.len() < AT_ONCE => lease,
             };
             let worker = self.clone();
-            revivals.spawn(async move { worker.revive(lease).await });
+            requeues.spawn(async move { worker.requeue(lease).await });
         }
         // A lease that is dropped comes back.
-        revivals.shutdown().await;
+        requeues.shutdown().await;
     }
 
-    async fn revive(&self, lease: Lease) {
+    async fn requeue(&self, lease: Lease) {
         let id = lease.job().id;
         metrics::dead_lettered();
         let settled = match self.successor_of(lease.job()).await {

@@ -1,6 +1,6 @@
 //! The way out: jobs from a queue of the broker, each held until its lease is settled.
 //!
-//! One task speaks to the broker. Whoever wants a job leaves a place to put it and waits; every job that is out has its
+//! One task speaks to the broker. Whoever wants a job leaves a waiter to put it and waits; every job that is out has its
 //! own small future in the task, which waits for the fate of the lease and tells the broker. A lease that is dropped, by
 //! a worker or because nobody waited for it any more, needs no code of its own: its fate is that its sender is gone, and
 //! the job goes back.
@@ -37,8 +37,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     delay,
-    fault::Fault,
     link::{Broker, Link, Session, State},
+    link_error::LinkError,
     publish::Publisher,
 };
 use crate::{
@@ -46,8 +46,8 @@ use crate::{
     metrics,
 };
 
-/// How many callers may leave a place for a job while the broker is away; the next one waits to leave its own.
-const WAITING: usize = 64;
+/// How many callers may leave a waiter for a job while the broker is away; the next one waits to leave its own.
+const MAX_WAITERS: usize = 64;
 
 /// How long a job may lie here while nobody wants it. Longer than a worker takes between two leases, much shorter than a
 /// person notices.
@@ -74,7 +74,7 @@ pub(super) enum Source {
 /// Leases jobs from one queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Subscription {
-    places: mpsc::Sender<oneshot::Sender<Lease>>,
+    waiters: mpsc::Sender<oneshot::Sender<Lease>>,
     link: Link,
 }
 
@@ -86,14 +86,15 @@ impl Subscription {
         default_model: ModelName,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send) {
-        let (places, empty) = mpsc::channel(WAITING);
+        let (waiters, new_waiters) = mpsc::channel(MAX_WAITERS);
         let (queue, prefetch) = match source {
             Source::Jobs { prefetch, .. } => (broker.topology.jobs.clone(), prefetch),
             Source::DeadLetters => (broker.topology.dead.clone(), DEAD_LETTERS),
         };
-        let session = Dealing { source, queue, prefetch, default_model, empty, waiting: VecDeque::new() };
+        let session =
+            Dispatcher { source, queue, prefetch, default_model, new_waiters, waiters: VecDeque::new() };
         let (link, work) = Link::new(broker, session, stop);
-        (Self { places, link }, work)
+        (Self { waiters, link }, work)
     }
 
     pub(super) fn link(&self) -> &Link {
@@ -102,27 +103,27 @@ impl Subscription {
 
     /// Waits for a job, also while the broker is away. A job that arrives for a dropped future goes back.
     pub(super) async fn lease(&self) -> Result<Lease, QueueError> {
-        let (place, lease) = oneshot::channel();
+        let (waiter, lease) = oneshot::channel();
         let closed = || QueueError::unavailable(self.link.loss());
-        self.places.send(place).await.map_err(|_| closed())?;
+        self.waiters.send(waiter).await.map_err(|_| closed())?;
         lease.await.map_err(|_| closed())
     }
 }
 
 /// The receiving end of the link.
-struct Dealing {
+struct Dispatcher {
     source: Source,
     queue: ShortString,
     prefetch: u16,
     default_model: ModelName,
-    empty: mpsc::Receiver<oneshot::Sender<Lease>>,
+    new_waiters: mpsc::Receiver<oneshot::Sender<Lease>>,
     /// Places for jobs, in the order in which they were left. They outlive connections.
-    waiting: VecDeque<oneshot::Sender<Lease>>,
+    waiters: VecDeque<oneshot::Sender<Lease>>,
 }
 
 /// What the broker sent on one connection and has not heard of yet.
 #[derive(Default)]
-struct Sent {
+struct Deliveries {
     /// Nobody has them yet; since when.
     unclaimed: VecDeque<Lease>,
     since: Option<Instant>,
@@ -131,7 +132,7 @@ struct Sent {
     unsettled: FuturesUnordered<BoxFuture<'static, Result<(), lapin::Error>>>,
 }
 
-impl Session for Dealing {
+impl Session for Dispatcher {
     fn role(&self) -> &'static str {
         match self.source {
             Source::Jobs { .. } => "jobs",
@@ -140,16 +141,16 @@ impl Session for Dealing {
     }
 
     fn is_wanted(&mut self) -> bool {
-        while let Ok(place) = self.empty.try_recv() {
-            self.waiting.push_back(place);
+        while let Ok(waiter) = self.new_waiters.try_recv() {
+            self.waiters.push_back(waiter);
         }
-        self.waiting.retain(|place| !place.is_closed());
-        !self.waiting.is_empty()
+        self.waiters.retain(|waiter| !waiter.is_closed());
+        !self.waiters.is_empty()
     }
 
     async fn wanted(&mut self) {
-        match self.empty.recv().await {
-            Some(place) => self.waiting.push_back(place),
+        match self.new_waiters.recv().await {
+            Some(waiter) => self.waiters.push_back(waiter),
             None => std::future::pending().await,
         }
     }
@@ -158,19 +159,19 @@ impl Session for Dealing {
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await
     }
 
-    async fn run(&mut self, channel: &Channel, _: watch::Receiver<State>) -> Fault {
-        let Err(fault) = self.deal(channel).await;
+    async fn run(&mut self, channel: &Channel, _: watch::Receiver<State>) -> LinkError {
+        let Err(fault) = self.dispatch_until_lost(channel).await;
         fault
     }
 }
 
-impl Dealing {
-    async fn deal(&mut self, channel: &Channel) -> Result<Infallible, Fault> {
-        let mut sent = Sent::default();
+impl Dispatcher {
+    async fn dispatch_until_lost(&mut self, channel: &Channel) -> Result<Infallible, LinkError> {
+        let mut sent = Deliveries::default();
         let mut consumer = None;
         loop {
-            self.hand_out(&mut sent);
-            if consumer.is_none() && !self.waiting.is_empty() {
+            self.dispatch(&mut sent);
+            if consumer.is_none() && !self.waiters.is_empty() {
                 let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
                 consumer = Some(
                     channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await?,
@@ -179,7 +180,7 @@ impl Dealing {
             // Each of these may be dropped and taken up again.
             tokio::select! {
                 delivery = next(&mut consumer) => self.take(delivery?, &mut sent),
-                Some(place) = self.empty.recv() => self.waiting.push_back(place),
+                Some(waiter) = self.new_waiters.recv() => self.waiters.push_back(waiter),
                 Some(settled) = sent.unsettled.next() => settled?,
                 () = sleep_until_unclaimed(sent.since) => {
                     if let Some(consumer) = consumer.take() {
@@ -191,15 +192,15 @@ impl Dealing {
     }
 
     /// Gives jobs to those who wait, first come, first served.
-    fn hand_out(&mut self, sent: &mut Sent) {
-        self.waiting.retain(|place| !place.is_closed());
-        while let Some(place) = self.waiting.pop_front() {
+    fn dispatch(&mut self, sent: &mut Deliveries) {
+        self.waiters.retain(|waiter| !waiter.is_closed());
+        while let Some(waiter) = self.waiters.pop_front() {
             let Some(lease) = sent.unclaimed.pop_front() else {
-                self.waiting.push_front(place);
+                self.waiters.push_front(waiter);
                 break;
             };
             // It may have been left a moment ago.
-            if let Err(lease) = place.send(lease) {
+            if let Err(lease) = waiter.send(lease) {
                 sent.unclaimed.push_front(lease);
             }
         }
@@ -207,7 +208,7 @@ impl Dealing {
             if sent.unclaimed.is_empty() { None } else { sent.since.or_else(|| Some(Instant::now())) };
     }
 
-    fn take(&self, delivery: Delivery, sent: &mut Sent) {
+    fn take(&self, delivery: Delivery, sent: &mut Deliveries) {
         if let Source::Jobs { publisher, .. } = &self.source {
             let rest = delay::rest(&delivery);
             if !rest.is_zero() {
@@ -237,15 +238,15 @@ impl Dealing {
     }
 
     /// Makes a lease of a message.
-    fn offer(&self, job: Job, delivery: Delivery, sent: &mut Sent) {
+    fn offer(&self, job: Job, delivery: Delivery, sent: &mut Deliveries) {
         let (settlement, decided) = oneshot::channel();
-        sent.unclaimed.push_back(Lease::new(job, Box::new(Held { settlement })));
+        sent.unclaimed.push_back(Lease::new(job, Box::new(RabbitLease { settlement })));
         let (source, message) = (self.source.clone(), Message::of(delivery));
         sent.unsettled.push(message.settle(decided, source).boxed());
     }
 
     /// Sends a message that is no job, and names no generation, on to where the queue's dead letters go.
-    fn put_aside(&self, error: &DecodeError, delivery: &Delivery, sent: &mut Sent) {
+    fn put_aside(&self, error: &DecodeError, delivery: &Delivery, sent: &mut Deliveries) {
         tracing::error!(queue = %self.queue, %error, "a message is no job; putting it aside");
         let acker = delivery.acker.clone();
         let reject = async move { acker.reject(BasicRejectOptions { requeue: false }).await.map(drop) };
@@ -253,7 +254,12 @@ impl Dealing {
     }
 
     /// Gives back what nobody wants. Going on with the same consumer would only bring it back.
-    async fn pause(&self, channel: &Channel, mut consumer: Consumer, sent: &mut Sent) -> Result<(), Fault> {
+    async fn pause(
+        &self,
+        channel: &Channel,
+        mut consumer: Consumer,
+        sent: &mut Deliveries,
+    ) -> Result<(), LinkError> {
         channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
         // What was on its way. The consumer ends after it.
         while let Some(delivery) = consumer.next().await {
@@ -266,11 +272,13 @@ impl Dealing {
 }
 
 /// The next message, if there is a consumer; no message ever otherwise.
-async fn next(consumer: &mut Option<Consumer>) -> Result<Delivery, Fault> {
+async fn next(consumer: &mut Option<Consumer>) -> Result<Delivery, LinkError> {
     let Some(consumer) = consumer else { return std::future::pending().await };
     match consumer.next().await {
         Some(delivery) => Ok(delivery?),
-        None => Err(Fault::new(format!("queue {} was deleted, or its consumer cancelled", consumer.queue()))),
+        None => {
+            Err(LinkError::new(format!("queue {} was deleted, or its consumer cancelled", consumer.queue())))
+        }
     }
 }
 
@@ -284,8 +292,8 @@ async fn sleep_until_unclaimed(since: Option<Instant>) {
 /// How a lease ends. Without one of these, its job goes back at once.
 #[derive(Debug)]
 enum Settlement {
-    Done { told: oneshot::Sender<()> },
-    Again { after: Duration, told: oneshot::Sender<Result<(), Fault>> },
+    Ack { told: oneshot::Sender<()> },
+    Retry { after: Duration, told: oneshot::Sender<Result<(), LinkError>> },
 }
 
 /// A message that is not settled yet.
@@ -310,17 +318,17 @@ impl Message {
         source: Source,
     ) -> Result<(), lapin::Error> {
         match (decided.await, source) {
-            (Ok(Settlement::Done { told }), _) => {
+            (Ok(Settlement::Ack { told }), _) => {
                 // Refused when the channel was closed meanwhile.
                 if self.acker.ack(BasicAckOptions::default()).await? {
                     let _ = told.send(());
                 }
                 Ok(())
             }
-            (Ok(Settlement::Again { after, told }), Source::Jobs { publisher, .. }) => {
+            (Ok(Settlement::Retry { after, told }), Source::Jobs { publisher, .. }) => {
                 self.store_again(&publisher, after, told).await
             }
-            (Ok(Settlement::Again { after, told }), Source::DeadLetters) => {
+            (Ok(Settlement::Retry { after, told }), Source::DeadLetters) => {
                 let _ = told.send(Ok(()));
                 sleep(after).await;
                 give_back(&self.acker).await
@@ -334,7 +342,7 @@ impl Message {
         self,
         publisher: &Publisher,
         after: Duration,
-        told: oneshot::Sender<Result<(), Fault>>,
+        told: oneshot::Sender<Result<(), LinkError>>,
     ) -> Result<(), lapin::Error> {
         let Self { data, properties, acker } = self;
         match publisher.publish_again(data, &properties, after).await {
@@ -362,17 +370,17 @@ async fn give_back(acker: &Acker) -> Result<(), lapin::Error> {
 }
 
 #[derive(Debug)]
-struct Held {
+struct RabbitLease {
     settlement: oneshot::Sender<Settlement>,
 }
 
 #[async_trait]
-impl LeaseHandle for Held {
+impl LeaseHandle for RabbitLease {
     /// AMQP confirms no acknowledgement: this one has been sent when it returns. Should the connection break before the
     /// broker reads it, the job comes back and finds its stream sealed (I5).
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         let (told, done) = oneshot::channel();
-        self.settlement.send(Settlement::Done { told }).map_err(|_| lost())?;
+        self.settlement.send(Settlement::Ack { told }).map_err(|_| lost())?;
         done.await.map_err(|_| lost())
     }
 
@@ -380,11 +388,11 @@ impl LeaseHandle for Held {
     /// the broker. Takes [`Config::confirm_timeout`](super::Config::confirm_timeout) at most.
     async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
         let (told, done) = oneshot::channel();
-        self.settlement.send(Settlement::Again { after, told }).map_err(|_| lost())?;
+        self.settlement.send(Settlement::Retry { after, told }).map_err(|_| lost())?;
         done.await.map_err(|_| lost())?.map_err(QueueError::unavailable)
     }
 }
 
 fn lost() -> QueueError {
-    QueueError::unavailable(Fault::new("the connection to RabbitMQ that held the job was lost"))
+    QueueError::unavailable(LinkError::new("the connection to RabbitMQ that held the job was lost"))
 }

@@ -15,7 +15,7 @@ use lapin::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::fault::Fault;
+use super::link_error::LinkError;
 
 /// How often to look: a small question to the broker, and much shorter than prompts may wait.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl Depth {
     }
 
     /// Looks again and again, until something is wrong with the connection.
-    pub(super) async fn keep_looking(&self, channel: &Channel, queue: &ShortString) -> Fault {
+    pub(super) async fn keep_looking(&self, channel: &Channel, queue: &ShortString) -> LinkError {
         let mut time = interval(LOOK_AGAIN);
         time.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

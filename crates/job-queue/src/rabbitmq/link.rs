@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{config::Address, fault::Fault, topology::Topology};
+use super::{config::Address, link_error::LinkError, topology::Topology};
 
 /// Either side notices a silent connection after two to three of these, in seconds: a worker whose host is gone or that is
 /// frozen loses its jobs to another one within 12 s.
@@ -32,11 +32,11 @@ const FRAME: u32 = 16 * 1024;
 
 /// How long a broker may take to answer before it counts as down, and then to declare the queues. One that restarts
 /// accepts connections some seconds before it can answer for its queues.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When a handshake that hangs is given up. Long, because lapin gives none up: until its socket dies, it costs a thread.
 /// A broker that was only frozen goes on with it.
-const HANDSHAKE: Duration = Duration::from_secs(300);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Waits between connections. The first is short, because a closed connection is more frequent than a dead broker; the
 /// last is what a whole fleet may do to a broker that is starting.
@@ -58,9 +58,9 @@ pub(super) enum State {
     /// Connected, and the queues are declared.
     Up,
     /// Connected, but the broker takes no messages. It says so to connections that publish, when they next do.
-    Blocked(Fault),
+    Blocked(LinkError),
     /// The last attempt to connect failed.
-    Down(Fault),
+    Down(LinkError),
 }
 
 /// What a link is for. Its methods run one after the other, for each connection anew.
@@ -78,8 +78,11 @@ pub(super) trait Session: Send + 'static {
     fn set_up(&mut self, channel: &Channel) -> impl Future<Output = Result<(), lapin::Error>> + Send;
 
     /// Works until something is wrong. Dropped when the connection is lost.
-    fn run(&mut self, channel: &Channel, state: watch::Receiver<State>)
-    -> impl Future<Output = Fault> + Send;
+    fn run(
+        &mut self,
+        channel: &Channel,
+        state: watch::Receiver<State>,
+    ) -> impl Future<Output = LinkError> + Send;
 }
 
 /// The broker, as every link reaches it.
@@ -112,7 +115,7 @@ impl Link {
     ///
     /// # Errors
     /// Why it is not usable now.
-    pub(super) async fn usable(&self) -> Result<(), Fault> {
+    pub(super) async fn usable(&self) -> Result<(), LinkError> {
         let mut state = self.state.clone();
         match state.wait_for(|state| !matches!(state, State::Connecting)).await.as_deref() {
             Ok(State::Blocked(fault) | State::Down(fault)) => Err(fault.clone()),
@@ -123,11 +126,11 @@ impl Link {
     }
 
     /// Why something that was under way came to nothing.
-    pub(super) fn loss(&self) -> Fault {
+    pub(super) fn loss(&self) -> LinkError {
         match &*self.state.borrow() {
             State::Blocked(fault) | State::Down(fault) => fault.clone(),
             State::Idle | State::Connecting | State::Up => {
-                Fault::new(format!("the connection to RabbitMQ at {} was lost", self.broker.address))
+                LinkError::new(format!("the connection to RabbitMQ at {} was lost", self.broker.address))
             }
         }
     }
@@ -172,7 +175,7 @@ async fn keep(
                     }
                 };
                 state.send_replace(State::Connecting);
-                Fault::new(format!("the connection to RabbitMQ at {} was lost: {fault}", broker.address))
+                LinkError::new(format!("the connection to RabbitMQ at {} was lost: {fault}", broker.address))
             }
             Err(fault) => {
                 state.send_replace(State::Down(fault.clone()));
@@ -188,7 +191,7 @@ async fn keep(
             break;
         }
     }
-    state.send_replace(State::Down(Fault::new("the connection to RabbitMQ was closed by us")));
+    state.send_replace(State::Down(LinkError::new("the connection to RabbitMQ was closed by us")));
 }
 
 /// Waits until somebody needs a connection, and makes one.
@@ -196,21 +199,21 @@ async fn connect(
     broker: &Broker,
     session: &mut impl Session,
     state: &watch::Sender<State>,
-) -> Result<(Connection, Channel), Fault> {
+) -> Result<(Connection, Channel), LinkError> {
     if !session.is_wanted() {
         state.send_replace(State::Idle);
         session.wanted().await;
         state.send_replace(State::Connecting);
     }
-    let unusable = |fault| Fault::new(format!("RabbitMQ at {} cannot be used: {fault}", broker.address));
-    let silent = || Fault::new("it does not answer");
+    let unusable = |fault| LinkError::new(format!("RabbitMQ at {} cannot be used: {fault}", broker.address));
+    let silent = || LinkError::new("it does not answer");
 
     let mut handshake = pin!(handshake(broker, session.role()));
-    let connection = if let Ok(connection) = timeout(PATIENCE, &mut handshake).await {
+    let connection = if let Ok(connection) = timeout(BROKER_TIMEOUT, &mut handshake).await {
         connection
     } else {
         state.send_replace(State::Down(unusable(silent())));
-        timeout(HANDSHAKE, handshake).await.unwrap_or_else(|_| Err(silent()))
+        timeout(HANDSHAKE_TIMEOUT, handshake).await.unwrap_or_else(|_| Err(silent()))
     };
     let connection = connection.map_err(unusable)?;
     let set_up = async {
@@ -219,25 +222,26 @@ async fn connect(
         session.set_up(&channel).await?;
         Ok(channel)
     };
-    let channel = timeout(PATIENCE, set_up).await.unwrap_or_else(|_| Err(silent())).map_err(unusable)?;
+    let channel =
+        timeout(BROKER_TIMEOUT, set_up).await.unwrap_or_else(|_| Err(silent())).map_err(unusable)?;
     Ok((connection, channel))
 }
 
-async fn handshake(broker: &Broker, role: &str) -> Result<Connection, Fault> {
+async fn handshake(broker: &Broker, role: &str) -> Result<Connection, LinkError> {
     let mut uri = broker.address.uri().clone();
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
     uri.query.frame_max.get_or_insert(FRAME);
-    uri.query.connection_timeout.get_or_insert(PATIENCE.as_secs() * 1000);
+    uri.query.connection_timeout.get_or_insert(BROKER_TIMEOUT.as_secs() * 1000);
     let properties = ConnectionProperties::default().with_connection_name(format!("tokenwire {role}").into());
     Ok(Connection::connect_uri(uri, properties).await?)
 }
 
 /// Keeps the state up to date with what the broker says about the connection, until it is lost.
-async fn watch_over(broker: &Broker, connection: &Connection, state: &watch::Sender<State>) -> Fault {
+async fn watch_over(broker: &Broker, connection: &Connection, state: &watch::Sender<State>) -> LinkError {
     let mut events = connection.events_listener();
     // What happened before we listened.
     if !connection.status().connected() {
-        return Fault::new("it was closed at once");
+        return LinkError::new("it was closed at once");
     }
     while let Some(event) = events.next().await {
         match event {
@@ -245,7 +249,7 @@ async fn watch_over(broker: &Broker, connection: &Connection, state: &watch::Sen
             Event::ConnectionBlocked(reason) => {
                 tracing::warn!(broker = %broker.address, reason, "RabbitMQ takes no messages");
                 let fault = format!("RabbitMQ at {} takes no messages: it is {reason}", broker.address);
-                state.send_replace(State::Blocked(Fault::new(fault)));
+                state.send_replace(State::Blocked(LinkError::new(fault)));
             }
             Event::ConnectionUnblocked => {
                 tracing::info!(broker = %broker.address, "RabbitMQ takes messages again");
@@ -254,5 +258,5 @@ async fn watch_over(broker: &Broker, connection: &Connection, state: &watch::Sen
             _ => {}
         }
     }
-    Fault::new("it ended")
+    LinkError::new("it ended")
 }

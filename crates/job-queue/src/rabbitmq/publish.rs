@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     delay::{self, PERSISTENT},
     depth::Depth,
-    fault::Fault,
     link::{Broker, Link, Session, State},
+    link_error::LinkError,
 };
 use crate::message;
 
@@ -53,7 +53,7 @@ struct Order {
     to: ShortString,
     message: Vec<u8>,
     properties: BasicProperties,
-    answer: oneshot::Sender<Result<(), Fault>>,
+    answer: oneshot::Sender<Result<(), LinkError>>,
 }
 
 impl Publisher {
@@ -91,7 +91,7 @@ impl Publisher {
         message: Vec<u8>,
         properties: &BasicProperties,
         after: Duration,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), LinkError> {
         let (step, rest) = delay::plan(after);
         let topology = self.link.topology();
         let to = step.map_or(&topology.jobs, |step| topology.retry(step)).clone();
@@ -103,7 +103,7 @@ impl Publisher {
         to: ShortString,
         message: Vec<u8>,
         properties: BasicProperties,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), LinkError> {
         let stored = async {
             self.link.usable().await?;
             let (answer, stored) = oneshot::channel();
@@ -116,8 +116,8 @@ impl Publisher {
     }
 }
 
-fn late(broker: impl std::fmt::Display, timeout: Duration) -> Fault {
-    Fault::new(format!("RabbitMQ at {broker} did not confirm the job within {timeout:?}"))
+fn late(broker: impl std::fmt::Display, timeout: Duration) -> LinkError {
+    LinkError::new(format!("RabbitMQ at {broker} did not confirm the job within {timeout:?}"))
 }
 
 /// The publishing end of the link.
@@ -144,7 +144,7 @@ impl Session for Publishing {
         channel.confirm_select(ConfirmSelectOptions::default()).await
     }
 
-    async fn run(&mut self, channel: &Channel, mut state: watch::Receiver<State>) -> Fault {
+    async fn run(&mut self, channel: &Channel, mut state: watch::Receiver<State>) -> LinkError {
         let mut in_flight = FuturesUnordered::new();
         let mut looking = pin!(self.depth.keep_looking(channel, &self.jobs));
         loop {
@@ -177,9 +177,9 @@ async fn publish(
     channel: &Channel,
     jobs: &ShortString,
     order: Order,
-    patience: Duration,
+    confirm_timeout: Duration,
     depth: &Depth,
-) -> Result<(), Fault> {
+) -> Result<(), LinkError> {
     let Order { to: queue, message, properties, answer } = order;
     let mut backoff = REFUSED;
     let mut refused = false;
@@ -200,7 +200,7 @@ async fn publish(
             }
         }
     };
-    let outcome = timeout(patience, confirmed).await;
+    let outcome = timeout(confirm_timeout, confirmed).await;
     // Whoever waited for the answer may be gone; the job is stored or not all the same.
     match outcome {
         Ok(Ok(Confirmation::Ack(None))) => {
@@ -213,17 +213,17 @@ async fn publish(
         }
         // One connection later the queue is declared again.
         Ok(Ok(Confirmation::Ack(Some(_)))) => {
-            let gone = Fault::new(format!("queue {queue} is gone from RabbitMQ"));
+            let gone = LinkError::new(format!("queue {queue} is gone from RabbitMQ"));
             let _ = answer.send(Err(gone.clone()));
             Err(gone)
         }
         Err(_) if refused => {
-            let _ = answer.send(Err(Fault::new(format!("queue {queue} on RabbitMQ stores nothing now"))));
+            let _ = answer.send(Err(LinkError::new(format!("queue {queue} on RabbitMQ stores nothing now"))));
             Ok(())
         }
-        Ok(Ok(_)) => Err(Fault::new("it confirms nothing")),
+        Ok(Ok(_)) => Err(LinkError::new("it confirms nothing")),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Fault::new(format!("no confirmation within {patience:?}"))),
+        Err(_) => Err(LinkError::new(format!("no confirmation within {confirm_timeout:?}"))),
     }
 }
 

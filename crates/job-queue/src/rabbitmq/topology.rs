@@ -26,7 +26,7 @@ use lapin::{
 use super::{
     config::{Config, QueueName},
     delay::{STEPS, Step},
-    fault::{Fault, words},
+    link_error::{LinkError, words},
 };
 
 /// Undecodable messages are kept for people to look at. This many show what is wrong with a producer; a producer that
@@ -67,7 +67,7 @@ impl Topology {
     }
 
     /// Makes sure that the queues exist as we need them.
-    pub(super) async fn declare(&self, channel: &Channel) -> Result<(), Fault> {
+    pub(super) async fn declare(&self, channel: &Channel) -> Result<(), LinkError> {
         let jobs = counting(self.delivery_limit.into(), &self.dead);
         let dead = counting(DEAD_LETTER_DELIVERIES, &self.undecodable);
         let mut undecodable = FieldTable::default();
@@ -113,16 +113,16 @@ fn quorum(hand_on_to: &ShortString) -> FieldTable {
     arguments
 }
 
-fn refused(queue: &ShortString, error: &lapin::Error) -> Fault {
+fn refused(queue: &ShortString, error: &lapin::Error) -> LinkError {
     let other_arguments = matches!(error.kind(), ErrorKind::ProtocolError(error)
         if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED));
     if other_arguments {
-        Fault::new(format!(
+        LinkError::new(format!(
             "queue {queue} exists with other properties ({}): delete it once it is empty, or choose another name with \
              TOKENWIRE_QUEUE",
             words(error)
         ))
     } else {
-        Fault::new(format!("queue {queue} cannot be declared: {}", words(error)))
+        LinkError::new(format!("queue {queue} cannot be declared: {}", words(error)))
     }
 }

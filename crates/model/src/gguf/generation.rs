@@ -25,7 +25,7 @@ use super::{
 pub(super) const OUTPUTS: usize = 64;
 
 /// How much a step may say: a piece and the finish.
-const ROOM: usize = 2;
+const RESERVED_OUTPUTS: usize = 2;
 
 /// How long a generation may be silent before its reader is told that it is at work.
 pub(super) const REASSURE: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Generation {
 
     /// Whether there is room for what a step may say. A generation without skips steps.
     pub(super) fn has_room(&self) -> bool {
-        self.task.outputs.capacity() >= ROOM
+        self.task.outputs.capacity() >= RESERVED_OUTPUTS
     }
 
     /// The part of the prompt that is read next.
@@ -163,7 +163,7 @@ impl Generation {
     /// Tells a reader that has heard nothing for a while that there is work going on.
     pub(super) fn reassure(&mut self) {
         // One place more than a step needs: this never holds a step back.
-        if self.heard_at.elapsed() >= REASSURE && self.task.outputs.capacity() > ROOM {
+        if self.heard_at.elapsed() >= REASSURE && self.task.outputs.capacity() > RESERVED_OUTPUTS {
             self.send(Ok(Output::Working));
         }
     }

@@ -4,7 +4,7 @@ use tokenwire_core::Conversation;
 
 use super::{
     grouped,
-    template::{ChatTemplate, Part},
+    template::{ChatTemplate, PromptPart},
     vocabulary::{Special, Vocabulary},
 };
 
@@ -39,8 +39,8 @@ impl Prompts {
         let mut tokens: Vec<u32> = parts
             .iter()
             .flat_map(|part| match part {
-                Part::Made(text) => self.vocabulary.tokens(text, Special::Meant),
-                Part::Typed(text) => self.vocabulary.tokens(text, Special::Text),
+                PromptPart::Made(text) => self.vocabulary.tokens(text, Special::Meant),
+                PromptPart::Typed(text) => self.vocabulary.tokens(text, Special::Text),
             })
             .collect();
         // Some templates write it themselves.

@@ -32,7 +32,7 @@ pub(super) struct ChatTemplate {
 
 /// A part of what a template made.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum PromptPart {
     /// Special tokens in it are meant.
     Made(String),
     /// Somebody typed it. It looks like a special token, and is none.
@@ -65,7 +65,7 @@ impl ChatTemplate {
     }
 
     /// The parts in order. Fails where the template refuses the conversation; the reason is for the caller.
-    pub(super) fn render(&self, conversation: &Conversation) -> Result<Vec<Part>, String> {
+    pub(super) fn render(&self, conversation: &Conversation) -> Result<Vec<PromptPart>, String> {
         let mark = Mark::unlike(conversation);
         let messages: Vec<Value> = conversation
             .messages()
@@ -106,14 +106,14 @@ impl ChatTemplate {
         })
     }
 
-    fn parts(&self, made: &str, mark: &Mark) -> Result<Vec<Part>, String> {
+    fn parts(&self, made: &str, mark: &Mark) -> Result<Vec<PromptPart>, String> {
         let mut between = made.split(mark.0.as_str());
         let mut parts: Vec<_> =
-            between.next().map(|first| Part::Made(first.to_owned())).into_iter().collect();
+            between.next().map(|first| PromptPart::Made(first.to_owned())).into_iter().collect();
         for after in between {
             let spelled = after.split_once(CLOSE).and_then(|(index, rest)| {
                 let spelling = self.special.get(index.parse::<usize>().ok()?)?;
-                Some([Part::Typed(spelling.clone()), Part::Made(rest.to_owned())])
+                Some([PromptPart::Typed(spelling.clone()), PromptPart::Made(rest.to_owned())])
             });
             parts.extend(spelled.ok_or("it takes texts apart that look like special tokens")?);
         }

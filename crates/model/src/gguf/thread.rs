@@ -90,18 +90,18 @@ impl Drop for Thread {
 
 /// What a generation says.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct OutputReceiver {
     outputs: mpsc::Receiver<Result<Output, ModelError>>,
     thread: Arc<Thread>,
 }
 
-impl Answer {
+impl OutputReceiver {
     pub(super) fn new(outputs: mpsc::Receiver<Result<Output, ModelError>>, thread: Arc<Thread>) -> Self {
         Self { outputs, thread }
     }
 }
 
-impl Stream for Answer {
+impl Stream for OutputReceiver {
     type Item = Result<Output, ModelError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -114,7 +114,7 @@ impl Stream for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for OutputReceiver {
     fn drop(&mut self) {
         self.outputs.close();
         self.thread.wake();

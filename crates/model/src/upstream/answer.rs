@@ -10,16 +10,16 @@ use tokenwire_core::{FinishReason, ToolCallDelta, Usage, model::Output};
 
 use super::{
     config::Key,
-    errors::{Fault, presentable},
-    splice::Splice,
-    wire::{Choice, Chunk, Complaint, Delta, ToolCallPiece},
+    errors::{UpstreamError, presentable},
+    prefix_trimmer::PrefixTrimmer,
+    wire::{Choice, Chunk, Delta, ErrorBody, ToolCallPiece},
 };
 use crate::sse::Event;
 
 /// What was said so far.
 #[derive(Debug)]
-pub(super) struct Answer {
-    splice: Splice,
+pub(super) struct AnswerFold {
+    prefix_trimmer: PrefixTrimmer,
     said: VecDeque<Output>,
     /// Something was, whether or not it was taken.
     spoke: bool,
@@ -29,11 +29,11 @@ pub(super) struct Answer {
     done: bool,
 }
 
-impl Answer {
-    /// An answer that begins, or goes on where `splice` says.
-    pub(super) fn new(splice: Splice) -> Self {
+impl AnswerFold {
+    /// An answer that begins, or goes on where `prefix_trimmer` says.
+    pub(super) fn new(prefix_trimmer: PrefixTrimmer) -> Self {
         Self {
-            splice,
+            prefix_trimmer,
             said: VecDeque::new(),
             spoke: false,
             called_tools: false,
@@ -44,24 +44,24 @@ impl Answer {
     }
 
     /// Takes one event in.
-    pub(super) fn take(&mut self, event: &Event, key: Option<&Key>) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, event: &Event, key: Option<&Key>) -> Result<(), UpstreamError> {
         if event.data == "[DONE]" {
             self.done = true;
             return Ok(());
         }
         // Only an error needs no JSON to be one.
         if event.name == "error" {
-            let complaint = serde_json::from_str::<Chunk>(&event.data).ok().and_then(|chunk| chunk.error);
+            let error_body = serde_json::from_str::<Chunk>(&event.data).ok().and_then(|chunk| chunk.error);
             return Err(
-                self.complaint(&complaint.unwrap_or_else(|| Complaint::Text(event.data.clone())), key)
+                self.error_body(&error_body.unwrap_or_else(|| ErrorBody::Text(event.data.clone())), key)
             );
         }
         // Neither the text, which may be what the model said, nor serde's message, which may quote it.
         let Ok(chunk) = serde_json::from_str::<Chunk>(&event.data) else {
-            return Err(Fault::broken("the upstream sent an event that is not a piece of an answer"));
+            return Err(UpstreamError::broken("the upstream sent an event that is not a piece of an answer"));
         };
-        if let Some(complaint) = chunk.error {
-            return Err(self.complaint(&complaint, key));
+        if let Some(error_body) = chunk.error {
+            return Err(self.error_body(&error_body, key));
         }
         if let Some(usage) = chunk.usage {
             // The last one counts: some services tell it with every piece.
@@ -105,7 +105,7 @@ impl Answer {
         (self.finish.unwrap_or(unsaid), self.usage)
     }
 
-    fn choice(&mut self, choice: Choice) -> Result<(), Fault> {
+    fn choice(&mut self, choice: Choice) -> Result<(), UpstreamError> {
         let Delta { content, refusal, reasoning_content, reasoning, tool_calls } =
             choice.delta.unwrap_or_default();
         let filled = |text: &String| !text.is_empty();
@@ -114,7 +114,7 @@ impl Answer {
         }
         for text in [content, refusal].into_iter().flatten().filter(filled) {
             self.spoke = true;
-            let text = self.splice.rest_of(text);
+            let text = self.prefix_trimmer.rest_of(text);
             if !text.is_empty() {
                 self.say(Output::Text { text, tokens: Vec::new() });
             }
@@ -137,13 +137,13 @@ impl Answer {
     }
 
     /// Before anything was said this is the status of the answer by another way; after that the answer was cut.
-    fn complaint(&self, complaint: &Complaint, key: Option<&Key>) -> Fault {
-        let status = complaint.status().and_then(|status| StatusCode::from_u16(status).ok());
+    fn error_body(&self, error_body: &ErrorBody, key: Option<&Key>) -> UpstreamError {
+        let status = error_body.status().and_then(|status| StatusCode::from_u16(status).ok());
         if let Some(status) = status.filter(|status| status.as_u16() >= 400 && !self.spoke) {
-            return Fault::of(status, Some(complaint), None, key);
+            return UpstreamError::of(status, Some(error_body), None, key);
         }
-        let words = presentable(complaint.message().unwrap_or("it does not say why"), key);
-        Fault::broken(format!("the upstream gave up: {words}"))
+        let words = presentable(error_body.message().unwrap_or("it does not say why"), key);
+        UpstreamError::broken(format!("the upstream gave up: {words}"))
     }
 }
 
@@ -162,14 +162,14 @@ fn piece(place: usize, call: ToolCallPiece) -> Option<ToolCallDelta> {
     (delta.id.is_some() || delta.name.is_some() || !delta.arguments.is_empty()).then_some(delta)
 }
 
-fn finish_reason(reason: &str) -> Result<FinishReason, Fault> {
+fn finish_reason(reason: &str) -> Result<FinishReason, UpstreamError> {
     Ok(match reason {
         "length" | "max_tokens" => FinishReason::Length,
         "tool_calls" | "function_call" | "tool_use" => FinishReason::ToolCalls,
         "content_filter" => FinishReason::ContentFilter,
         // Not whole: vLLM's and some routers' words for it.
         "abort" | "aborted" | "cancelled" | "error" => {
-            return Err(Fault::broken(format!("the upstream ended the answer with `{reason}`")));
+            return Err(UpstreamError::broken(format!("the upstream ended the answer with `{reason}`")));
         }
         // "stop", and what services call it: "eos", "end_turn", "stop_sequence", ….
         _ => FinishReason::Stop,

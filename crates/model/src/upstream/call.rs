@@ -22,15 +22,15 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     Config,
     config::InvalidConfig,
-    endpoints::{Endpoints, Hold},
-    errors::{Fault, Taken},
+    endpoints::{Endpoints, InFlight},
+    errors::{Taken, UpstreamError},
     metrics::Asked,
     retry::{Pace, retry_after},
     wire::Refusal,
 };
 
 /// The longest that a request waits here to be tried again. For longer, its job goes back to the queue and frees its slot.
-const MOST_PATIENCE: Duration = Duration::from_secs(5);
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(5);
 
 /// How many generations are remembered that lost their connection. Only for as long as they come back: with more than this
 /// many, all are forgotten, and some get one more try without losing an attempt.
@@ -42,14 +42,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
 /// The most of an error's body that is read, and for how long.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-const ERROR_PATIENCE: Duration = Duration::from_secs(5);
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The body of an answer.
 pub(super) type Body = BoxStream<'static, Result<Bytes, BoxError>>;
 
 /// Asks an upstream.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(super) struct UpstreamClient {
     client: Client,
     endpoints: Endpoints,
     headers: HeaderMap,
@@ -59,7 +59,7 @@ pub(super) struct Caller {
 
 /// An answer that has begun: its first byte is in `body`.
 pub(super) struct Opened {
-    pub(super) hold: Hold,
+    pub(super) in_flight: InFlight,
     pub(super) body: Body,
 }
 
@@ -72,7 +72,7 @@ struct NoAnswer {
     last: BoxError,
 }
 
-impl Caller {
+impl UpstreamClient {
     pub(super) fn new(config: Config) -> Result<Self, InvalidConfig> {
         config.check()?;
         let mut client = Client::builder()
@@ -102,54 +102,57 @@ impl Caller {
         id: GenerationId,
         request: Bytes,
         asked: &Asked,
-    ) -> Result<Opened, Fault> {
+    ) -> Result<Opened, UpstreamError> {
         let mut pace = Pace::default();
         let (mut tries, mut broke) = (0, 0);
         let mut hung_up = false;
         // The replicas that turned out to be busy or absent, and what the last one of them said.
         let (mut away, mut last) = (Vec::new(), None);
         loop {
-            let mut hold = match self.endpoints.choose(asked.model(), &away) {
-                Ok(hold) => hold,
+            let mut in_flight = match self.endpoints.choose(asked.model(), &away) {
+                Ok(in_flight) => in_flight,
                 Err(wait) => {
                     return Err(match (last, wait) {
-                        (Some(fault), wait) => Fault::after(fault, tries)
+                        (Some(fault), wait) => UpstreamError::after(fault, tries)
                             .again_after(wait.map(|wait| wait.retry_after).unwrap_or_default()),
-                        (None, Some(wait)) => Fault::HeldBack(wait),
-                        (None, None) => Fault::broken("there is no upstream"),
+                        (None, Some(wait)) => UpstreamError::HeldBack(wait),
+                        (None, None) => UpstreamError::broken("there is no upstream"),
                     });
                 }
             };
             if last.is_some() {
                 asked.again();
             }
-            let fault = match self.ask(&hold, request.clone()).await {
-                Ok(body) => return Ok(Opened { hold, body }),
+            let fault = match self.ask(&in_flight, request.clone()).await {
+                Ok(body) => return Ok(Opened { in_flight, body }),
                 Err(fault) => fault,
             };
-            if matches!(fault, Fault::HungUp { .. }) && !std::mem::replace(&mut hung_up, true) {
+            if matches!(fault, UpstreamError::HungUp { .. }) && !std::mem::replace(&mut hung_up, true) {
                 // A connection that was kept, most likely, and that it was about to close. That is no try.
-                tracing::debug!(upstream = hold.endpoint.name, %fault, "asking again on a new connection");
+                tracing::debug!(upstream = in_flight.endpoint.name, %fault, "asking again on a new connection");
                 continue;
             }
             tries += 1;
             let fault = fault.told_apart();
             let is_suspect =
-                hold.was_well && last.is_none() && fault.may_be_the_requests() && self.suspect(id);
+                in_flight.was_well && last.is_none() && fault.may_be_the_requests() && self.suspect(id);
             let fault = if is_suspect { fault.blamed_on_the_request() } else { fault };
             if fault.is_about_the_upstream() {
-                hold.failed(&fault);
+                in_flight.failed(&fault);
             } else {
-                hold.answered();
+                in_flight.answered();
             }
-            let upstream = &hold.endpoint.name;
+            let upstream = &in_flight.endpoint.name;
             match fault {
-                Fault::Busy { .. } | Fault::Absent { .. } | Fault::HungUp { .. } | Fault::HeldBack(_) => {
+                UpstreamError::Busy { .. }
+                | UpstreamError::Absent { .. }
+                | UpstreamError::HungUp { .. }
+                | UpstreamError::HeldBack(_) => {
                     tracing::debug!(upstream, %fault, "a replica is busy or absent");
-                    away.push(hold.index);
+                    away.push(in_flight.index);
                     last = Some(fault);
                 }
-                Fault::Broken { .. } => {
+                UpstreamError::Broken { .. } => {
                     broke += 1;
                     // Another replica is asked at once, even if this one asks for a wait.
                     let wait = if self.endpoints.any_well() {
@@ -157,21 +160,21 @@ impl Caller {
                     } else {
                         pace.advance().max(fault.retry_after().unwrap_or_default())
                     };
-                    if is_suspect || broke > self.config.retries || wait > MOST_PATIENCE {
+                    if is_suspect || broke > self.config.retries || wait > MAX_RETRY_WAIT {
                         return Err(fault.after(tries));
                     }
                     tracing::warn!(upstream, %fault, tries, ?wait, "an upstream gave no answer; asking again");
                     asked.again();
-                    drop(hold);
+                    drop(in_flight);
                     sleep(wait).await;
                 }
                 // The worker says so, and what it does about it.
-                Fault::Odd { .. } => return Err(fault),
-                Fault::Refused { .. } => {
+                UpstreamError::Odd { .. } => return Err(fault),
+                UpstreamError::Refused { .. } => {
                     tracing::error!(upstream, %fault, "an upstream does not serve us");
                     return Err(fault);
                 }
-                Fault::Rejected { .. } => {
+                UpstreamError::Rejected { .. } => {
                     tracing::info!(upstream, %fault, "an upstream rejected a request");
                     return Err(fault);
                 }
@@ -190,29 +193,34 @@ impl Caller {
     }
 
     /// Asks once.
-    async fn ask(&self, hold: &Hold, request: Bytes) -> Result<Body, Fault> {
-        let patience = self.config.first_byte_timeout;
-        let deadline = Instant::now() + patience;
-        let late = |_| Fault::broken(format!("there was no byte of an answer within {patience:?}"));
-        let sent =
-            self.client.post(hold.endpoint.url.clone()).headers(self.headers.clone()).body(request).send();
+    async fn ask(&self, in_flight: &InFlight, request: Bytes) -> Result<Body, UpstreamError> {
+        let timeout_after = self.config.first_byte_timeout;
+        let deadline = Instant::now() + timeout_after;
+        let late =
+            |_| UpstreamError::broken(format!("there was no byte of an answer within {timeout_after:?}"));
+        let sent = self
+            .client
+            .post(in_flight.endpoint.url.clone())
+            .headers(self.headers.clone())
+            .body(request)
+            .send();
         let response = timeout_at(deadline, sent).await.map_err(late)?.map_err(unanswered)?;
         // What the status says stands, however slowly the body of an error comes: that has a time-out of its own.
         let mut body = self.answer(response).await?;
         let first_byte = async {
             while let Some(bytes) = body.next().await {
-                let bytes = bytes.map_err(Fault::broken)?;
+                let bytes = bytes.map_err(UpstreamError::broken)?;
                 if !bytes.is_empty() {
                     return Ok(futures::stream::once(async { Ok(bytes) }).chain(body).boxed());
                 }
             }
-            Err(Fault::broken("the upstream ended the answer before its first byte"))
+            Err(UpstreamError::broken("the upstream ended the answer before its first byte"))
         };
         timeout_at(deadline, first_byte).await.map_err(late)?
     }
 
     /// The body of a response, if it is an answer.
-    async fn answer(&self, response: Response) -> Result<Body, Fault> {
+    async fn answer(&self, response: Response) -> Result<Body, UpstreamError> {
         let status = response.status();
         let wait = retry_after(response.headers(), SystemClock.now());
         let content_type =
@@ -224,21 +232,24 @@ impl Caller {
             return Ok(body);
         }
         let said = read_error(body).await;
-        let complaint = Refusal::read(&said);
+        let error_body = Refusal::read(&said);
         let key = self.config.key.as_ref();
         if status != StatusCode::OK {
-            return Err(Fault::of(status, complaint.as_ref(), wait, key));
+            return Err(UpstreamError::of(status, error_body.as_ref(), wait, key));
         }
         // Some services put their errors into a success.
-        let status = complaint.as_ref().and_then(|complaint| StatusCode::from_u16(complaint.status()?).ok());
+        let status =
+            error_body.as_ref().and_then(|error_body| StatusCode::from_u16(error_body.status()?).ok());
         match status.filter(|status| status.as_u16() >= 400) {
-            Some(status) => Err(Fault::of(status, complaint.as_ref(), wait, key)),
-            None => Err(Fault::Odd { cause: "the upstream did not answer with an event stream".into() }),
+            Some(status) => Err(UpstreamError::of(status, error_body.as_ref(), wait, key)),
+            None => {
+                Err(UpstreamError::Odd { cause: "the upstream did not answer with an event stream".into() })
+            }
         }
     }
 }
 
-impl Fault {
+impl UpstreamError {
     /// The same, after so many tries.
     fn after(self, tries: u32) -> Self {
         let after = |last| if tries > 1 { NoAnswer { tries, last }.into() } else { last };
@@ -274,25 +285,25 @@ impl Fault {
 }
 
 /// Why there was no response. Its address is for logs alone.
-fn unanswered(error: reqwest::Error) -> Fault {
+fn unanswered(error: reqwest::Error) -> UpstreamError {
     let is_garbled = std::iter::successors(error.source(), |error| (*error).source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse);
     let (is_connect, is_ours) = (error.is_connect(), error.is_timeout() || error.is_builder());
     let cause = error.without_url().into();
     if is_connect {
-        Fault::Absent { cause, retry_after: None, taken: Taken::No }
+        UpstreamError::Absent { cause, retry_after: None, taken: Taken::No }
     } else if is_garbled || is_ours {
-        Fault::broken(cause)
+        UpstreamError::broken(cause)
     } else {
-        Fault::HungUp { cause }
+        UpstreamError::HungUp { cause }
     }
 }
 
 /// What an error says, as far as it can be had.
 async fn read_error(mut body: Body) -> Vec<u8> {
     let mut said = Vec::new();
-    let _ = timeout(ERROR_PATIENCE, async {
+    let _ = timeout(ERROR_BODY_TIMEOUT, async {
         while let Some(Ok(bytes)) = body.next().await
             && said.len() + bytes.len() <= MAX_ERROR_BYTES
         {

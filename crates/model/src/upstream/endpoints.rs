@@ -19,7 +19,7 @@ use tokenwire_core::ModelName;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{errors::Fault, metrics};
+use super::{errors::UpstreamError, metrics};
 
 /// How long a replica is set aside after its first failure; twice as long after each further one.
 const ASIDE: Duration = Duration::from_secs(1);
@@ -222,7 +222,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// When there is none: how long until one of all may be asked. Nothing, where one of `except` may be now.
-    pub(super) fn choose(&self, model: &ModelName, except: &[usize]) -> Result<Hold, Option<Wait>> {
+    pub(super) fn choose(&self, model: &ModelName, except: &[usize]) -> Result<InFlight, Option<Wait>> {
         let now = Instant::now();
         let mut states = lock(&self.states);
         states.choices += 1;
@@ -248,7 +248,7 @@ impl Endpoints {
         }
         let (endpoint, model) = (Arc::clone(endpoint), model.clone());
         let states = Arc::clone(&self.states);
-        Ok(Hold { states, index, endpoint, model, asked_at: now, was_well, on_trial, answered: false })
+        Ok(InFlight { states, index, endpoint, model, asked_at: now, was_well, on_trial, answered: false })
     }
 
     /// Whether there is one that is well.
@@ -272,7 +272,7 @@ impl Endpoint {
 
 /// One request to a replica, from its beginning to the end of its answer.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct InFlight {
     states: Arc<Mutex<States>>,
     pub(super) index: usize,
     pub(super) endpoint: Arc<Endpoint>,
@@ -284,7 +284,7 @@ pub(super) struct Hold {
     answered: bool,
 }
 
-impl Hold {
+impl InFlight {
     /// The replica answers: it is well. Only the first answer counts.
     pub(super) fn answered(&mut self) {
         if std::mem::replace(&mut self.answered, true) {
@@ -302,7 +302,7 @@ impl Hold {
     }
 
     /// The replica failed: it is set aside, for at least so long where it says how long.
-    pub(super) fn failed(&self, fault: &Fault) {
+    pub(super) fn failed(&self, fault: &UpstreamError) {
         self.change(|state, now| state.set_aside(now, self.asked_at, fault.away(), fault.retry_after()));
     }
 
@@ -327,7 +327,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(state) = lock(&self.states).each.get_mut(self.index) {
             state.in_flight = state.in_flight.saturating_sub(1);

@@ -15,7 +15,7 @@ use tokenwire_core::{BoxError, explain, model::ModelError};
 use super::{
     config::Key,
     endpoints::{Away, Wait},
-    wire::Complaint,
+    wire::ErrorBody,
 };
 
 /// The most of an upstream's own words that is passed on, in characters.
@@ -23,7 +23,7 @@ const MAX_WORDS: usize = 500;
 
 /// What became of one request.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum UpstreamError {
     /// There is no room now.
     Busy { status: StatusCode, retry_after: Option<Duration> },
     /// It cannot be reached, or it is not up.
@@ -51,7 +51,7 @@ pub(super) enum Taken {
     Maybe,
 }
 
-impl Fault {
+impl UpstreamError {
     /// It failed for this reason.
     pub(super) fn broken(cause: impl Into<BoxError>) -> Self {
         Self::Broken { cause: cause.into(), retry_after: None }
@@ -60,11 +60,11 @@ impl Fault {
     /// What an answer with this status means.
     pub(super) fn of(
         status: StatusCode,
-        complaint: Option<&Complaint>,
+        error_body: Option<&ErrorBody>,
         retry_after: Option<Duration>,
         key: Option<&Key>,
     ) -> Self {
-        let words = complaint.and_then(Complaint::message).map(|words| presentable(words, key));
+        let words = error_body.and_then(ErrorBody::message).map(|words| presentable(words, key));
         let said = || {
             let words = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
             format!("the upstream answered {status}{words}").into()
@@ -145,30 +145,34 @@ impl Fault {
 }
 
 /// What the worker decides by.
-impl From<Fault> for ModelError {
-    fn from(fault: Fault) -> Self {
+impl From<UpstreamError> for ModelError {
+    fn from(fault: UpstreamError) -> Self {
         let retry_after = fault.retry_after().unwrap_or_default();
         match fault {
-            Fault::Busy { .. } | Fault::HeldBack(Wait { away: Away::Busy, .. }) => Self::Busy { retry_after },
-            Fault::Absent { cause, .. } | Fault::HungUp { cause } => Self::Absent { retry_after, cause },
-            Fault::HeldBack(Wait { away: Away::Absent(cause), .. }) => {
+            UpstreamError::Busy { .. } | UpstreamError::HeldBack(Wait { away: Away::Busy, .. }) => {
+                Self::Busy { retry_after }
+            }
+            UpstreamError::Absent { cause, .. } | UpstreamError::HungUp { cause } => {
+                Self::Absent { retry_after, cause }
+            }
+            UpstreamError::HeldBack(Wait { away: Away::Absent(cause), .. }) => {
                 Self::Absent { retry_after, cause: cause.into() }
             }
-            Fault::Broken { cause, .. } => Self::Unavailable(cause),
-            Fault::Odd { cause } => Self::Unavailable(cause.into()),
-            Fault::Refused { status } => Self::Rejected {
+            UpstreamError::Broken { cause, .. } => Self::Unavailable(cause),
+            UpstreamError::Odd { cause } => Self::Unavailable(cause.into()),
+            UpstreamError::Refused { status } => Self::Rejected {
                 message: format!(
                     "the upstream of this model does not accept requests from this server (it answered {status}). \
                      Your request is not the reason: tell the operator of this server"
                 ),
             },
-            Fault::Rejected { status: _, message } => Self::Rejected { message },
+            UpstreamError::Rejected { status: _, message } => Self::Rejected { message },
         }
     }
 }
 
 /// For the log: nothing of the request is in it, and so not what the upstream says about the request.
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Busy { status, retry_after: Some(wait) } => {
@@ -203,10 +207,10 @@ pub(super) fn presentable(words: &str, key: Option<&Key>) -> String {
 mod tests {
     use super::*;
 
-    fn fault(status: u16, words: Option<&str>) -> Fault {
-        let complaint = words.map(|words| Complaint::Text(words.into()));
+    fn fault(status: u16, words: Option<&str>) -> UpstreamError {
+        let error_body = words.map(|words| ErrorBody::Text(words.into()));
         let key = Key::new("sk-secret").unwrap();
-        Fault::of(StatusCode::from_u16(status).unwrap(), complaint.as_ref(), None, Some(&key))
+        UpstreamError::of(StatusCode::from_u16(status).unwrap(), error_body.as_ref(), None, Some(&key))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What upstreams are counted by: name, unit and meaning side by side. Models are labels, ids never.
+//! The metrics of upstreams: name, unit and description. Models are labels, ids never.
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokenwire_core::{ModelName, Usage};
@@ -6,48 +6,48 @@ use tokio::time::Instant;
 
 use super::config::Price;
 
-const ANSWERS: &str = "tokenwire_upstream_answers_total";
+const RESPONSES: &str = "tokenwire_upstream_responses_total";
 const RETRIES: &str = "tokenwire_upstream_retries_total";
-const FIRST_BYTE: &str = "tokenwire_upstream_first_byte_seconds";
+const FIRST_BYTE: &str = "tokenwire_upstream_time_to_first_byte_seconds";
 const TOKENS: &str = "tokenwire_upstream_tokens_total";
-const AWAY: &str = "tokenwire_upstream_away";
+const UNAVAILABLE: &str = "tokenwire_upstream_unavailable";
 const COST: &str = "tokenwire_upstream_cost_millionths_total";
 
-/// Tells the recorder of this process what they mean.
+/// Registers the descriptions with the recorder of this process.
 pub fn describe() {
     describe_counter!(
-        ANSWERS,
+        RESPONSES,
         Unit::Count,
-        "Answers that upstreams were asked for, by model and outcome: finished, stopped (by us), busy, absent (not reached, \
-         or not up), held_back (not asked, because every replica is busy or absent), failed, broken_off (after its first \
-         byte), rejected, refused (our key, quota or URL)"
+        "Responses requested from upstreams, by model and outcome: finished, stopped (by Tokenwire), busy, absent (cannot \
+         be reached), held_back (not sent, because every replica is busy or absent), failed, broken_off (after its first \
+         byte), rejected, refused (Tokenwire's key, quota or URL)"
     );
-    describe_counter!(RETRIES, Unit::Count, "Requests that were tried again before the first byte, by model");
+    describe_counter!(RETRIES, Unit::Count, "Requests sent again before the first byte of a response, by model");
     describe_gauge!(
-        AWAY,
+        UNAVAILABLE,
         Unit::Count,
-        "1 from when every replica of an upstream is busy or absent until one answers again, else 0, by model. Prompts for \
-         it wait, and only one at a time is sent to see whether a replica is back"
+        "1 while every replica of an upstream is busy or absent, else 0, by model. Its prompts wait, and one request at a \
+         time tests a replica"
     );
     describe_histogram!(
         FIRST_BYTE,
         Unit::Seconds,
-        "From a request to the first byte of its answer, retries included, by model"
+        "Time from a request to the first byte of its response, retries included, by model"
     );
-    describe_counter!(TOKENS, Unit::Count, "Tokens that upstreams charged for, by model and kind");
+    describe_counter!(TOKENS, Unit::Count, "Tokens that upstreams charged for, by model and kind: input, output");
     describe_counter!(
         COST,
         Unit::Count,
-        "What whole answers cost where a price is configured, in millionths of its currency, by model"
+        "Cost of finished responses in millionths of the configured price's currency, by model"
     );
 }
 
 /// Every replica of the model's upstream is busy or absent, or one answers again.
 pub(super) fn away(model: &ModelName, is_away: bool) {
-    gauge!(AWAY, "model" => model.to_string()).set(f64::from(u8::from(is_away)));
+    gauge!(UNAVAILABLE, "model" => model.to_string()).set(f64::from(u8::from(is_away)));
 }
 
-/// One answer that was asked for. Counted when it is dropped, as what became of it.
+/// One requested response. Its drop counts it with its outcome.
 #[derive(Debug)]
 pub(super) struct Asked {
     model: ModelName,
@@ -57,7 +57,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn now(model: &ModelName) -> Self {
-        // Whoever drops an answer before it has another outcome has stopped it.
+        // A response that is dropped without another outcome was stopped.
         Self { model: model.clone(), asked_at: Instant::now(), outcome: "stopped" }
     }
 
@@ -91,7 +91,7 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        counter!(ANSWERS, "model" => self.model.to_string(), "outcome" => self.outcome).increment(1);
+        counter!(RESPONSES, "model" => self.model.to_string(), "outcome" => self.outcome).increment(1);
     }
 }
 

@@ -10,64 +10,64 @@ use tokenwire_core::model::Output;
 use tokio::time::timeout;
 
 use super::{
-    answer::Answer,
+    answer::AnswerFold,
     call::{Body, Opened},
     config::{Key, Price},
-    endpoints::Hold,
-    errors::Fault,
+    endpoints::InFlight,
+    errors::UpstreamError,
     metrics::Asked,
-    splice::Splice,
+    prefix_trimmer::PrefixTrimmer,
 };
 use crate::sse::{Decoder, Event};
 
 /// How long an answer that is whole is waited on for its usage.
-const USAGE_PATIENCE: Duration = Duration::from_secs(5);
+const USAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long after `[DONE]` the body may take to end, so that its connection can be used again.
-const END_PATIENCE: Duration = Duration::from_millis(250);
+const END_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The maximum length of one event and of one line. A delta is much shorter, and every stream of a worker may hold one.
+/// The maximum length of one event and of one line. A delta is much shorter, and every stream of a worker may in_flight one.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// An answer that is being read.
-pub(super) struct Reading {
+pub(super) struct AnswerStream {
     body: Body,
     decoder: Decoder,
-    answer: Answer,
+    answer: AnswerFold,
     end: Option<End>,
     idle_timeout: Duration,
     key: Option<Key>,
     price: Option<Price>,
-    hold: Hold,
+    in_flight: InFlight,
     asked: Asked,
 }
 
 enum End {
     Whole,
-    Cut(Fault),
+    Cut(UpstreamError),
 }
 
 /// How an answer is read.
-pub(super) struct Reader {
-    pub(super) splice: Splice,
+pub(super) struct AnswerReader {
+    pub(super) prefix_trimmer: PrefixTrimmer,
     pub(super) idle_timeout: Duration,
     pub(super) key: Option<Key>,
     pub(super) price: Option<Price>,
 }
 
-impl Reader {
+impl AnswerReader {
     /// Reads this answer.
-    pub(super) fn read(self, opened: Opened, asked: Asked) -> Reading {
-        let Self { splice, idle_timeout, key, price } = self;
-        let Opened { hold, body } = opened;
-        let (decoder, answer) = (Decoder::new(MAX_EVENT_BYTES), Answer::new(splice));
-        Reading { body, decoder, answer, end: None, idle_timeout, key, price, hold, asked }
+    pub(super) fn read(self, opened: Opened, asked: Asked) -> AnswerStream {
+        let Self { prefix_trimmer, idle_timeout, key, price } = self;
+        let Opened { in_flight, body } = opened;
+        let (decoder, answer) = (Decoder::new(MAX_EVENT_BYTES), AnswerFold::new(prefix_trimmer));
+        AnswerStream { body, decoder, answer, end: None, idle_timeout, key, price, in_flight, asked }
     }
 }
 
-impl Reading {
+impl AnswerStream {
     /// The next thing that the upstream says. After [`Output::Finished`] and after a fault there is nothing more.
-    pub(super) async fn next(&mut self) -> Result<Output, Fault> {
+    pub(super) async fn next(&mut self) -> Result<Output, UpstreamError> {
         loop {
             if let Some(output) = self.answer.next() {
                 return Ok(output);
@@ -80,12 +80,12 @@ impl Reading {
                 }
                 Some(End::Cut(fault)) => {
                     if fault.is_about_the_upstream() {
-                        self.hold.failed(&fault);
+                        self.in_flight.failed(&fault);
                     } else {
-                        self.hold.answered();
+                        self.in_flight.answered();
                     }
                     self.asked.failed(fault.outcome_after_the_first_byte());
-                    return Err(fault.again_after(self.hold.wait()));
+                    return Err(fault.again_after(self.in_flight.wait()));
                 }
                 None => {}
             }
@@ -98,22 +98,24 @@ impl Reading {
 
     /// Takes the next piece of the body in.
     async fn read(&mut self) -> Option<End> {
-        let patience =
-            if self.answer.is_whole() { self.idle_timeout.min(USAGE_PATIENCE) } else { self.idle_timeout };
-        match timeout(patience, self.body.next()).await {
+        let timeout_after =
+            if self.answer.is_whole() { self.idle_timeout.min(USAGE_TIMEOUT) } else { self.idle_timeout };
+        match timeout(timeout_after, self.body.next()).await {
             Ok(Some(Ok(bytes))) => match self.decoder.push(&bytes) {
                 Ok(events) => self.take(&events).await,
-                Err(malformed) => Some(self.cut(Fault::broken(malformed))),
+                Err(malformed) => Some(self.cut(UpstreamError::broken(malformed))),
             },
-            Ok(Some(Err(error))) => Some(self.cut(Fault::broken(error))),
+            Ok(Some(Err(error))) => Some(self.cut(UpstreamError::broken(error))),
             Ok(None) => {
                 // What does not parse was cut, and is as good as missing.
                 if let Ok(Some(last)) = self.decoder.finish() {
                     let _ = self.answer.take(&last, self.key.as_ref());
                 }
-                Some(self.cut(Fault::broken("the upstream ended the answer before it was whole")))
+                Some(self.cut(UpstreamError::broken("the upstream ended the answer before it was whole")))
             }
-            Err(_) => Some(self.cut(Fault::broken(format!("the upstream said nothing for {patience:?}")))),
+            Err(_) => Some(
+                self.cut(UpstreamError::broken(format!("the upstream said nothing for {timeout_after:?}"))),
+            ),
         }
     }
 
@@ -123,10 +125,10 @@ impl Reading {
                 return Some(self.cut(fault));
             }
             // Only now: some services send comments first, and then that they are busy.
-            self.hold.answered();
+            self.in_flight.answered();
             if self.answer.is_done() {
                 let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
-                let _ = timeout(END_PATIENCE, rest).await;
+                let _ = timeout(END_TIMEOUT, rest).await;
                 return Some(End::Whole);
             }
         }
@@ -134,7 +136,7 @@ impl Reading {
     }
 
     /// The end that this fault is: of an answer that is whole, only the usage can be missing.
-    fn cut(&self, fault: Fault) -> End {
+    fn cut(&self, fault: UpstreamError) -> End {
         if self.answer.is_whole() { End::Whole } else { End::Cut(fault) }
     }
 }
@@ -149,16 +151,17 @@ mod tests {
     use crate::upstream::endpoints::Endpoints;
 
     /// Reads pieces that come this far apart, and after the last one nothing.
-    fn reading(apart: Duration, pieces: &[&'static str]) -> Reading {
+    fn reading(apart: Duration, pieces: &[&'static str]) -> AnswerStream {
         let pieces = stream::iter(pieces.to_vec()).then(move |piece| async move {
             sleep(apart).await;
             Ok(piece.into())
         });
         let model = ModelName::new("m").unwrap();
-        let hold = Endpoints::new(&["http://h/v1".parse().unwrap()]).choose(&model, &[]).unwrap();
-        let opened = Opened { hold, body: pieces.chain(stream::pending()).boxed() };
+        let in_flight = Endpoints::new(&["http://h/v1".parse().unwrap()]).choose(&model, &[]).unwrap();
+        let opened = Opened { in_flight, body: pieces.chain(stream::pending()).boxed() };
         let idle_timeout = Duration::from_secs(30);
-        let reader = Reader { splice: Splice::default(), idle_timeout, key: None, price: None };
+        let reader =
+            AnswerReader { prefix_trimmer: PrefixTrimmer::default(), idle_timeout, key: None, price: None };
         reader.read(opened, Asked::now(&model))
     }
 
@@ -185,6 +188,6 @@ mod tests {
         let mut reading = reading(Duration::ZERO, &[FINISH]);
         assert_eq!(reading.next().await.unwrap(), Output::Working);
         assert!(matches!(reading.next().await.unwrap(), Output::Finished { .. }));
-        assert_eq!(began.elapsed(), USAGE_PATIENCE);
+        assert_eq!(began.elapsed(), USAGE_TIMEOUT);
     }
 }

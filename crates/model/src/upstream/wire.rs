@@ -1,6 +1,6 @@
 //! Chat completions on the wire: what we send, and what of the answer we read.
 //!
-//! Reading is lenient where services differ: everything may be missing or `null`, what is not named here is ignored.
+//! AnswerStream is lenient where services differ: everything may be missing or `null`, what is not named here is ignored.
 
 use serde::{Deserialize, Serialize};
 use tokenwire_core::{Extras, GenerateRequest, Role, Sampling, Temperature, ToolCall, TopP};
@@ -39,31 +39,31 @@ struct Message<'a> {
     role: &'static str,
     content: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call<'a>>,
+    tool_calls: Vec<AssistantToolCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<&'a str>,
 }
 
 /// A call that the model has made, as it is told to it again.
 #[derive(Debug, Serialize)]
-struct Call<'a> {
+struct AssistantToolCall<'a> {
     id: &'a str,
     r#type: &'static str,
-    function: Called<'a>,
+    function: CalledFunction<'a>,
 }
 
 #[derive(Debug, Serialize)]
-struct Called<'a> {
+struct CalledFunction<'a> {
     name: &'a str,
     arguments: &'a str,
 }
 
 impl<'a> From<&'a tokenwire_core::Message> for Message<'a> {
     fn from(message: &'a tokenwire_core::Message) -> Self {
-        let call = |ToolCall { id, name, arguments }: &'a ToolCall| Call {
+        let call = |ToolCall { id, name, arguments }: &'a ToolCall| AssistantToolCall {
             id,
             r#type: "function",
-            function: Called { name, arguments },
+            function: CalledFunction { name, arguments },
         };
         Self {
             role: message.role().as_str(),
@@ -123,7 +123,7 @@ impl<'a> Request<'a> {
 pub(super) struct Chunk {
     pub(super) choices: Option<Vec<Choice>>,
     pub(super) usage: Option<Usage>,
-    pub(super) error: Option<Complaint>,
+    pub(super) error: Option<ErrorBody>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -166,7 +166,7 @@ pub(super) struct Usage {
 /// What a service says went wrong: an object, or a text alone.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Complaint {
+pub(super) enum ErrorBody {
     Object {
         message: Option<String>,
         /// The status that it would have had, as a number, in most services; a word in some.
@@ -175,7 +175,7 @@ pub(super) enum Complaint {
     Text(String),
 }
 
-impl Complaint {
+impl ErrorBody {
     /// In its own words, if it has any.
     pub(super) fn message(&self) -> Option<&str> {
         match self {
@@ -196,7 +196,7 @@ impl Complaint {
 /// The body of an answer that is not one.
 #[derive(Debug, Deserialize)]
 pub(super) struct Refusal {
-    error: Option<Complaint>,
+    error: Option<ErrorBody>,
     /// Some services have no `error` around it.
     message: Option<String>,
     /// Others call it so.
@@ -205,9 +205,9 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// What this body says went wrong, if it is one of the usual forms.
-    pub(super) fn read(body: &[u8]) -> Option<Complaint> {
+    pub(super) fn read(body: &[u8]) -> Option<ErrorBody> {
         let Self { error, message, detail } = serde_json::from_slice(body).ok()?;
-        error.or_else(|| message.or(detail).map(Complaint::Text))
+        error.or_else(|| message.or(detail).map(ErrorBody::Text))
     }
 }
 
@@ -282,8 +282,8 @@ mod tests {
     #[test]
     fn complaints_are_understood_in_every_usual_form() {
         let read = |body: Value| {
-            let complaint = Refusal::read(body.to_string().as_bytes())?;
-            Some((complaint.message()?.to_owned(), complaint.status()))
+            let error_body = Refusal::read(body.to_string().as_bytes())?;
+            Some((error_body.message()?.to_owned(), error_body.status()))
         };
         let no = || "no".to_owned();
         assert_eq!(

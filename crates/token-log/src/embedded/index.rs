@@ -19,11 +19,11 @@ pub(super) struct Index {
 }
 
 /// Who creates a stream.
-pub(super) enum Claim {
+pub(super) enum Creation {
     /// The caller: it must settle this one.
-    Ours(Arc<Stream>),
+    New(Arc<Stream>),
     /// Somebody did, or is about to.
-    Theirs(Arc<Stream>),
+    Existing(Arc<Stream>),
 }
 
 impl Index {
@@ -39,13 +39,13 @@ impl Index {
 
     /// Takes the id for a new stream, unless it is taken: so two that create it at once never both write it down, and of
     /// two creations in the journal the later one is always the true one.
-    pub(super) fn claim(&self, id: GenerationId, spec: &StreamSpec, metadata_bytes: usize) -> Claim {
+    pub(super) fn claim(&self, id: GenerationId, spec: &StreamSpec, metadata_bytes: usize) -> Creation {
         match self.lock().entry(id) {
-            hash_map::Entry::Occupied(taken) => Claim::Theirs(Arc::clone(taken.get())),
+            hash_map::Entry::Occupied(taken) => Creation::Existing(Arc::clone(taken.get())),
             hash_map::Entry::Vacant(free) => {
                 let number = StreamNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
                 let stream = Arc::new(Stream::creating(id, number, spec.clone(), metadata_bytes));
-                Claim::Ours(Arc::clone(free.insert(stream)))
+                Creation::New(Arc::clone(free.insert(stream)))
             }
         }
     }

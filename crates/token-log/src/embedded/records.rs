@@ -156,14 +156,14 @@ impl<'a> Record<'a> {
 
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         match bytes.first() {
-            Some(&VERSION) => Self::version_1(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
-            Some(&WITH_METADATA) => Self::version_2(&mut Reader(bytes)).ok_or(DecodeError::Malformed),
+            Some(&VERSION) => Self::version_1(&mut ByteReader(bytes)).ok_or(DecodeError::Malformed),
+            Some(&WITH_METADATA) => Self::version_2(&mut ByteReader(bytes)).ok_or(DecodeError::Malformed),
             Some(&version) => Err(DecodeError::Version(version)),
             None => Err(DecodeError::Malformed),
         }
     }
 
-    fn version_1(bytes: &mut Reader<'a>) -> Option<Self> {
+    fn version_1(bytes: &mut ByteReader<'a>) -> Option<Self> {
         let _version = bytes.u8()?;
         let kind = bytes.u8()?;
         let stream = StreamNumber(bytes.u64()?);
@@ -193,7 +193,7 @@ impl<'a> Record<'a> {
         bytes.0.is_empty().then_some(Self { stream, change })
     }
 
-    fn version_2(bytes: &mut Reader<'a>) -> Option<Self> {
+    fn version_2(bytes: &mut ByteReader<'a>) -> Option<Self> {
         let _version = bytes.u8()?;
         let kind = bytes.u8()?;
         let stream = StreamNumber(bytes.u64()?);
@@ -230,7 +230,7 @@ impl Change<'_> {
 }
 
 /// A creation, but for its metadata and its caller.
-fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
+fn created(bytes: &mut ByteReader<'_>) -> Option<Change<'static>> {
     let id = GenerationId::from_bytes(bytes.array()?);
     let fingerprint = Fingerprint::from_bytes(bytes.array()?);
     let on_disconnect = match (bytes.u8()?, bytes.u64()?) {
@@ -248,7 +248,7 @@ fn created(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
 }
 
 /// What the attempts came to.
-fn attempts(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
+fn attempts(bytes: &mut ByteReader<'_>) -> Option<Change<'static>> {
     let attempt = Attempt::new(bytes.u32()?);
     let ownership = if bytes.u8()? == 0 { Ownership::Kept } else { Ownership::Released };
     let attempts = Attempts {
@@ -263,9 +263,9 @@ fn attempts(bytes: &mut Reader<'_>) -> Option<Change<'static>> {
 }
 
 /// What is left to read of a record.
-struct Reader<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl ByteReader<'_> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

@@ -16,7 +16,7 @@ use super::{
     OpenError,
     index::Index,
     records::{Appended, Change, DecodeError, Record, StreamNumber},
-    stream::{Batch, Refused, Stream},
+    stream::{CommittedBatch, Refused, Stream},
 };
 use crate::record;
 
@@ -124,7 +124,7 @@ impl Replay {
     }
 }
 
-pub(super) fn placed(appended: &Appended<'_>) -> Result<Batch, record::DecodeError> {
+pub(super) fn placed(appended: &Appended<'_>) -> Result<CommittedBatch, record::DecodeError> {
     let Appended { attempt, first, count, ends, entries } = *appended;
     let sealed_at = if ends {
         Some(record::Batch::decode(entries)?.at)
@@ -132,5 +132,5 @@ pub(super) fn placed(appended: &Appended<'_>) -> Result<Batch, record::DecodeErr
         record::Batch::body(entries)?;
         None
     };
-    Ok(Batch { attempt, first, last: first.plus(count.saturating_sub(1) as usize), sealed_at })
+    Ok(CommittedBatch { attempt, first, last: first.plus(count.saturating_sub(1) as usize), sealed_at })
 }

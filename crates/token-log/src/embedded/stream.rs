@@ -78,7 +78,7 @@ pub(super) struct Placed {
 
 /// A batch that was committed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Batch {
+pub(super) struct CommittedBatch {
     pub(super) attempt: Attempt,
     pub(super) first: Seq,
     pub(super) last: Seq,
@@ -200,7 +200,7 @@ impl Stream {
         Ok((state.cancellation.clone(), view))
     }
 
-    pub(super) fn appended(&self, batch: Batch, at: Position) -> Result<(), Refused> {
+    pub(super) fn appended(&self, batch: CommittedBatch, at: Position) -> Result<(), Refused> {
         let mut state = self.lock();
         state.lies_in(at);
         state.writable()?;

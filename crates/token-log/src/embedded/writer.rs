@@ -17,7 +17,7 @@ use super::{
 };
 use crate::record::Batch;
 
-pub(super) struct Writer {
+pub(super) struct EmbeddedWriter {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
     attempt: Attempt,
@@ -35,7 +35,7 @@ struct Unsettled {
     outcome: oneshot::Receiver<Result<(), LogError>>,
 }
 
-impl Writer {
+impl EmbeddedWriter {
     pub(super) fn new(
         shared: Arc<Shared>,
         stream: Arc<Stream>,
@@ -80,7 +80,8 @@ impl Writer {
         let payload = Record { stream: self.stream.number, change: Change::Appended(appended) }.encode();
         let entries: Arc<[Entry]> = batch.into_entries().collect();
         let last = self.last_seq.plus(entries.len());
-        let placed = stream::Batch { attempt: self.attempt, first, last, sealed_at: ends.then_some(at) };
+        let placed =
+            stream::CommittedBatch { attempt: self.attempt, first, last, sealed_at: ends.then_some(at) };
 
         let room = self.shared.reserve(payload.len()).await?;
         let (outcome, unsettled) = oneshot::channel();
@@ -116,7 +117,7 @@ impl Writer {
 }
 
 #[async_trait]
-impl LogWriter for Writer {
+impl LogWriter for EmbeddedWriter {
     fn attempt(&self) -> Attempt {
         self.attempt
     }
@@ -168,15 +169,15 @@ impl LogWriter for Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for EmbeddedWriter {
     fn drop(&mut self) {
         self.stream.given_up(self.attempt);
     }
 }
 
-impl fmt::Debug for Writer {
+impl fmt::Debug for EmbeddedWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer")
+        f.debug_struct("EmbeddedWriter")
             .field("stream", &self.stream.id)
             .field("attempt", &self.attempt)
             .field("tail", &self.last_seq)

@@ -48,7 +48,7 @@ use self::{
     readiness::Readiness,
     scripts::Scripts,
     subscriptions::Subscriptions,
-    writer::Writer,
+    writer::RedisWriter,
 };
 use crate::{Inspection, record::Batch};
 
@@ -260,7 +260,7 @@ impl Shared {
         id: GenerationId,
         owner_silent_for: Duration,
     ) -> Result<Box<dyn LogWriter>, LogError> {
-        Ok(Box::new(Writer::open(Arc::clone(self), id, self.retention, owner_silent_for).await?))
+        Ok(Box::new(RedisWriter::open(Arc::clone(self), id, self.retention, owner_silent_for).await?))
     }
 
     async fn remove(&self, id: GenerationId) -> Result<(), LogError> {

@@ -50,7 +50,7 @@ type Batches = Vec<(String, (String, Vec<u8>))>;
 
 /// One batch as it is stored.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredBatch {
     /// Its last entry, under whose seq it lies.
     pub(super) last: Seq,
     pub(super) record: Vec<u8>,
@@ -164,7 +164,7 @@ pub(super) async fn prefix(
     keys: &Keys,
     id: GenerationId,
     last_seq: Seq,
-) -> Result<(Prefix, Vec<Stored>), LogError> {
+) -> Result<(Prefix, Vec<StoredBatch>), LogError> {
     let mut prefix = Prefix::default();
     let mut stored = Vec::new();
     let mut cursor = Seq::START;
@@ -185,7 +185,7 @@ pub(super) async fn prefix(
                 cursor = entry.seq;
                 prefix.push(&entry);
             }
-            stored.push(Stored { last: cursor, record });
+            stored.push(StoredBatch { last: cursor, record });
         }
     }
     Ok((prefix, stored))

@@ -24,7 +24,7 @@ use super::{
     page,
     rights::{Forbidden, Right},
     spec,
-    writer::Writer,
+    writer::RedisWriter,
 };
 
 /// How long an outcome stands.
@@ -110,7 +110,7 @@ async fn live(shared: &Arc<Shared>, id: GenerationId) -> Result<(), LogError> {
     shared.claim_job(id).await?;
     let listener = shared.subscriptions.listen(keys.appended.clone()).await;
     let mut wakeups = Wakeups::new(listener.map_err(|outage| outage.about(id))?);
-    let mut writer = Writer::open(Arc::clone(shared), id, KEEP, Duration::ZERO).await?;
+    let mut writer = RedisWriter::open(Arc::clone(shared), id, KEEP, Duration::ZERO).await?;
     writer.append(&[Event::Delta { text: "ready?".into(), tokens: Vec::new() }]).await?;
     if tokio::time::timeout(shared.link.timeout(), wakeups.next()).await.is_err() {
         return Err(LogError::unavailable(shared.link.no_wake_up()));

@@ -20,7 +20,7 @@ use tokenwire_core::{
     token_log::{Attempts, PRESENCE_TTL},
 };
 
-use super::{Shared, attempts, keys::Keys, millis, outage::Outage, page::Stored};
+use super::{Shared, attempts, keys::Keys, millis, outage::Outage, page::StoredBatch};
 
 /// How much is staged with one command, in bytes, up to one batch more: some milliseconds of the server's time.
 const AT_ONCE: usize = 1024 * 1024;
@@ -35,7 +35,7 @@ const KEEP_STAGED_MS: u64 = 60_000;
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) fixed: Fixed,
-    pub(super) batches: Vec<Stored>,
+    pub(super) batches: Vec<StoredBatch>,
     /// What the attempts came to, as it was noted last.
     pub(super) attempts: Attempts,
 }
@@ -85,7 +85,7 @@ impl Memory {
         shared: &Shared,
         keys: &Keys,
         owner: Owner<'_>,
-        unsettled: Option<&Stored>,
+        unsettled: Option<&StoredBatch>,
     ) -> Result<(), Outage> {
         let staged = keys.restoring(owner.token);
         let batches: Vec<_> = self.batches.iter().chain(unsettled).collect();
@@ -124,7 +124,7 @@ impl Memory {
     }
 }
 
-async fn stage(shared: &Shared, key: &str, batches: &[&Stored]) -> Result<(), Outage> {
+async fn stage(shared: &Shared, key: &str, batches: &[&StoredBatch]) -> Result<(), Outage> {
     let mut begin = Pipeline::new();
     // What an earlier try that was given up has left.
     begin.cmd("UNLINK").arg(key).ignore();
@@ -132,7 +132,7 @@ async fn stage(shared: &Shared, key: &str, batches: &[&Stored]) -> Result<(), Ou
     let mut rest = batches;
     while !rest.is_empty() {
         let mut bytes = 0;
-        let within = |batch: &&&Stored| {
+        let within = |batch: &&&StoredBatch| {
             let room = bytes < AT_ONCE;
             bytes += batch.record.len();
             room

@@ -17,7 +17,7 @@ use super::{
     keys::Keys,
     millis,
     outage::Outage,
-    page::{self, Damage, Stored},
+    page::{self, Damage, StoredBatch},
     restore::{Fixed, Memory, Owner},
 };
 use crate::record::Batch;
@@ -37,7 +37,7 @@ const NUMBERS: usize = 160;
 const FINGERPRINT_BYTES: usize = 32;
 
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct RedisWriter {
     shared: Arc<Shared>,
     id: GenerationId,
     keys: Keys,
@@ -65,7 +65,7 @@ pub(super) struct Writer {
 /// A batch on its way.
 #[derive(Debug)]
 struct Unsettled {
-    stored: Stored,
+    stored: StoredBatch,
     events: Vec<Event>,
 }
 
@@ -83,7 +83,7 @@ enum Also {
 type Opened = (u32, String, u64, String, String, Created);
 type Created = (Vec<u8>, u64, u64, u64, String, Vec<u8>, Vec<u8>, String);
 
-impl Writer {
+impl RedisWriter {
     /// Opens a stream that is kept for `retention` after its end, unless its owner was heard of within `owner_silent_for`.
     pub(super) async fn open(
         shared: Arc<Shared>,
@@ -140,7 +140,7 @@ impl Writer {
     fn batch(&self, events: &[Event]) -> Unsettled {
         let last_seq = self.memory.last_seq();
         let batch = Batch { first: last_seq.next(), at: self.shared.clock.now(), events: events.to_vec() };
-        let stored = Stored { last: last_seq.plus(events.len()), record: batch.encode() };
+        let stored = StoredBatch { last: last_seq.plus(events.len()), record: batch.encode() };
         Unsettled { stored, events: batch.events }
     }
 
@@ -208,7 +208,7 @@ impl Writer {
     }
 
     /// Appends a batch where there is one. When the server has lost the stream it is written again first. Answers the last seq.
-    async fn write(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
+    async fn write(&self, batch: Option<&StoredBatch>, also: Also) -> Result<Seq, Outage> {
         match self.send(batch, also).await {
             // Boxed, as all that is rare: every piece carries the room for what is not.
             Err(lost) if lost.is_loss() => Box::pin(self.write_again(&lost, batch, also)).await,
@@ -216,12 +216,17 @@ impl Writer {
         }
     }
 
-    async fn write_again(&self, lost: &Outage, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
+    async fn write_again(
+        &self,
+        lost: &Outage,
+        batch: Option<&StoredBatch>,
+        also: Also,
+    ) -> Result<Seq, Outage> {
         self.restore_after(lost).await?;
         self.send(batch, also).await.map_err(Outage::again)
     }
 
-    async fn send(&self, batch: Option<&Stored>, also: Also) -> Result<Seq, Outage> {
+    async fn send(&self, batch: Option<&StoredBatch>, also: Also) -> Result<Seq, Outage> {
         let Shared { scripts, link, appends, .. } = &*self.shared;
         let script = if matches!(also, Also::Seal(_)) { &scripts.seal } else { &scripts.append };
         let answer = match appends.send(self.command(script, batch, also)).await {
@@ -287,7 +292,7 @@ impl Writer {
     }
 
     /// What `append.lua` takes, by the script's name alone.
-    fn command(&self, script: &Script, batch: Option<&Stored>, also: Also) -> Cmd {
+    fn command(&self, script: &Script, batch: Option<&StoredBatch>, also: Also) -> Cmd {
         let last_seq = self.memory.last_seq();
         let keys = [&self.keys.meta, &self.keys.entries, &self.keys.audience];
         let record = batch.map_or(&[][..], |batch| &batch.record);
@@ -337,7 +342,7 @@ impl Writer {
 }
 
 #[async_trait]
-impl LogWriter for Writer {
+impl LogWriter for RedisWriter {
     fn attempt(&self) -> Attempt {
         self.attempt
     }

@@ -13,8 +13,8 @@ use tokenwire_core::{
 };
 
 use crate::support::{
-    PATIENCE, admin, append, ask, config, created, delta, finished, insist, next, open, read, shared, spec,
-    texts,
+    TEST_TIMEOUT, admin, append, ask, config, created, delta, finished, insist, next, open, read, shared,
+    spec, texts,
 };
 
 fn noted(number: u32, waiting_until: Option<u64>) -> Attempts {
@@ -165,7 +165,7 @@ async fn one_of_many_stores_a_job_again() {
 async fn a_log_may_have_lost_something_for_as_long_as_its_connection_is_young() {
     let server = Server::start(AppendOnly::No).await;
     let log = Redis::new(
-        &Config { response_timeout: PATIENCE, ..config(server.url()) },
+        &Config { response_timeout: TEST_TIMEOUT, ..config(server.url()) },
         std::sync::Arc::new(SystemClock),
     )
     .unwrap();

@@ -11,8 +11,8 @@ use tokenwire_core::{LogError, Seq, TokenLog, token_log::Hint};
 use tokio::time::Instant;
 
 use crate::support::{
-    PATIENCE, admin, append, ask, config, created, delta, explain, finished, follow_by_hints, insist, open,
-    read, texts,
+    TEST_TIMEOUT, admin, append, ask, config, created, delta, explain, finished, follow_by_hints, insist,
+    open, read, texts,
 };
 
 /// A primary, its replica, and the address that leads to the primary.
@@ -101,7 +101,7 @@ async fn who_is_refused_listens_elsewhere_at_once() {
     let subscribed = async {
         insist(async || (ask::<(String, usize)>(&mut admin, &channel).await.1 == 1).then_some(())).await;
     };
-    tokio::time::timeout(PATIENCE, subscribed).await.unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, subscribed).await.unwrap();
 }
 
 /// Replication tells the client that something is stored before the replica has it.

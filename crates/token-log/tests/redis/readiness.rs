@@ -8,12 +8,12 @@ use token_log::redis::{Config, Redis};
 use tokenwire_core::{LogError, TokenLog};
 use tokio::time::Instant;
 
-use crate::support::{PATIENCE, admin, ask, config, explain, insist, open};
+use crate::support::{TEST_TIMEOUT, admin, ask, config, explain, insist, open};
 
 /// A log of a user with these rights, and with a prefix that rules can be written for.
 async fn log_of(server: &Server, name: &str, rules: &str) -> Redis {
     let url = server.url_of_user(name, rules).await;
-    open(&Config { url, response_timeout: PATIENCE, ..Config::default() })
+    open(&Config { url, response_timeout: TEST_TIMEOUT, ..Config::default() })
 }
 
 async fn reason(log: &Redis) -> String {

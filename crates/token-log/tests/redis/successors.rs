@@ -10,7 +10,7 @@ use tokenwire_core::{
 };
 
 use crate::support::{
-    PATIENCE, admin, append, ask, config, created, delta, finished, insist, open, shared, spec,
+    TEST_TIMEOUT, admin, append, ask, config, created, delta, finished, insist, open, shared, spec,
 };
 
 /// Nobody says a word to its readers, and its entries arrive as those of the old stream did.
@@ -30,7 +30,7 @@ async fn a_reader_of_a_lost_stream_is_not_given_the_next_one() {
             let family = format!("{}:{{{id}}}", config.prefix);
             ask::<u32>(&mut admin, &format!("DEL {family}:meta {family}:entries")).await;
             let spec = spec(OnDisconnect::Detached);
-            let start_by = spec.start_by.after(PATIENCE);
+            let start_by = spec.start_by.after(TEST_TIMEOUT);
             log.create(id, &StreamSpec { start_by, ..spec }).await.unwrap();
             let mut new = log.open_writer(id).await.unwrap();
             for text in ["1", "2", "3", "4"] {

@@ -13,12 +13,12 @@ use tokenwire_core::{
 };
 
 /// Longer than anything here takes on a busy machine. Nothing waits for it to pass.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A prefix that no other test uses, and no time-out that a busy machine could reach.
 pub(crate) fn config(url: String) -> Config {
     let prefix = format!("test-{}", GenerationId::fresh());
-    Config { url, prefix, response_timeout: PATIENCE, ..Config::default() }
+    Config { url, prefix, response_timeout: TEST_TIMEOUT, ..Config::default() }
 }
 
 pub(crate) fn open(config: &Config) -> Redis {
@@ -137,11 +137,11 @@ pub(crate) async fn follow_by_hints(log: &Redis, id: GenerationId) -> Vec<Entry>
             hint = next(&mut wakeups).await;
         }
     };
-    tokio::time::timeout(PATIENCE, follow).await.expect("a wake-up for everything that was appended")
+    tokio::time::timeout(TEST_TIMEOUT, follow).await.expect("a wake-up for everything that was appended")
 }
 
 pub(crate) async fn next(wakeups: &mut Wakeups) -> Hint {
-    tokio::time::timeout(PATIENCE, wakeups.next()).await.expect("a hint")
+    tokio::time::timeout(TEST_TIMEOUT, wakeups.next()).await.expect("a hint")
 }
 
 /// Tries until there is something.
@@ -154,7 +154,7 @@ pub(crate) async fn insist<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T 
             }
         }
     };
-    tokio::time::timeout(PATIENCE, insist).await.expect("it works in the end")
+    tokio::time::timeout(TEST_TIMEOUT, insist).await.expect("it works in the end")
 }
 
 /// An error and its causes in one line.

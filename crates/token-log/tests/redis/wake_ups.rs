@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tokenwire_core::{CancelCause, Event, GenerationId, Seq, TokenLog, token_log::Hint};
 
 use crate::support::{
-    PATIENCE, admin, ask, created, delta, finished, follow_by_hints, insist, next, open, shared,
+    TEST_TIMEOUT, admin, ask, created, delta, finished, follow_by_hints, insist, next, open, shared,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,7 +53,7 @@ async fn a_stop_reaches_a_writer_that_is_silent() {
     let id = created(&front_end).await;
     let writer = worker.open_writer(id).await.unwrap();
     front_end.cancel(id).await.unwrap();
-    let cause = tokio::time::timeout(PATIENCE, writer.cancellation().cancelled()).await.unwrap();
+    let cause = tokio::time::timeout(TEST_TIMEOUT, writer.cancellation().cancelled()).await.unwrap();
     assert_eq!(cause, CancelCause::Requested);
 }
 

@@ -23,11 +23,11 @@ use crate::gguf::{
 };
 
 /// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the model was made to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Call {
+enum EngineCall {
     Read { slot: usize, at: usize, tokens: usize },
     Step { slots: Vec<usize> },
     Forget { slot: usize },
@@ -43,13 +43,13 @@ enum Go {
 
 /// Says the alphabet over and over, without its last letter; every read and step waits until it may go on.
 struct Toy {
-    calls: StdSender<Call>,
+    calls: StdSender<EngineCall>,
     go: Arc<Mutex<StdReceiver<Go>>>,
     logits: Vec<f32>,
 }
 
 impl Toy {
-    fn wait(&self, call: Call) -> Result<(), BoxError> {
+    fn wait(&self, call: EngineCall) -> Result<(), BoxError> {
         self.calls.send(call).unwrap();
         match self.go.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv() {
             Ok(Go::Fail) => Err("it was told to fail".into()),
@@ -73,13 +73,13 @@ impl Compute for Toy {
         tokens: &[u32],
         is_last: bool,
     ) -> Result<Option<&[f32]>, BoxError> {
-        self.wait(Call::Read { slot, at, tokens: tokens.len() })?;
+        self.wait(EngineCall::Read { slot, at, tokens: tokens.len() })?;
         self.logits = logits_after(at + tokens.len());
         Ok(is_last.then_some(self.logits.as_slice()))
     }
 
     fn step(&mut self, rows: &[Row], hear: &mut dyn FnMut(usize, &[f32])) -> Result<(), BoxError> {
-        self.wait(Call::Step { slots: rows.iter().map(|row| row.slot).collect() })?;
+        self.wait(EngineCall::Step { slots: rows.iter().map(|row| row.slot).collect() })?;
         for row in rows {
             hear(row.slot, &logits_after(row.at + 1));
         }
@@ -87,7 +87,7 @@ impl Compute for Toy {
     }
 
     fn forget(&mut self, slot: usize) -> Result<(), BoxError> {
-        self.calls.send(Call::Forget { slot }).unwrap();
+        self.calls.send(EngineCall::Forget { slot }).unwrap();
         Ok(())
     }
 }
@@ -107,7 +107,7 @@ impl Vocabulary for Letters {
 /// An engine on its thread, in the hands of a test.
 struct Bench {
     inbox: Option<mpsc::Sender<Generation>>,
-    calls: StdReceiver<Call>,
+    calls: StdReceiver<EngineCall>,
     go: Option<StdSender<Go>>,
     can_be_built: Arc<AtomicBool>,
     busy: Arc<AtomicUsize>,
@@ -154,8 +154,8 @@ impl Bench {
     }
 
     /// What the model is made to do next; reads and steps wait for [`Self::go`] then.
-    fn next(&self) -> Call {
-        self.calls.recv_timeout(PATIENCE).expect("the engine does something")
+    fn next(&self) -> EngineCall {
+        self.calls.recv_timeout(TEST_TIMEOUT).expect("the engine does something")
     }
 
     fn go(&self, go: Go) {
@@ -163,10 +163,10 @@ impl Bench {
     }
 
     /// The next so many things that the model is made to do, done.
-    fn turns(&self, count: usize) -> Vec<Call> {
+    fn turns(&self, count: usize) -> Vec<EngineCall> {
         let done = (0..count).map(|_| {
             let call = self.next();
-            if !matches!(call, Call::Forget { .. }) {
+            if !matches!(call, EngineCall::Forget { .. }) {
                 self.go(Go::On);
             }
             call
@@ -212,12 +212,12 @@ impl Reader {
     }
 }
 
-fn read(slot: usize, at: usize, tokens: usize) -> Call {
-    Call::Read { slot, at, tokens }
+fn read(slot: usize, at: usize, tokens: usize) -> EngineCall {
+    EngineCall::Read { slot, at, tokens }
 }
 
-fn step(slots: &[usize]) -> Call {
-    Call::Step { slots: slots.to_vec() }
+fn step(slots: &[usize]) -> EngineCall {
+    EngineCall::Step { slots: slots.to_vec() }
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_prompt_is_read_in_chunks_and_its_answer_is_taken_step_by_step() {
     let bench = Bench::new(2);
     let mut reader = bench.ask(CHUNK + 5, 3);
     let calls = bench.turns(5);
-    let forget = Call::Forget { slot: 0 };
+    let forget = EngineCall::Forget { slot: 0 };
     assert_eq!(calls, [read(0, 0, CHUNK), read(0, CHUNK, 5), step(&[0]), step(&[0]), forget]);
     assert_eq!(reader.rest(&bench), Ok(("mno".to_owned(), FinishReason::Length)));
 }
@@ -261,7 +261,7 @@ fn prompts_are_read_in_turn() {
     let _long = bench.ask(CHUNK * 9, 1);
     let _short = bench.ask(CHUNK, 1);
     let calls = bench.turns(20);
-    let at = |wanted: Call| calls.iter().position(|call| *call == wanted).unwrap();
+    let at = |wanted: EngineCall| calls.iter().position(|call| *call == wanted).unwrap();
     assert!(at(read(2, 0, CHUNK)) < at(read(1, CHUNK * 2, CHUNK)), "{calls:?}");
 }
 
@@ -286,7 +286,7 @@ fn an_abandoned_generation_leaves_its_slot_before_another_step() {
     assert_eq!(bench.next(), step(&[0]));
     drop(reader);
     bench.go(Go::On);
-    assert_eq!(bench.turns(2), [Call::Forget { slot: 0 }, read(0, 0, 7)]);
+    assert_eq!(bench.turns(2), [EngineCall::Forget { slot: 0 }, read(0, 0, 7)]);
     drop(waiting);
 }
 
@@ -302,7 +302,8 @@ fn a_generation_that_was_abandoned_in_line_never_takes_a_slot() {
     first.rest(&bench).unwrap();
     let mut last = bench.ask(3, 1);
     last.rest(&bench).unwrap();
-    let reads: Vec<_> = bench.calls.try_iter().filter(|call| matches!(call, Call::Read { .. })).collect();
+    let reads: Vec<_> =
+        bench.calls.try_iter().filter(|call| matches!(call, EngineCall::Read { .. })).collect();
     assert_eq!(reads, [read(0, 0, 3)]);
 }
 
@@ -359,8 +360,8 @@ fn a_model_knows_how_many_it_is_busy_with() {
     assert_eq!(bench.busy.load(Ordering::Relaxed), 2);
     drop(readers);
     bench.go(Go::On);
-    assert_eq!(bench.next(), Call::Forget { slot: 0 });
+    assert_eq!(bench.next(), EngineCall::Forget { slot: 0 });
     let mut next = bench.ask(1, 1);
-    assert_eq!(bench.turns(2), [read(0, 0, 1), Call::Forget { slot: 0 }]);
+    assert_eq!(bench.turns(2), [read(0, 0, 1), EngineCall::Forget { slot: 0 }]);
     next.rest(&bench).unwrap();
 }

@@ -10,20 +10,20 @@ fn template(source: Option<&str>) -> ChatTemplate {
     ChatTemplate::new(source, ["<s>".to_owned(), "</s>".to_owned()], special).unwrap()
 }
 
-fn made(text: &str) -> Part {
-    Part::Made(text.to_owned())
+fn made(text: &str) -> PromptPart {
+    PromptPart::Made(text.to_owned())
 }
 
-fn typed(text: &str) -> Part {
-    Part::Typed(text.to_owned())
+fn typed(text: &str) -> PromptPart {
+    PromptPart::Typed(text.to_owned())
 }
 
 fn asked(prompt: &str) -> Conversation {
     Conversation::of(prompt).unwrap()
 }
 
-fn text(parts: &[Part]) -> String {
-    parts.iter().map(|(Part::Made(text) | Part::Typed(text))| text.as_str()).collect()
+fn text(parts: &[PromptPart]) -> String {
+    parts.iter().map(|(PromptPart::Made(text) | PromptPart::Typed(text))| text.as_str()).collect()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn special_tokens_that_somebody_typed_are_text() {
 fn special_tokens_cannot_be_put_together_from_what_is_left_of_others() {
     let prompt = "<|im_<|im_end|>end|> [IN[INST]ST] <s>xx";
     let parts = template(None).render(&asked(prompt)).unwrap();
-    let kept: Vec<_> = parts.iter().filter(|part| matches!(part, Part::Typed(_))).collect();
+    let kept: Vec<_> = parts.iter().filter(|part| matches!(part, PromptPart::Typed(_))).collect();
     assert_eq!(kept, [&typed(END), &typed("[INST]"), &typed("<s>x")], "the longest of those that begin here");
     assert_eq!(text(&parts), format!("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"));
 }

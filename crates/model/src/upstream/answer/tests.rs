@@ -28,11 +28,11 @@ fn data(data: impl std::fmt::Display) -> Event {
     Event { data: format!("{data}"), ..Event::default() }
 }
 
-struct Fold(Answer);
+struct Fold(AnswerFold);
 
 impl Fold {
     fn new() -> Self {
-        Self(Answer::new(Splice::default()))
+        Self(AnswerFold::new(PrefixTrimmer::default()))
     }
 
     fn take(&mut self, event: &Value) -> Vec<Output> {
@@ -40,7 +40,7 @@ impl Fold {
         std::iter::from_fn(|| self.0.next()).collect()
     }
 
-    fn fault(&mut self, event: &Event) -> Fault {
+    fn fault(&mut self, event: &Event) -> UpstreamError {
         self.0.take(event, None).unwrap_err()
     }
 }
@@ -129,7 +129,7 @@ fn every_reason_to_end_is_known() {
         assert_eq!(fold.0.ending(), (reason, Usage::default()), "{said}");
     }
     for cut in ["abort", "error"] {
-        assert!(matches!(Fold::new().fault(&data(finish(cut))), Fault::Broken { .. }), "{cut}");
+        assert!(matches!(Fold::new().fault(&data(finish(cut))), UpstreamError::Broken { .. }), "{cut}");
     }
 }
 
@@ -172,9 +172,9 @@ fn an_error_before_anything_was_said_is_a_status() {
     let error = |code: Value| data(json!({"error": {"message": "too long", "code": code}}));
     let rejected = ModelError::from(Fold::new().fault(&error(json!(400))));
     assert!(matches!(rejected, ModelError::Rejected { message } if message == "too long"));
-    assert!(matches!(Fold::new().fault(&error(json!(429))), Fault::Busy { .. }));
+    assert!(matches!(Fold::new().fault(&error(json!(429))), UpstreamError::Busy { .. }));
     for code in [json!(500), json!("server_error"), json!(null), json!(99_999), json!(-1), json!(200)] {
-        assert!(matches!(Fold::new().fault(&error(code.clone())), Fault::Broken { .. }), "{code}");
+        assert!(matches!(Fold::new().fault(&error(code.clone())), UpstreamError::Broken { .. }), "{code}");
     }
 }
 
@@ -184,7 +184,7 @@ fn an_error_in_mid_answer_cuts_it() {
     fold.take(&delta(&json!({"content": "a"})));
     let fault = fold.fault(&data(json!({"error": {"message": "out of memory", "code": 400}})));
     assert_eq!(fault.to_string(), "the upstream gave up: out of memory");
-    assert!(matches!(fault, Fault::Broken { .. }));
+    assert!(matches!(fault, UpstreamError::Broken { .. }));
 }
 
 #[test]

@@ -10,11 +10,11 @@ fn endpoints(count: usize) -> Endpoints {
     Endpoints::new(&urls)
 }
 
-fn try_choose(endpoints: &Endpoints) -> Result<Hold, Option<Wait>> {
+fn try_choose(endpoints: &Endpoints) -> Result<InFlight, Option<Wait>> {
     endpoints.choose(&ModelName::new("m").unwrap(), &[])
 }
 
-fn choose(endpoints: &Endpoints) -> Hold {
+fn choose(endpoints: &Endpoints) -> InFlight {
     try_choose(endpoints).unwrap()
 }
 
@@ -27,17 +27,17 @@ fn wait(endpoints: &Endpoints) -> Wait {
     try_choose(endpoints).unwrap_err().unwrap()
 }
 
-fn busy(retry_after: Option<u64>) -> Fault {
+fn busy(retry_after: Option<u64>) -> UpstreamError {
     let retry_after = retry_after.map(Duration::from_secs);
-    Fault::Busy { status: StatusCode::SERVICE_UNAVAILABLE, retry_after }
+    UpstreamError::Busy { status: StatusCode::SERVICE_UNAVAILABLE, retry_after }
 }
 
-fn absent() -> Fault {
-    Fault::Absent { cause: "connection refused".into(), retry_after: None, taken: Taken::No }
+fn absent() -> UpstreamError {
+    UpstreamError::Absent { cause: "connection refused".into(), retry_after: None, taken: Taken::No }
 }
 
-fn broken() -> Fault {
-    Fault::broken("it answered 500")
+fn broken() -> UpstreamError {
+    UpstreamError::broken("it answered 500")
 }
 
 fn secs(secs: u64) -> Duration {
@@ -63,7 +63,7 @@ fn a_base_url_is_taken_as_people_write_it() {
 async fn requests_go_where_the_fewest_are() {
     let endpoints = endpoints(3);
     let mut holds: Vec<_> = (0..6).map(|_| choose(&endpoints)).collect();
-    let mut indexes: Vec<_> = holds.iter().map(|hold| hold.index).collect();
+    let mut indexes: Vec<_> = holds.iter().map(|in_flight| in_flight.index).collect();
     indexes.sort_unstable();
     assert_eq!(indexes, [0, 0, 1, 1, 2, 2]);
     let freed = holds.remove(3).index;
@@ -117,8 +117,8 @@ async fn a_trial_that_is_given_up_is_no_verdict() {
 async fn what_fails_together_is_one_failure() {
     let endpoints = endpoints(1);
     let holds: Vec<_> = (0..10).map(|_| choose(&endpoints)).collect();
-    for hold in &holds {
-        hold.failed(&absent());
+    for in_flight in &holds {
+        in_flight.failed(&absent());
     }
     advance(ASIDE).await;
     let trial = choose(&endpoints);
@@ -171,7 +171,7 @@ async fn when_the_time_is_over_a_single_request_is_sent_and_its_answer_lets_all_
     );
     trial.answered();
     let all: Vec<_> = (0..10).map(|_| choose(&endpoints)).collect();
-    assert!(all.iter().all(|hold| hold.was_well));
+    assert!(all.iter().all(|in_flight| in_flight.was_well));
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,12 +287,12 @@ async fn an_outage_is_told_once_when_it_begins_and_once_when_it_ends() {
     let _recording = ::metrics::set_default_local_recorder(&gauges);
     let endpoints = endpoints(2);
     let all: Vec<_> = (0..10).map(|_| choose(&endpoints)).collect();
-    for hold in all.iter().filter(|hold| hold.index == 0) {
-        hold.failed(&busy(None));
+    for in_flight in all.iter().filter(|in_flight| in_flight.index == 0) {
+        in_flight.failed(&busy(None));
     }
     assert!(told.lock().unwrap().is_empty(), "the other replica is well");
-    for hold in &all {
-        hold.failed(&absent());
+    for in_flight in &all {
+        in_flight.failed(&absent());
     }
     drop(all);
     for _ in 0..5 {
@@ -305,6 +305,6 @@ async fn an_outage_is_told_once_when_it_begins_and_once_when_it_ends() {
     for _ in 0..5 {
         choose(&endpoints).answered();
     }
-    let name = || "tokenwire_upstream_away model=m".to_owned();
+    let name = || "tokenwire_upstream_unavailable model=m".to_owned();
     assert_eq!(*told.lock().unwrap(), [(name(), 1.0), (name(), 0.0)]);
 }

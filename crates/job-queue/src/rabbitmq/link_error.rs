@@ -7,15 +7,15 @@ use lapin::ErrorKind;
 /// Why a link is not usable, in words for people: nothing is decided by it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Fault(Arc<str>);
+pub(super) struct LinkError(Arc<str>);
 
-impl Fault {
+impl LinkError {
     pub(super) fn new(reason: impl Into<Arc<str>>) -> Self {
         Self(reason.into())
     }
 }
 
-impl From<lapin::Error> for Fault {
+impl From<lapin::Error> for LinkError {
     fn from(error: lapin::Error) -> Self {
         Self::new(words(&error))
     }

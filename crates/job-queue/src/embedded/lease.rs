@@ -15,14 +15,14 @@ use super::{
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A job that was taken. Dropped, it gives the job back to the front.
-pub(super) struct Held {
+pub(super) struct EmbeddedLease {
     shared: Arc<Shared>,
     ticket: Ticket,
     /// Whether somebody else decides what becomes of the job.
     given_up: bool,
 }
 
-impl Held {
+impl EmbeddedLease {
     pub(super) fn new(shared: Arc<Shared>, ticket: Ticket) -> Self {
         Self { shared, ticket, given_up: false }
     }
@@ -41,7 +41,7 @@ impl Held {
 }
 
 #[async_trait]
-impl LeaseHandle for Held {
+impl LeaseHandle for EmbeddedLease {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         let payload = Record { ticket: self.ticket, change: Change::Settled }.encode();
         let room = self.shared.reserve(payload.len()).await?;
@@ -62,7 +62,7 @@ impl LeaseHandle for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for EmbeddedLease {
     fn drop(&mut self) {
         if !self.given_up {
             self.shared.pending.give_back(self.ticket, Duration::ZERO);
@@ -70,8 +70,8 @@ impl Drop for Held {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for EmbeddedLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("ticket", &self.ticket).finish_non_exhaustive()
+        f.debug_struct("EmbeddedLease").field("ticket", &self.ticket).finish_non_exhaustive()
     }
 }

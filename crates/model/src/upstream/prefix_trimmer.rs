@@ -14,11 +14,11 @@ use super::config::ContinuationMode;
 
 /// The white space that a continuation may begin with although it is there already.
 #[derive(Debug, Default)]
-pub(super) struct Splice {
+pub(super) struct PrefixTrimmer {
     again: String,
 }
 
-impl Splice {
+impl PrefixTrimmer {
     /// Between this text and its continuation.
     pub(super) fn after(text: &str, mode: ContinuationMode) -> Self {
         match mode {
@@ -50,8 +50,8 @@ mod tests {
     use super::*;
 
     fn spliced(mode: ContinuationMode, text: &str, pieces: &[&str]) -> String {
-        let mut splice = Splice::after(text, mode);
-        let rest: String = pieces.iter().map(|piece| splice.rest_of((*piece).to_owned())).collect();
+        let mut prefix_trimmer = PrefixTrimmer::after(text, mode);
+        let rest: String = pieces.iter().map(|piece| prefix_trimmer.rest_of((*piece).to_owned())).collect();
         format!("{text}{rest}")
     }
 
