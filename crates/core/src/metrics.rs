@@ -37,7 +37,10 @@ pub fn describe() {
             "Generations that this process ended while no attempt ran, by outcome: expired or lost (noticed by a reader), \
              lost (stream or request unreadable), cancelled (stopped while it waited for a worker or a model)",
         ),
-        (ATTEMPTS, "Attempts started by this process, by kind: first, takeover (continues after another attempt)"),
+        (
+            ATTEMPTS,
+            "Attempts started by this process, by kind: first, takeover (continues after another attempt)",
+        ),
         (FENCED, "Attempts stopped because a newer attempt owns the stream"),
         (INTERRUPTED, "Attempts interrupted because this process stopped. Another worker continues them"),
         (
@@ -45,7 +48,10 @@ pub fn describe() {
             "Attempts run alone or with few others in the process, because earlier attempts died without progress",
         ),
         (DELTAS, "Deltas appended: text, reasoning and parts of tool calls"),
-        (DEAD_LETTERED, "Jobs that the queue gave up on. They are stored again unless the generation has ended"),
+        (
+            DEAD_LETTERED,
+            "Jobs that the queue gave up on. They are stored again unless the generation has ended",
+        ),
         (REDELIVERED, "Jobs delivered again while they ran in this process"),
         (REQUEUED, "Jobs stored again because the queue seems to have lost them"),
         (WITHOUT_STREAM, "Jobs dropped because their stream is gone"),

@@ -68,14 +68,7 @@ impl RabbitMq {
         let jobs = subscribe(Source::Jobs { prefetch: prefetch.get(), publisher: publisher.clone() });
         let dead_letters = subscribe(Source::DeadLetters);
         tasks.close();
-        Self {
-            publisher,
-            jobs,
-            dead_letters,
-            confirm_timeout,
-            tasks,
-            stop: stop.drop_guard(),
-        }
+        Self { publisher, jobs, dead_letters, confirm_timeout, tasks, stop: stop.drop_guard() }
     }
 
     /// Closes the connections, and waits until the broker knows, a second at most: jobs that are still leased are

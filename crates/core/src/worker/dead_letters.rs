@@ -1,9 +1,8 @@
-//! What becomes of jobs that the queue has given up on.
+//! Stores dead letters again: jobs that the queue has given up on.
 //!
-//! A queue counts deliveries. An outage of the log, or a worker that is restarted again and again, can reach its limit although
-//! nothing is wrong with the generation. So its count is no outcome (I11). A dead letter whose stream is not sealed is stored
-//! again, and the worker that leases it decides by what the log says. Dead letters are handled side by side, and none waits for
-//! the owner of its stream.
+//! A queue counts deliveries. Outages and restarts can exceed its limit although the generation is fine, so the count ends
+//! nothing (I11). A dead letter whose stream is not sealed is stored again. The worker that leases it decides by the log. Dead
+//! letters are handled concurrently, and none waits for the owner of its stream.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -23,14 +22,14 @@ use crate::{
     token_log::{LogError, Phase},
 };
 
-/// How many are handled at once: each is some round trips.
+/// How many dead letters are handled at once. Each takes some round trips.
 const AT_ONCE: usize = 16;
 
-/// When a dead letter is looked at again that could not be stored again.
+/// When a dead letter is delivered again after it could not be stored.
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Stores the jobs again that the queue has given up on, until `soft` fires.
+    /// Stores dead letters again until `soft` fires.
     pub(super) async fn requeue_dead_letters(&self, soft: &CancellationToken) {
         let mut requeues = JoinSet::new();
         loop {
@@ -41,12 +40,12 @@ impl Worker {
                     report_panic(ended);
                     continue;
                 }
-                lease = retry_forever("look for dead letters", || self.queue.dead_letter()), if requeues.len() < AT_ONCE => lease,
+                lease = retry_forever("lease a dead letter", || self.queue.dead_letter()), if requeues.len() < AT_ONCE => lease,
             };
             let worker = self.clone();
             requeues.spawn(async move { worker.requeue(lease).await });
         }
-        // A lease that is dropped comes back.
+        // A dropped lease comes back.
         requeues.shutdown().await;
     }
 
@@ -66,14 +65,14 @@ impl Worker {
                 }
             },
             Err(error) => {
-                tracing::warn!(generation.id = %id, error, "could not look at a dead letter's generation");
+                tracing::warn!(generation.id = %id, error, "could not read the generation of a dead letter");
                 lease.retry(AGAIN).await
             }
         };
         report_unsettled(id, settled);
     }
 
-    /// The job to store in place of a dead one. `None` when its generation needs none, or was ended here.
+    /// The job to store in place of a dead letter. `None` when its generation needs none, or was ended here.
     async fn successor_of(&self, dead: &Job) -> Result<Option<Job>, BoxError> {
         let page = match self.log.read(dead.id, Seq::START, NonZeroUsize::MIN).await {
             Err(LogError::NotFound(_)) => return Ok(None),
@@ -90,10 +89,10 @@ impl Worker {
         let epoch = Some(page.epoch);
         match self.request_of(dead).await? {
             Ok(request) => return Ok(Some(Job { id: dead.id, request: Some(request), epoch })),
-            // A worker of that version will find it in the queue.
+            // A worker of that version can read it.
             Err(Unreadable::Newer) => return Ok(Some(Job { id: dead.id, request: None, epoch })),
             Err(Unreadable::Missing) if page.phase.has_owner() => {
-                // It runs, from another job. Looked at again in case its owner dies.
+                // Another worker runs it. Retry, in case that worker dies.
                 return Err("its job cannot be read, and another worker runs it".into());
             }
             Err(Unreadable::Missing) => self.end_lost(dead.id).await?,
@@ -101,8 +100,8 @@ impl Worker {
         Ok(None)
     }
 
-    /// Ends a generation that cannot go on because its stream, or its request, cannot be read. A stream that is too damaged to
-    /// be sealed stays open: its readers find the damage.
+    /// Ends a generation whose stream or request cannot be read. A stream that is too damaged to be sealed stays open; its
+    /// readers get the damage.
     pub(super) async fn end_lost(&self, id: GenerationId) -> Result<(), LogError> {
         tracing::error!(generation.id = %id, "ended a generation as lost: its stream or its request cannot be read");
         match end(&*self.log, id, &Failure::Lost).await {
@@ -111,7 +110,7 @@ impl Worker {
         }
     }
 
-    /// What to ask the model: as the job says, or else as the stream does.
+    /// The request of a job, or else of its stream.
     pub(super) async fn request_of(
         &self,
         job: &Job,
@@ -130,11 +129,11 @@ impl Worker {
     }
 }
 
-/// Why the request of a job is not known.
+/// Why there is no request for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// A newer version has written it: its workers can read it.
+    /// A newer version wrote it. Workers of that version can read it.
     Newer,
-    /// Neither the job nor the stream says it.
+    /// Neither the job nor the stream has one.
     Missing,
 }

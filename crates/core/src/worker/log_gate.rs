@@ -1,6 +1,4 @@
-//! Whether the log can be reached: a worker leases no job while it cannot.
-//!
-//! A job that is leased without a log cannot run, and another worker that has one cannot lease it.
+//! Stops leasing while the log cannot be reached: a job leased here could not run, and no other worker could lease it.
 
 use std::{
     num::NonZeroUsize,
@@ -28,27 +26,27 @@ pub(super) struct LogGate {
 }
 
 impl LogGate {
-    /// Nothing is known yet: the log is asked before the first lease.
+    /// Closed: the log is asked before the first lease.
     pub(super) fn new(log: Arc<dyn TokenLog>) -> Self {
         Self { log, away: Arc::new(AtomicBool::new(true)) }
     }
 
-    /// The log did not do what a job needed.
+    /// The log was unavailable.
     pub(super) fn close(&self) {
         self.away.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the log answers. May be dropped and called again.
+    /// Waits until the log answers. Can be dropped and called again.
     pub(super) async fn open(&self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut told = false;
         while self.away.load(Ordering::Relaxed) {
-            // A stream that does not exist is the cheapest question.
+            // Reading a stream that does not exist is the cheapest call.
             let answer = self.log.read(GenerationId::fresh(), Seq::START, NonZeroUsize::MIN).await;
             if let Err(error @ LogError::Unavailable(_)) = answer {
                 if !told {
                     let error = explain(&error);
-                    tracing::warn!(error, "the token log cannot be reached; taking no jobs until it can");
+                    tracing::warn!(error, "the token log cannot be reached; no jobs are leased until it can");
                     told = true;
                 }
                 sleep(backoff.advance()).await;
@@ -56,7 +54,7 @@ impl LogGate {
             }
             self.away.store(false, Ordering::Relaxed);
             if told {
-                tracing::info!("the token log can be reached again; taking jobs");
+                tracing::info!("the token log can be reached again; leasing jobs");
             }
         }
     }

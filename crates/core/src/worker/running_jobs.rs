@@ -1,8 +1,7 @@
-//! The jobs that run in this process, by their generation.
+//! The jobs that run in this process, by generation.
 //!
-//! A broker that has lost sight of this process, or a queue in which a job was stored twice, delivers a job that runs here
-//! already. Such a duplicate needs no slot and does not wait: it takes the place of the lease that was held before, which is
-//! settled at once. The newest delivery is the one that is surely valid.
+//! A job can be delivered while it runs here: the broker lost the connection, or the job was stored twice. The new lease then
+//! replaces the old one, which is acknowledged at once. It takes no slot. Only the newest delivery is certainly valid.
 
 use std::{
     collections::{HashMap, hash_map},
@@ -21,15 +20,15 @@ struct LeasedJob {
     lease: Lease,
 }
 
-/// What to do with a job that was leased.
+/// What to do with a leased job.
 pub(super) enum Admitted {
-    /// Its job does not run here yet.
+    /// It does not run here yet.
     New(RunningJob),
-    /// Its job runs here. The lease that was held for it before is to be acknowledged: there are two for one job.
+    /// It runs here. Acknowledge its earlier lease.
     Duplicate { earlier: Lease },
 }
 
-/// One job that runs here, until this is dropped: then its lease is dropped too.
+/// A job that runs here. Dropping it drops its lease.
 #[derive(Debug)]
 pub(super) struct RunningJob {
     pub(super) job: Job,
@@ -38,9 +37,9 @@ pub(super) struct RunningJob {
 
 #[derive(Debug)]
 enum LeasePlace {
-    /// In the table, where a duplicate finds it.
+    /// In the table, where a duplicate replaces it.
     Table(RunningJobs),
-    /// Its id is taken by the job of another stream: one of the two is out of date, and finds out.
+    /// The table has a job of another stream with this id. One of the two is stale, and finds out.
     Here(Option<Lease>),
 }
 
@@ -70,7 +69,7 @@ impl RunningJobs {
 }
 
 impl RunningJob {
-    /// The lease to settle. From here on a copy of the job is a new one.
+    /// Takes the lease, to settle it. The next delivery of the job is not a duplicate any more.
     pub(super) fn into_lease(mut self) -> Option<Lease> {
         self.take_lease()
     }
@@ -85,7 +84,7 @@ impl RunningJob {
 
 impl Drop for RunningJob {
     fn drop(&mut self) {
-        // Dropped unsettled, it gives its job back.
+        // An unsettled lease returns its job.
         drop(self.take_lease());
     }
 }

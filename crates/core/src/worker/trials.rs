@@ -1,14 +1,13 @@
-//! Keeps a request that kills its process from taking others with it.
+//! Isolates requests that may have killed their process, so that they do not end other generations.
 //!
-//! An attempt that is *asking* in the log although its owner is gone took its process down, or was in a process that
-//! something else took down. The first deaths say nothing: a kill hits every answer of a process. When a generation has three
-//! attempts left it is a *suspect*, and tried with few others; its last two attempts are made alone. Then a death is counted
-//! for one generation, and the request that causes it ends while the others go on.
+//! When a process dies, every attempt in it counts as dead, whatever the cause was. A generation that has three attempts left
+//! is a *suspect* and runs with few others. Its last two attempts run alone. A death then counts for one generation, and the
+//! request that causes it ends while others continue.
 //!
-//! A suspect asks its model when every other attempt of this process has got somewhere since it asked, or after [`ALONE`]. While
-//! a suspect waits, and while it is tried, no other attempt begins, for [`ALONE`] each, and no other suspect for
-//! [`AMONG_SUSPECTS`]: a long prompt does not hold up a process, and a busy process does not hold up a suspect. A trial ends
-//! when the answer gets further than ever, or with the attempt.
+//! A *trial* is such an attempt, until the answer exceeds every earlier attempt or the attempt ends. A suspect asks its model
+//! when every other attempt of this process has made progress since it asked, or after [`ALONE`]. While a suspect waits, and
+//! during a trial, no other attempt begins for [`ALONE`] each, and no other suspect for [`AMONG_SUSPECTS`]. So a long prompt
+//! does not block a process, and a busy process does not block a suspect.
 
 use std::{
     pin::pin,
@@ -21,15 +20,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long a trial, or a suspect that waits for one, keeps others from beginning. Longer than a request takes that kills its
-/// process as soon as it is asked; short, because a kill from outside makes suspects of innocent answers.
+/// How long a trial, or a suspect that waits for one, keeps other attempts from beginning. Long enough for a request that
+/// kills its process at once. Short, because a kill from outside makes suspects of harmless requests.
 const ALONE: Duration = Duration::from_secs(5);
 
-/// How long a trial keeps other suspects from beginning. One of them may be the request that kills the process, at a later
-/// word of its answer.
+/// How long a trial keeps other suspects from beginning. The request may kill the process at a later delta.
 const AMONG_SUSPECTS: Duration = Duration::from_secs(15);
 
-/// The part of the slots that suspects with three attempts left share.
+/// One slot in this many is for suspects with three attempts left.
 const SHARE: usize = 4;
 
 /// The attempts that ask their models in this process.
@@ -38,7 +36,7 @@ pub(super) struct Trials(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// How many suspects with three attempts left are tried together.
+    /// How many suspects with three attempts left run together.
     together: usize,
     state: Mutex<State>,
     changed: Notify,
@@ -46,10 +44,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Attempts that have got nowhere since they asked.
+    /// Attempts without progress since they asked.
     unproven: usize,
     trial: Option<Trial>,
-    /// How many suspects wait for their turn, and since when there has been one.
+    /// How many suspects wait, and since when there has been one.
     waiting: usize,
     waiting_since: Option<Instant>,
 }
@@ -59,12 +57,12 @@ struct State {
 struct Trial {
     since: Instant,
     suspicion: Suspicion,
-    /// How many suspects are tried, those of earlier trials included.
+    /// How many trials run, earlier ones included.
     suspects: usize,
 }
 
 impl State {
-    /// Or when to look again, where that is known.
+    /// Whether an attempt may begin. The error is when to ask again, if that is known.
     fn may_begin(
         &self,
         suspicion: Suspicion,
@@ -86,13 +84,13 @@ impl State {
             let joins = suspicion == Suspicion::Shared && trial.suspicion == Suspicion::Shared;
             return if joins && suspects < together { Ok(()) } else { Err(Some(ends)) };
         }
-        let patience_ends = since + ALONE;
-        if self.unproven > suspects && patience_ends > now { Err(Some(patience_ends)) } else { Ok(()) }
+        let wait_ends = since + ALONE;
+        if self.unproven > suspects && wait_ends > now { Err(Some(wait_ends)) } else { Ok(()) }
     }
 }
 
-/// A suspect that waits. In a busy process there is always an attempt that has got nowhere yet, so no other attempt begins
-/// before it, for [`ALONE`] at most.
+/// A suspect that waits. It keeps others from beginning, for [`ALONE`] at most: in a busy process there is always an attempt
+/// without progress.
 struct Waiting<'a>(&'a Trials);
 
 impl<'a> Waiting<'a> {
@@ -118,18 +116,18 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Whether a generation may have taken a process down.
+/// Whether a generation may have killed a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
-    /// It has three attempts left: it is tried with few others.
+    /// It has three attempts left and runs with few others.
     Shared,
-    /// It has two attempts left, or one: it is tried alone.
+    /// It has one or two attempts left and runs alone.
     Alone,
 }
 
 impl Suspicion {
-    /// After so many deaths in a row without progress, of so many that end a generation.
+    /// After `deaths` attempts in a row died without progress, where `most` end a generation.
     pub(super) fn after(deaths: u32, most: u32) -> Self {
         match most.saturating_sub(deaths) {
             _ if deaths == 0 => Self::None,
@@ -140,7 +138,7 @@ impl Suspicion {
     }
 }
 
-/// An attempt that has got nowhere yet. Dropped when it has, or when it ends.
+/// An attempt without progress. Dropped when it makes progress or ends.
 #[derive(Debug)]
 pub(crate) struct Unproven {
     trials: Trials,
@@ -148,19 +146,19 @@ pub(crate) struct Unproven {
 }
 
 impl Trials {
-    /// For a process with so many slots.
+    /// For a process with this many slots.
     pub(super) fn new(slots: usize) -> Self {
         let together = (slots / SHARE).max(1);
         Self(Arc::new(Shared { together, state: Mutex::default(), changed: Notify::new() }))
     }
 
-    /// Waits until an attempt may ask its model. May be dropped and called again.
+    /// Waits until an attempt may ask its model. Can be dropped and called again.
     pub(super) async fn begin(&self, suspicion: Suspicion) -> Unproven {
         let since = Instant::now();
         let _waiting = (suspicion != Suspicion::None).then(|| Waiting::begin(self));
         loop {
             let mut changed = pin!(self.0.changed.notified());
-            // Before the look: what changes after it is not missed.
+            // Listen first, look second, so that no change is missed.
             changed.as_mut().enable();
             let again_at = match self.try_begin(suspicion, since) {
                 Ok(unproven) => return unproven,
@@ -176,7 +174,7 @@ impl Trials {
         }
     }
 
-    /// Or when to look again, where that is known.
+    /// The error is when to ask again, if that is known.
     fn try_begin(&self, suspicion: Suspicion, since: Instant) -> Result<Unproven, Option<Instant>> {
         let mut state = self.lock();
         state.may_begin(suspicion, since, self.0.together)?;

@@ -22,7 +22,11 @@ pub fn describe() {
          be reached), held_back (not sent, because every replica is busy or absent), failed, broken_off (after its first \
          byte), rejected, refused (Tokenwire's key, quota or URL)"
     );
-    describe_counter!(RETRIES, Unit::Count, "Requests sent again before the first byte of a response, by model");
+    describe_counter!(
+        RETRIES,
+        Unit::Count,
+        "Requests sent again before the first byte of a response, by model"
+    );
     describe_gauge!(
         UNAVAILABLE,
         Unit::Count,
@@ -34,7 +38,11 @@ pub fn describe() {
         Unit::Seconds,
         "Time from a request to the first byte of its response, retries included, by model"
     );
-    describe_counter!(TOKENS, Unit::Count, "Tokens that upstreams charged for, by model and kind: input, output");
+    describe_counter!(
+        TOKENS,
+        Unit::Count,
+        "Tokens that upstreams charged for, by model and kind: input, output"
+    );
     describe_counter!(
         COST,
         Unit::Count,
