@@ -7,6 +7,8 @@ use std::{fs, path::Path};
 
 use tokenwire_http::Config;
 
+use crate::settings::Setting;
+
 /// The room for everything that is opened later and is no connection of a client: files of the store, connections to Redis,
 /// RabbitMQ and upstreams.
 const SPARE: usize = 256;
@@ -17,12 +19,12 @@ const OTHERS: usize = 8;
 /// Raises the limit of this process as far as it may.
 pub(crate) fn raise() {
     if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
-        tracing::warn!(%error, "the limit of file descriptors stays as it is");
+        tracing::warn!(%error, "cannot raise the open-file limit");
     }
 }
 
-/// Takes connections and streams back to what the limit carries, where it does not carry those that are asked for. To be
-/// called when everything else is open; `later` says how many more will be needed besides.
+/// Lowers the numbers of connections and streams to what the limit allows. Call it when everything else is open; `later`
+/// descriptors are kept for other uses.
 pub(crate) fn fit(http: &mut Config, later: usize) {
     let Ok((limit, _)) = rlimit::Resource::NOFILE.get() else { return };
     let taken = open_now() + later;
@@ -30,9 +32,10 @@ pub(crate) fn fit(http: &mut Config, later: usize) {
         fitted(usize::try_from(limit).unwrap_or(usize::MAX), taken, http.max_connections, http.max_streams);
     if streams < http.max_streams {
         tracing::warn!(
-            "the limit of file descriptors, {limit}, carries {streams} streams and not {}: more than that are answered with \
-             503; raise it (ulimit -Hn, LimitNOFILE), or lower TOKENWIRE_MAX_STREAMS",
+            "open-file limit {limit} allows {streams} streams (configured: {}), and more get 503; raise the limit (ulimit -Hn, \
+             LimitNOFILE) or lower {}",
             http.max_streams,
+            Setting::named("max_streams"),
         );
     }
     (http.max_connections, http.max_streams) = (connections, streams);

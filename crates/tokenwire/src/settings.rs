@@ -6,6 +6,7 @@
 mod models;
 mod parse;
 mod problems;
+mod setting;
 
 use std::{
     fmt,
@@ -24,6 +25,10 @@ use tokenwire_http::Cors;
 use models::Use;
 pub(crate) use models::{Kind, Models, Offered};
 pub(crate) use problems::Problems;
+pub(crate) use setting::Setting;
+#[cfg(test)]
+pub(crate) use setting::default_of;
+use setting::setting;
 
 use crate::cli;
 
@@ -219,21 +224,21 @@ pub(crate) fn work(
 
 #[expect(clippy::option_option, reason = "the outer level is a problem, the inner one is a setting left out")]
 fn metrics(cli: &cli::Metrics, problems: &mut Problems) -> Option<Option<SocketAddr>> {
-    let listen = given(cli.metrics_listen.as_deref());
-    problems.parse_given("TOKENWIRE_METRICS_LISTEN (--metrics-listen)", listen, parse::address)
+    problems.given(setting!(cli.metrics_listen), parse::address)
 }
 
 /// Reads the settings of `inspect`: as `serve` does, as far as they say where streams are.
 pub(crate) fn inspect(cli: &cli::Inspect) -> Result<Place, Problems> {
     let mut problems = Problems::default();
-    let place = match choice(&cli.embedded, &cli.cluster, &mut problems) {
+    let embedded = &cli.embedded;
+    let place = match choice(embedded, &cli.cluster, &mut problems) {
         Some(Choice::Embedded { dir, sync: _ }) => Some(Place::Embedded(dir)),
         Some(Choice::Cluster) => redis_place(&cli.cluster, &mut problems).map(Place::Redis),
         Some(Choice::Memory) => {
-            problems.push(
-                "TOKENWIRE_EPHEMERAL (--ephemeral) keeps streams in the memory of one process, where nobody else can look"
-                    .to_owned(),
-            );
+            let ephemeral = setting!(embedded.ephemeral);
+            problems.push(format!(
+                "{ephemeral} keeps streams in the memory of one process: `inspect` cannot read them"
+            ));
             None
         }
         None => None,
@@ -242,27 +247,23 @@ pub(crate) fn inspect(cli: &cli::Inspect) -> Result<Place, Problems> {
 }
 
 fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {
-    let port = problems.parse("API_PORT (--port)", &cli.port, parse::port);
-    let listen = match given(cli.listen.as_deref()) {
-        Some(listen) => problems.parse("TOKENWIRE_LISTEN (--listen)", listen, parse::address),
-        None => port.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+    let port = problems.setting(setting!(cli.port), parse::port);
+    let listen = match problems.given(setting!(cli.listen), parse::address) {
+        Some(None) => port.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+        listen => listen.flatten(),
     };
-    let cors = match given(cli.cors.as_deref()) {
-        Some(cors) => problems.parse("TOKENWIRE_CORS (--cors)", cors, parse::cors),
-        None => listen.map(|listen| if listen.ip().is_loopback() { Cors::Any } else { Cors::Off }),
+    let cors = match problems.given(setting!(cli.cors), parse::cors) {
+        Some(None) => listen.map(|listen| if listen.ip().is_loopback() { Cors::Any } else { Cors::Off }),
+        cors => cors.flatten(),
     };
-    let max_streams = problems.parse("TOKENWIRE_MAX_STREAMS (--max-streams)", &cli.max_streams, parse::count);
-    let max_waiting = problems.parse("TOKENWIRE_MAX_WAITING (--max-waiting)", &cli.max_waiting, parse::count);
-    let heartbeat =
-        problems.parse("TOKENWIRE_HEARTBEAT (--heartbeat)", &cli.heartbeat, parse::positive_duration);
-    let grace = problems.parse(
-        "TOKENWIRE_DISCONNECT_GRACE (--disconnect-grace)",
-        &cli.disconnect_grace,
-        parse::duration,
-    );
+    let max_streams = problems.setting(setting!(cli.max_streams), parse::count);
+    let max_waiting = problems.setting(setting!(cli.max_waiting), parse::count);
+    let heartbeat = problems.setting(setting!(cli.heartbeat), parse::positive_duration);
+    let grace = problems.setting(setting!(cli.disconnect_grace), parse::duration);
     if let Some(heartbeat) = heartbeat.filter(|heartbeat| *heartbeat > Duration::from_secs(20)) {
         problems.push(format!(
-            "TOKENWIRE_HEARTBEAT (--heartbeat) is {heartbeat:?}: readers give a silent stream up after 25 s, so write 20s or less"
+            "{} is {heartbeat:?}: clients give up a silent stream after 25 s; set it to 20s or less",
+            setting!(cli.heartbeat)
         ));
     }
     let front = tokenwire_http::Config {
@@ -277,31 +278,28 @@ fn http(cli: &cli::Http, problems: &mut Problems) -> Option<Http> {
 }
 
 fn generations(cli: &cli::Generations, drain: Duration, problems: &mut Problems) -> Option<Generations> {
-    let run_time = problems.parse("TIMEOUT_SECONDS (--timeout)", &cli.timeout, parse::seconds_or_duration);
-    let queue_time =
-        problems.parse("TOKENWIRE_QUEUE_TIME (--queue-time)", &cli.queue_time, parse::positive_duration);
-    let retention =
-        problems.parse("TOKENWIRE_RETENTION (--retention)", &cli.retention, parse::positive_duration);
-    let drain = match given(cli.drain.as_deref()) {
-        Some(drain) => problems.parse("TOKENWIRE_DRAIN (--drain)", drain, parse::duration),
-        None => Some(drain),
+    let run_time = problems.setting(setting!(cli.timeout), parse::seconds_or_duration);
+    let queue_time = problems.setting(setting!(cli.queue_time), parse::positive_duration);
+    let retention = problems.setting(setting!(cli.retention), parse::positive_duration);
+    let drain = match problems.given(setting!(cli.drain), parse::duration) {
+        Some(None) => Some(drain),
+        drain => drain.flatten(),
     };
     let limits = Limits { queue_time: queue_time?, run_time: run_time? };
     Some(Generations { limits, retention: retention?, drain: drain? })
 }
 
 fn worker(cli: &cli::Worker, generations: Option<&Generations>, problems: &mut Problems) -> Option<Worker> {
-    let slots = problems.parse("TOKENWIRE_SLOTS (--slots)", &cli.slots, parse::slots);
-    let attempts = problems.parse("TOKENWIRE_ATTEMPTS (--attempts)", &cli.attempts, parse::count);
-    let stall_time =
-        problems.parse("TOKENWIRE_STALL_TIME (--stall-time)", &cli.stall_time, parse::positive_duration);
+    let slots = problems.setting(setting!(cli.slots), parse::slots);
+    let attempts = problems.setting(setting!(cli.attempts), parse::count);
+    let stall_time = problems.setting(setting!(cli.stall_time), parse::positive_duration);
     let slots = slots?;
     let config = worker::Config {
         slots: usize::from(slots.get()),
         attempts: attempts?,
         run_time: generations?.limits.run_time,
         stall_time: stall_time?,
-        region: given(cli.region.as_deref()).map(str::to_owned),
+        region: setting!(cli.region).given().map(str::to_owned),
         ..worker::Config::default()
     };
     Some(Worker { slots, config })
@@ -319,26 +317,10 @@ fn run_models(
 }
 
 fn simulated(simulated: &cli::Simulated, problems: &mut Problems) -> Option<simulated::Config> {
-    let delay = problems.parse(
-        "TOKENWIRE_SIMULATED_DELAY (--simulated-delay)",
-        &simulated.simulated_delay,
-        parse::duration,
-    );
-    let first_delay = problems.parse(
-        "TOKENWIRE_SIMULATED_FIRST_DELAY (--simulated-first-delay)",
-        &simulated.simulated_first_delay,
-        parse::duration,
-    );
-    let words = problems.parse_given(
-        "TOKENWIRE_SIMULATED_WORDS (--simulated-words)",
-        given(simulated.simulated_words.as_deref()),
-        parse::count,
-    );
-    let fault = problems.parse_given(
-        "TOKENWIRE_SIMULATED_FAULT (--simulated-fault)",
-        given(simulated.simulated_fault.as_deref()),
-        parse::fault,
-    );
+    let delay = problems.setting(setting!(simulated.simulated_delay), parse::duration);
+    let first_delay = problems.setting(setting!(simulated.simulated_first_delay), parse::duration);
+    let words = problems.given(setting!(simulated.simulated_words), parse::count);
+    let fault = problems.given(setting!(simulated.simulated_fault), parse::fault);
     Some(simulated::Config {
         delay: delay?,
         first_delay: first_delay?,
@@ -371,51 +353,41 @@ enum Choice {
 }
 
 fn choice(embedded: &cli::Embedded, cluster: &cli::Cluster, problems: &mut Problems) -> Option<Choice> {
-    let named = named(cluster);
-    let data_dir = given(embedded.data_dir.as_deref());
-    let sync = given(embedded.sync.as_deref());
-    let level = problems.parse_given("TOKENWIRE_SYNC (--sync)", sync, parse::sync);
-    let of_embedded =
-        [data_dir.map(|_| "TOKENWIRE_DATA_DIR (--data-dir)"), sync.map(|_| "TOKENWIRE_SYNC (--sync)")];
-    let of_embedded = of_embedded.into_iter().flatten();
+    let of_cluster = of_cluster(cluster);
+    let (data_dir, sync, ephemeral) =
+        (setting!(embedded.data_dir), setting!(embedded.sync), setting!(embedded.ephemeral));
+    let level = problems.setting(sync, parse::sync);
+    let of_embedded = [data_dir, sync].into_iter().filter(|setting| setting.given().is_some());
     if embedded.ephemeral {
-        for name in of_embedded.chain(named.iter().copied()) {
-            problems.push(format!(
-                "{name} and TOKENWIRE_EPHEMERAL (--ephemeral) contradict each other: remove one"
-            ));
+        for setting in of_embedded.chain(of_cluster.iter().copied()) {
+            problems.push(format!("{setting} and {ephemeral} contradict each other: remove one"));
         }
         return Some(Choice::Memory);
     }
-    if named.is_empty() {
-        return Some(Choice::Embedded {
-            dir: PathBuf::from(data_dir.unwrap_or("data")),
-            sync: level?.unwrap_or(journal::Sync::Commit),
-        });
-    }
-    for name in of_embedded {
+    let Some(chooses) = of_cluster.first() else {
+        return Some(Choice::Embedded { dir: PathBuf::from(data_dir.or_default()), sync: level? });
+    };
+    for setting in of_embedded {
         problems.push(format!(
-            "{name} is for the embedded store, and {} chooses Redis and RabbitMQ: remove one",
-            named.join(", ")
+            "{setting} is for the embedded store, but {chooses} chooses Redis and RabbitMQ: remove one"
         ));
     }
     Some(Choice::Cluster)
 }
 
 /// The Redis and RabbitMQ settings that are given; any of them chooses both.
-fn named(cli: &cli::Cluster) -> Vec<&'static str> {
-    [
-        ("REDIS_URL", &cli.redis_url),
-        ("REDIS_HOST", &cli.redis_host),
-        ("REDIS_PORT", &cli.redis_port),
-        ("AMQP_URL", &cli.amqp_url),
-        ("RABBITMQ_HOST", &cli.rabbitmq_host),
-        ("RABBITMQ_PORT", &cli.rabbitmq_port),
-        ("RABBITMQ_USER", &cli.rabbitmq_user),
-        ("RABBITMQ_PASS", &cli.rabbitmq_pass),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| given(value.as_deref()).map(|_| name))
-    .collect()
+fn of_cluster(cli: &cli::Cluster) -> Vec<Setting<'_>> {
+    let settings = [
+        setting!(cli.redis_url),
+        setting!(cli.redis_host),
+        setting!(cli.redis_port),
+        setting!(cli.amqp_url),
+        setting!(cli.rabbitmq_host),
+        setting!(cli.rabbitmq_port),
+        setting!(cli.rabbitmq_user),
+        setting!(cli.rabbitmq_pass),
+    ];
+    settings.into_iter().filter(|setting| setting.given().is_some()).collect()
 }
 
 fn cluster(
@@ -427,14 +399,14 @@ fn cluster(
 ) -> Option<Cluster> {
     let redis = redis_place(cli, problems);
     let address = parse::amqp_address(cli, problems);
-    let queue = problems.parse("TOKENWIRE_QUEUE (--queue)", &cli.queue, parse::queue_name);
-    if let Some(generations) = generations
-        && generations.limits.run_time >= BROKER_ACK_TIMEOUT
+    let queue = problems.setting(setting!(cli.queue), parse::queue_name);
+    if let Some(run_time) = generations.map(|generations| generations.limits.run_time)
+        && run_time >= BROKER_ACK_TIMEOUT
     {
         problems.push(format!(
-            "TIMEOUT_SECONDS (--timeout) is {:?}, but RabbitMQ takes a job away from its worker after {BROKER_ACK_TIMEOUT:?} \
+            "{} is {run_time:?}, but RabbitMQ takes a job away from its worker after {BROKER_ACK_TIMEOUT:?} \
              (its consumer_timeout): choose less",
-            generations.limits.run_time
+            Setting::named("timeout")
         ));
     }
     let retention = generations?.retention;
@@ -450,11 +422,6 @@ fn cluster(
 /// Where in Redis streams are.
 fn redis_place(cli: &cli::Cluster, problems: &mut Problems) -> Option<redis::Config> {
     let url = parse::redis_url(cli, problems);
-    let prefix = problems.parse("TOKENWIRE_REDIS_PREFIX (--redis-prefix)", &cli.redis_prefix, parse::prefix);
+    let prefix = problems.setting(setting!(cli.redis_prefix), parse::prefix);
     Some(redis::Config { url: url?, prefix: prefix?, ..redis::Config::default() })
-}
-
-/// A setting that is there and not blank: `REDIS_HOST=` in an environment file means that it is not set.
-fn given(value: Option<&str>) -> Option<&str> {
-    value.map(str::trim).filter(|value| !value.is_empty())
 }

@@ -94,11 +94,42 @@ fn describe(out: &mut String, arg: &Arg, roles: &[&clap::Command]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn the_reference_in_the_docs_is_the_one_that_the_program_prints() {
         let stored = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/config.md"));
         assert!(stored == reference(), "docs/config.md is stale: write it anew with `tokenwire config docs`");
+    }
+
+    /// Other than those of the program: the roles start again with every change of the code, and ports are opened to this
+    /// machine alone.
+    const OTHERS_IN_COMPOSE: [&str; 2] = ["TOKENWIRE_DRAIN", "TOKENWIRE_CORS"];
+
+    #[test]
+    fn the_files_for_containers_have_the_defaults_of_the_program() {
+        let compose = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docker-compose.dev.yml"));
+        let example = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.env.dev.example"));
+        let read = compose.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let read = read.flat_map(|line| line.split("${").skip(1)).filter_map(|rest| rest.split_once('}'));
+        let read: BTreeMap<_, _> = read.filter_map(|(variable, _)| variable.split_once(":-")).collect();
+        let explained: BTreeMap<_, _> =
+            example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).collect();
+        assert_eq!(read, explained, "docker-compose.dev.yml (left) and .env.dev.example differ");
+
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap().get_arguments();
+        for arg in serve.chain(command.get_arguments()) {
+            let env = arg.get_env().map(|env| env.to_string_lossy()).unwrap_or_default();
+            let (default, value) = (settings::default_of(arg), read.get(&*env));
+            if let (Some(default), Some(value)) = (default, value)
+                && !value.is_empty()
+                && !OTHERS_IN_COMPOSE.contains(&&*env)
+            {
+                assert_eq!(*value, default, "{env} in docker-compose.dev.yml and .env.dev.example");
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     num::{NonZeroU16, NonZeroU32},
     path::{Path, PathBuf},
     time::Duration,
@@ -17,7 +18,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokenwire_core::{ModelName, Sampling, StopTexts, Temperature, TopP, explain};
 use url::Url;
 
-use super::{Problems, given, parse};
+use super::{Problems, Setting, parse, setting};
 use crate::cli;
 
 /// The models, and which of them answers when a request names none.
@@ -90,13 +91,13 @@ pub(super) fn models(
     problems: &mut Problems,
 ) -> Option<Models> {
     let mut reading = Reading { all: BTreeMap::new(), simulated, used, problems };
-    let mut default = given(cli.models.as_deref()).and_then(|path| reading.file(Path::new(path)));
-    if let Some(name) = given(cli.upstream.as_deref()).and_then(|urls| reading.upstream(cli, urls)) {
+    let mut default = setting!(cli.models).given().and_then(|path| reading.file(Path::new(path)));
+    if let Some(name) = setting!(cli.upstream).given().and_then(|urls| reading.upstream(cli, urls)) {
         default = Some(name);
     }
-    match given(cli.model.as_deref()) {
+    match setting!(cli.model).given() {
         Some(path) if has_extension(path, "gguf") => default = reading.gguf(cli, path),
-        Some(name) => default = reading.name("TOKENWIRE_MODEL (--model)", name),
+        Some(name) => default = reading.name(setting!(cli.model), name),
         None => {}
     }
     let Reading { mut all, simulated, .. } = reading;
@@ -107,8 +108,9 @@ pub(super) fn models(
     let only = || (all.len() == 1).then(|| all.keys().next().cloned()).flatten();
     let Some(default) = default.or_else(only) else {
         problems.push(format!(
-            "there are several models ({}) and no default: say which with default = \"...\" in the file, or with TOKENWIRE_MODEL (--model)",
-            names(&all)
+            "there are several models ({}) and no default: say which with default = \"...\" in the file, or with {}",
+            names(&all),
+            setting!(cli.model)
         ));
         return None;
     };
@@ -142,7 +144,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Everything in a file; its default, if it says one.
     fn file(&mut self, path: &Path) -> Option<ModelName> {
-        let name = || format!("TOKENWIRE_MODELS (--models) {}", path.display());
+        let name = || format!("{} {}", Setting::named("models"), path.display());
         let text = std::fs::read_to_string(path)
             .map_err(|error| self.problems.push(format!("{} cannot be read: {error}", name())))
             .ok()?;
@@ -166,7 +168,7 @@ impl Reading<'_> {
                 self.all.insert(key, Offered { kind, defaults });
             }
         }
-        file.default.and_then(|default| self.name(&format!("{}, default", name()), &default))
+        file.default.and_then(|default| self.name(format!("{}, default", name()), &default))
     }
 
     fn value<T: DeserializeOwned>(&mut self, place: &str, value: toml::Value) -> Option<T> {
@@ -175,16 +177,11 @@ impl Reading<'_> {
 
     /// What the flags say for the models that they name.
     fn flag_defaults(&mut self, cli: &cli::Catalogue) -> Defaults {
-        let temperature = given(cli.default_temperature.as_deref()).and_then(|temperature| {
-            let name = "TOKENWIRE_DEFAULT_TEMPERATURE (--default-temperature)";
-            self.problems.parse(name, temperature, parse::temperature)
-        });
-        let max_tokens = given(cli.default_max_tokens.as_deref()).and_then(|tokens| {
-            let name = "TOKENWIRE_DEFAULT_MAX_TOKENS (--default-max-tokens)";
-            self.problems.parse(name, tokens, parse::tokens)
-        });
+        let temperature =
+            self.problems.given(setting!(cli.default_temperature), parse::temperature).flatten();
+        let max_tokens = self.problems.given(setting!(cli.default_max_tokens), parse::tokens).flatten();
         Defaults {
-            system: given(cli.default_system.as_deref()).map(str::to_owned),
+            system: setting!(cli.default_system).given().map(str::to_owned),
             sampling: Sampling { temperature, max_tokens, ..Sampling::default() },
         }
     }
@@ -241,18 +238,15 @@ impl Reading<'_> {
 
     /// The model of `--upstream`.
     fn upstream(&mut self, cli: &cli::Catalogue, urls: &str) -> Option<ModelName> {
-        let place = "TOKENWIRE_UPSTREAM (--upstream)";
+        let place = setting!(cli.upstream);
         let urls: Vec<_> = urls.split(',').map(|url| url.trim().to_owned()).collect();
-        let there = given(cli.upstream_model.as_deref()).unwrap_or("default");
-        let mut config = upstream::Config::new(self.urls(place, &urls)?, there.to_owned());
-        if let Some(variable) = given(cli.upstream_key_env.as_deref()) {
-            config.key = self.key("TOKENWIRE_UPSTREAM_KEY_ENV (--upstream-key-env)", variable);
-        }
-        if let Some(mode) = given(cli.upstream_continuation.as_deref()) {
-            let name = "TOKENWIRE_UPSTREAM_CONTINUATION (--upstream-continuation)";
-            config.continuation = self.problems.parse(name, mode, parse::continuation)?;
-        }
-        let name = given(cli.upstream_model.as_deref()).and_then(|name| ModelName::new(name).ok());
+        let there = setting!(cli.upstream_model).given().unwrap_or("default");
+        let mut config = upstream::Config::new(self.urls(&place.to_string(), &urls)?, there.to_owned());
+        let key_env = setting!(cli.upstream_key_env);
+        config.key = key_env.given().and_then(|variable| self.key(&key_env.to_string(), variable));
+        config.continuation =
+            self.problems.setting(setting!(cli.upstream_continuation), parse::continuation)?;
+        let name = setting!(cli.upstream_model).given().and_then(|name| ModelName::new(name).ok());
         let name = name.unwrap_or_else(|| ModelName::new("upstream").expect("a plain name"));
         let defaults = self.flag_defaults(cli);
         self.all.insert(name.clone(), Offered { kind: Kind::Upstream(config), defaults });
@@ -261,26 +255,21 @@ impl Reading<'_> {
 
     /// The model of `--model FILE.gguf`, named after its file.
     fn gguf(&mut self, cli: &cli::Catalogue, path: &str) -> Option<ModelName> {
-        self.check_build("TOKENWIRE_MODEL (--model)");
+        self.check_build(&setting!(cli.model).to_string());
         let path = PathBuf::from(path);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let plain = |c: char| if c.is_ascii_alphanumeric() || "._:-".contains(c) { c } else { '-' };
-        let name = self.name("TOKENWIRE_MODEL (--model)", &stem.chars().map(plain).collect::<String>())?;
-        let slots = given(cli.model_slots.as_deref());
-        let slots = self.problems.parse_given("TOKENWIRE_MODEL_SLOTS (--model-slots)", slots, parse::slots);
-        let threads = given(cli.model_threads.as_deref());
-        let threads =
-            self.problems.parse_given("TOKENWIRE_MODEL_THREADS (--model-threads)", threads, parse::slots);
-        let context = given(cli.model_context.as_deref());
-        let context =
-            self.problems.parse_given("TOKENWIRE_MODEL_CONTEXT (--model-context)", context, parse::tokens);
+        let name = self.name(setting!(cli.model), &stem.chars().map(plain).collect::<String>())?;
+        let slots = self.problems.given(setting!(cli.model_slots), parse::slots);
+        let threads = self.problems.given(setting!(cli.model_threads), parse::slots);
+        let context = self.problems.given(setting!(cli.model_context), parse::tokens);
         let gguf = Gguf { path, slots: slots?, threads: threads?, context: context? };
         let defaults = self.flag_defaults(cli);
         self.all.insert(name.clone(), Offered { kind: Kind::Gguf(gguf), defaults });
         Some(name)
     }
 
-    fn name(&mut self, place: &str, name: &str) -> Option<ModelName> {
+    fn name(&mut self, place: impl fmt::Display, name: &str) -> Option<ModelName> {
         self.problems.parse(place, name, |name| ModelName::new(name).map_err(|error| error.to_string()))
     }
 

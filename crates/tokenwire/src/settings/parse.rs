@@ -13,7 +13,7 @@ use tokenwire_core::Temperature;
 use tokenwire_http::Cors;
 use url::Url;
 
-use super::{Problems, given};
+use super::{Problems, Setting, setting};
 use crate::cli;
 
 pub(super) fn port(text: &str) -> Result<u16, String> {
@@ -143,9 +143,10 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 
 /// The address of Redis, from its URL or its parts.
 pub(super) fn redis_url(cli: &cli::Cluster, problems: &mut Problems) -> Option<String> {
-    let parts = [("REDIS_HOST", &cli.redis_host), ("REDIS_PORT", &cli.redis_port)];
-    if let Some(url) = whole_address("REDIS_URL", cli.redis_url.as_deref(), &parts, problems) {
-        return problems.parse_secret("REDIS_URL (--redis-url)", url, |url| {
+    let parts = [setting!(cli.redis_host), setting!(cli.redis_port)];
+    let whole = setting!(cli.redis_url);
+    if let Some(url) = whole_address(whole, &parts, problems) {
+        return problems.secret(whole, url, |url| {
             let schemes = ["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"];
             let known = Url::parse(url).is_ok_and(|url| schemes.contains(&url.scheme()));
             known
@@ -153,55 +154,36 @@ pub(super) fn redis_url(cli: &cli::Cluster, problems: &mut Problems) -> Option<S
                 .ok_or("expected redis://user:password@host:port/db, or rediss:// for TLS")
         });
     }
-    let host = host("REDIS_HOST (--redis-host)", cli.redis_host.as_deref(), problems);
-    let port =
-        problems.parse("REDIS_PORT (--redis-port)", given(cli.redis_port.as_deref()).unwrap_or("6379"), port);
+    let [redis_host, redis_port] = parts;
+    let (host, port) = (problems.setting(redis_host, host), problems.setting(redis_port, port));
     Some(format!("redis://{}:{}", host?, port?))
 }
 
 /// The address of RabbitMQ, from its URL or its parts.
 pub(super) fn amqp_address(cli: &cli::Cluster, problems: &mut Problems) -> Option<Address> {
-    let parts = [
-        ("RABBITMQ_HOST", &cli.rabbitmq_host),
-        ("RABBITMQ_PORT", &cli.rabbitmq_port),
-        ("RABBITMQ_USER", &cli.rabbitmq_user),
-        ("RABBITMQ_PASS", &cli.rabbitmq_pass),
-    ];
-    if let Some(url) = whole_address("AMQP_URL", cli.amqp_url.as_deref(), &parts, problems) {
-        return problems.parse_secret("AMQP_URL (--amqp-url)", url, str::parse::<Address>);
+    let (user, password) = (setting!(cli.rabbitmq_user), setting!(cli.rabbitmq_pass));
+    let parts = [setting!(cli.rabbitmq_host), setting!(cli.rabbitmq_port), user, password];
+    let whole = setting!(cli.amqp_url);
+    if let Some(url) = whole_address(whole, &parts, problems) {
+        return problems.secret(whole, url, str::parse::<Address>);
     }
-    let host = host("RABBITMQ_HOST (--rabbitmq-host)", cli.rabbitmq_host.as_deref(), problems);
-    let port = problems.parse(
-        "RABBITMQ_PORT (--rabbitmq-port)",
-        given(cli.rabbitmq_port.as_deref()).unwrap_or("5672"),
-        port,
-    );
-    let user = given(cli.rabbitmq_user.as_deref()).unwrap_or("guest");
-    let password = given(cli.rabbitmq_pass.as_deref()).unwrap_or("guest");
-    Some(Address::new(host?, port?, user, password))
+    let [rabbitmq_host, rabbitmq_port, ..] = parts;
+    let (host, port) = (problems.setting(rabbitmq_host, host), problems.setting(rabbitmq_port, port));
+    Some(Address::new(host?, port?, user.or_default(), password.or_default()))
 }
 
 /// A whole address excludes its parts.
-fn whole_address<'a>(
-    name: &str,
-    url: Option<&'a str>,
-    parts: &[(&str, &Option<String>)],
-    problems: &mut Problems,
-) -> Option<&'a str> {
-    let url = given(url)?;
-    for (part, value) in parts {
-        if given(value.as_deref()).is_some() {
-            problems.push(format!("{part} and {name} are both set: {name} says it all, remove {part}"));
-        }
+fn whole_address<'a>(whole: Setting<'a>, parts: &[Setting<'_>], problems: &mut Problems) -> Option<&'a str> {
+    let url = whole.given()?;
+    for part in parts.iter().filter(|part| part.given().is_some()) {
+        problems.push(format!("{part} and {whole} are both set: remove {part}"));
     }
     Some(url)
 }
 
-fn host(name: &str, host: Option<&str>, problems: &mut Problems) -> Option<String> {
-    problems.parse(name, given(host).unwrap_or("localhost"), |host| {
-        let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        plain
-            .then(|| host.to_owned())
-            .ok_or_else(|| "expected a host's name or IPv4 address, without a port".into())
-    })
+fn host(host: &str) -> Result<String, String> {
+    let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    plain
+        .then(|| host.to_owned())
+        .ok_or_else(|| "expected a host's name or IPv4 address, without a port".into())
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Setting;
+
 /// Problems found so far, one sentence each.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Problems(Vec<String>);
@@ -11,24 +13,23 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// Parses a setting; a value that cannot be used becomes a problem, and nothing.
+    /// Parses a value that `name` has. One that cannot be used becomes a problem.
     pub(crate) fn parse<T>(
         &mut self,
-        name: &str,
+        name: impl fmt::Display,
         value: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         parse(value.trim()).map_err(|what| self.push(format!("{name} is {value:?}: {what}"))).ok()
     }
 
-    /// As [`Self::parse`], for a setting that holds a password and is not quoted.
-    pub(crate) fn parse_secret<T, E: fmt::Display>(
+    /// As [`Self::parse`], for the value or the default of a setting.
+    pub(crate) fn setting<T>(
         &mut self,
-        name: &str,
-        value: &str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
+        setting: Setting<'_>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        parse(value.trim()).map_err(|what| self.push(format!("{name} cannot be used: {what}"))).ok()
+        self.parse(setting, &setting.or_default(), parse)
     }
 
     /// As [`Self::parse`], for a setting that may be left out: the outer `None` is a problem.
@@ -36,13 +37,22 @@ impl Problems {
         clippy::option_option,
         reason = "the outer level is a problem, the inner one is a setting left out"
     )]
-    pub(crate) fn parse_given<T>(
+    pub(crate) fn given<T>(
         &mut self,
-        name: &str,
-        value: Option<&str>,
+        setting: Setting<'_>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Option<T>> {
-        value.map_or(Some(None), |value| self.parse(name, value, parse).map(Some))
+        setting.given().map_or(Some(None), |value| self.parse(setting, value, parse).map(Some))
+    }
+
+    /// As [`Self::parse`], for a setting that holds a password and is not quoted.
+    pub(crate) fn secret<T, E: fmt::Display>(
+        &mut self,
+        setting: Setting<'_>,
+        value: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        parse(value).map_err(|what| self.push(format!("{setting} cannot be used: {what}"))).ok()
     }
 
     /// The settings, when nothing is wrong. `build` gives nothing only after a problem.

@@ -19,7 +19,7 @@ const ENDLESS: [&str; 4] = ["--simulated-words", "100000", "--simulated-delay", 
 async fn streams_beyond_the_limit_of_descriptors_are_refused_and_nothing_hangs() {
     const LIMIT: usize = 160;
     let app = App::serve_with_descriptors(LIMIT as u64, &ENDLESS).await;
-    app.says("the limit of file descriptors, 160, carries").await;
+    app.says("open-file limit 160 allows").await;
     let reader = Reader::asking(&app, "for ever", 1).await;
     let stream = || http().get(app.url(&format!("/ask/{}", reader.id))).send();
     let mut open = Vec::new();
@@ -53,7 +53,7 @@ async fn a_soft_limit_is_raised_without_being_asked() {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", app.pid())).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(files.split_whitespace().nth(3), Some("1024"), "{files}");
-    assert!(!app.output().contains("file descriptors"), "it carries what is asked for");
+    assert!(!app.output().contains("open-file limit"), "it allows what is configured");
 }
 
 async fn ask(app: &App, id: GenerationId) -> Response {

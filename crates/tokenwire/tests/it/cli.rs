@@ -236,7 +236,7 @@ fn settings_that_fit_are_said_to_fit() {
     let output = run(&["config", "check"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("127.0.0.1:8000"));
-    let env = [("REDIS_HOST", ""), ("RABBITMQ_USER", " ")];
+    let env = [("REDIS_HOST", ""), ("RABBITMQ_USER", " "), ("TOKENWIRE_SLOTS", "")];
     assert_eq!(run_in(&env, &["config", "check"]).status.code(), Some(0), "blank means not set");
     for role in ["api", "worker"] {
         assert_eq!(run(&["config", "check", "--role", role]).status.code(), Some(0));
@@ -349,7 +349,7 @@ async fn inspect_says_what_it_could_not_find() {
     for (args, status, reason) in [
         (&[&*unknown][..], 1, "there is no generation"),
         (&[&unknown, "--data-dir", "elsewhere"], 1, "there is no token log in elsewhere"),
-        (&[&unknown, "--ephemeral"], 1, "where nobody else can look"),
+        (&[&unknown, "--ephemeral"], 1, "cannot read them"),
         (&[&unknown, "--redis-url", "redis://127.0.0.1:1"], 1, "cannot connect to redis at 127.0.0.1:1"),
         (&["42"], 2, "not a UUID"),
     ] {
