@@ -7,6 +7,8 @@ mod cli;
 mod commands;
 mod compose;
 mod descriptors;
+#[cfg(test)]
+mod docs;
 mod lifecycle;
 mod settings;
 mod telemetry;
