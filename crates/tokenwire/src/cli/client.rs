@@ -10,7 +10,7 @@ use tokenwire_core::{OutOfRange, Temperature, TopP};
 
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
-    /// What to ask; `-` reads it from standard input.
+    /// The prompt. `-` reads it from standard input.
     #[arg(value_name = "PROMPT", allow_hyphen_values = true)]
     pub(crate) prompt: String,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub(crate) struct Models {
 
 #[derive(Debug, Args)]
 pub(crate) struct Server {
-    /// Where the server is.
+    /// The URL of the server.
     #[arg(long, env = "TOKENWIRE_URL", value_name = "URL", default_value = "http://localhost:8000")]
     pub(crate) url: String,
 }
@@ -44,42 +44,42 @@ pub(crate) struct Server {
 pub(crate) struct Asking {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// How long to go on trying when the server cannot be reached.
+    /// How long to retry while the server cannot be reached.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     pub(crate) patience: Duration,
-    /// Which model to ask; `tokenwire models` lists them. [default: the server's]
+    /// The model. `tokenwire models` lists them. [default: the server's]
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
-    /// How the model should behave.
+    /// The system message: how the model should behave.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
-    /// Show on standard error what the model thinks before it answers, where it tells.
+    /// Print the model's reasoning on standard error, if it sends any.
     #[arg(long)]
     pub(crate) reasoning: bool,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
 }
 
-/// How the model chooses. What is left out is its own choice.
+/// Sampling. Options that are not given are left to the model.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct Sampling {
-    /// End the answer after this many tokens.
+    /// Maximum number of tokens of the answer.
     #[arg(long, value_name = "COUNT")]
     pub(crate) max_tokens: Option<NonZeroU32>,
-    /// 0 always takes the likeliest token, up to 2 spreads the choice.
+    /// Sampling temperature, 0 to 2. 0 always takes the likeliest token.
     #[arg(long, value_name = "NUMBER", value_parser = temperature)]
     pub(crate) temperature: Option<Temperature>,
-    /// Choose among the likeliest tokens whose probabilities add up to this: 0 to 1.
+    /// Sample from the likeliest tokens whose probabilities add up to this, 0 to 1.
     #[arg(long, value_name = "NUMBER", value_parser = top_p)]
     pub(crate) top_p: Option<TopP>,
-    /// Choose among this many of the likeliest tokens.
+    /// Sample from this number of the likeliest tokens.
     #[arg(long, value_name = "COUNT")]
     pub(crate) top_k: Option<NonZeroU32>,
-    /// The same seed and question give the same answer, where the model can promise it.
+    /// With the same seed, a model that supports it gives the same answer to the same prompt.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
-    /// End the answer before this text. May be given several times.
+    /// Stop the answer before this text. Can be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
 }
