@@ -21,7 +21,7 @@ use mio::{Events, Interest, Poll, Token, net::TcpListener};
 use serde::{Deserialize, Serialize};
 
 use self::{
-    line::{Asked, Line},
+    line::{Asked, Line, Stream},
     script::Script,
 };
 use crate::load::raise_descriptors;
@@ -71,15 +71,6 @@ struct Floor {
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Streams without one.
     unpaced: Vec<usize>,
-}
-
-/// A stream: everything that was said, and who reads.
-#[derive(Default)]
-struct Stream {
-    bytes: Vec<u8>,
-    /// Where each event ends.
-    ends: Vec<usize>,
-    lines: Vec<usize>,
 }
 
 impl Floor {

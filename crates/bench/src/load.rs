@@ -6,6 +6,7 @@
 mod accept;
 mod crowd;
 mod follow;
+mod measured;
 mod meter;
 mod reader;
 mod replay;
@@ -19,61 +20,13 @@ use std::io::{self, Read, Write};
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde::{Deserialize, Serialize};
 
-use self::crowd::Crowd;
-pub(crate) use self::{
-    meter::Window,
-    tally::{Errors, Times},
-};
+use self::{crowd::Crowd, measured::Found};
+pub(crate) use self::{measured::Measured, meter::Window, tally::Times};
 use crate::{
     plan::{Plan, Work},
     process,
 };
-
-/// What came out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Measured {
-    /// How many connections were open in the window.
-    pub(crate) open: usize,
-    /// Memory of the watched processes before there was any load, in bytes.
-    pub(crate) resting: Vec<u64>,
-    pub(crate) window: Window,
-    pub(crate) first_token: Option<Times>,
-    /// After a storm: from the first reader that came back to each one's last missed entry.
-    pub(crate) caught_up: Option<Times>,
-    /// How many times a whole answer was read and found right.
-    pub(crate) verified: u64,
-    pub(crate) errors: Errors,
-    /// Over a long run.
-    pub(crate) looks: Vec<Look>,
-    /// An answer that came in one.
-    pub(crate) sample: Option<String>,
-}
-
-/// A look at memory in a long run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Look {
-    pub(crate) seconds: f64,
-    /// Of each watched process, in bytes.
-    pub(crate) memory: Vec<u64>,
-}
-
-/// What a kind of work found, beside what everybody counts.
-#[derive(Debug)]
-struct Found {
-    window: Window,
-    open: usize,
-    verified: u64,
-    caught_up: Option<Times>,
-    looks: Vec<Look>,
-}
-
-impl Found {
-    fn new(window: Window, open: usize, verified: u64) -> Self {
-        Self { window, open, verified, caught_up: None, looks: Vec::new() }
-    }
-}
 
 /// The whole of the load process.
 pub(crate) fn run() -> Result<()> {

@@ -1,9 +1,6 @@
 //! One run: the server, loaded; then the floor, loaded; then the report.
 
-use std::{
-    io::{self, Write},
-    process::Command,
-};
+use std::io::{self, Write};
 
 use anyhow::{Context, Result, ensure};
 
@@ -66,10 +63,4 @@ fn tell(options: &Options, table: &str, json: &str) -> Result<()> {
         std::fs::write(file, json).with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(())
-}
-
-/// What this was measured with: the commit, where there is one.
-pub(crate) fn commit() -> Option<String> {
-    let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,28 +1,13 @@
-//! One prompt and everybody who has to do with it: the asker, who may stop it or leave, and other readers.
+//! One prompt, and what its clients know of its generation so far.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use testkit::client::{self, End, Frame, Request};
+use testkit::client::Frame;
 use tokenwire_core::GenerationId;
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::Instant};
 
-use crate::{
-    plan::{Asker, Joins, Other, Prompt},
-    reader::{Opening, Reader, Record},
-    world::World,
-};
+use crate::plan::Prompt;
 
 /// What is known of a generation while it is read.
 #[derive(Debug)]
@@ -36,7 +21,7 @@ pub(crate) struct Generation {
     accepted: watch::Sender<bool>,
     progress: watch::Sender<Progress>,
     /// Somebody pressed stop.
-    stopped: AtomicBool,
+    is_stopped: AtomicBool,
 }
 
 /// How far anybody has read.
@@ -61,7 +46,7 @@ impl Generation {
             body,
             accepted: watch::Sender::new(false),
             progress: watch::Sender::default(),
-            stopped: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
         }
     }
 
@@ -73,8 +58,13 @@ impl Generation {
         *self.accepted.borrow()
     }
 
+    /// A client asks for an end.
+    pub(crate) fn stopped(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.is_stopped.load(Ordering::Relaxed)
     }
 
     /// Somebody saw an entry.
@@ -100,109 +90,13 @@ impl Generation {
         progress.wait_for(is_reached).await.expect("the sender is ours").clone()
     }
 
-    async fn until_accepted(&self) {
+    /// The last entry that a reader saw.
+    pub(crate) fn seq(&self) -> u64 {
+        self.progress.borrow().seq
+    }
+
+    pub(crate) async fn until_accepted(&self) {
         // The sender is ours, so it does not go away.
         let _ = self.accepted.subscribe().wait_for(|accepted| *accepted).await;
-    }
-
-    /// Everybody reads; returns what they saw.
-    pub(crate) async fn live(self: Arc<Self>, world: Arc<World>) -> Vec<Record> {
-        let seed = self.prompt.seed;
-        let leaves_after = match self.prompt.asker {
-            Asker::Leaves { after } => Some(after),
-            Asker::Stays | Asker::Stops { .. } => None,
-        };
-        let asker = Reader::new(&world, &self, "asker", Opening::Post, seed).leaving_after(leaves_after);
-        let mut readers = JoinSet::new();
-        readers.spawn(async move { Some(asker.read().await) });
-        for (number, other) in (1_u64..).zip(self.prompt.others.clone()) {
-            let (generation, world) = (Arc::clone(&self), Arc::clone(&world));
-            readers.spawn(async move { generation.other(&world, number, other).await });
-        }
-        if let Asker::Stops { after } = self.prompt.asker {
-            let (generation, world) = (Arc::clone(&self), Arc::clone(&world));
-            readers.spawn(async move {
-                world.give_up.run_until_cancelled(generation.stop(&world, after)).await;
-                None
-            });
-        }
-        if self.prompt.repeats > 0 {
-            let (generation, world) = (Arc::clone(&self), Arc::clone(&world));
-            readers.spawn(async move {
-                world.give_up.run_until_cancelled(generation.repeat(&world)).await;
-                None
-            });
-        }
-        readers.join_all().await.into_iter().flatten().collect()
-    }
-
-    async fn other(self: Arc<Self>, world: &Arc<World>, number: u64, other: Other) -> Option<Record> {
-        let joining = async {
-            match other.joins {
-                Joins::Repeating => sleep(other.after).await,
-                Joins::Start | Joins::Cursor => {
-                    self.until_accepted().await;
-                    sleep(other.after).await;
-                }
-            }
-        };
-        // Where the prompt was never accepted, the asker is the one who hangs.
-        world.give_up.run_until_cancelled(joining).await?;
-        let opening = match other.joins {
-            Joins::Repeating => Opening::Post,
-            Joins::Start => Opening::Get { after: 0 },
-            // Before the terminal entry: after it, there is nothing to read.
-            Joins::Cursor => Opening::Get { after: self.progress.borrow().seq / 2 },
-        };
-        let name = format!("{number}, {:?}", other.joins);
-        Some(Reader::new(world, &self, name, opening, self.prompt.seed.wrapping_add(number)).read().await)
-    }
-
-    /// A client that sends the same prompt with the same id again and again while it waits, and does not read.
-    async fn repeat(&self, world: &World) {
-        let mut dice = StdRng::seed_from_u64(self.prompt.seed ^ 2);
-        let request = Request::post("/ask", &self.body);
-        for _ in 0..self.prompt.repeats {
-            sleep(Duration::from_millis(dice.random_range(20..400))).await;
-            if self.progress.borrow().seq > 0 {
-                return;
-            }
-            world.repeated();
-            match client::send(world.replica(&mut dice), &request, None).await {
-                Ok(answer) if answer.status == 200 => self.accept(),
-                Ok(answer) if answer.status == 503 => world.refused(&answer.text().await),
-                Ok(answer) => {
-                    let (status, text) = (answer.status, answer.text().await);
-                    return world
-                        .violation(format!("generation {}: sent again: status {status}: {text}", self.id));
-                }
-                Err(End::Malformed(what)) => {
-                    return world.violation(format!("generation {}: sent again: {what}", self.id));
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    async fn stop(&self, world: &World, after: Duration) {
-        self.until_accepted().await;
-        sleep(after).await;
-        self.stopped.store(true, Ordering::Relaxed);
-        let mut dice = StdRng::seed_from_u64(self.prompt.seed ^ 1);
-        let request = Request::delete(&format!("/ask/{}", self.id));
-        loop {
-            let server = world.replica(&mut dice);
-            match client::send(server, &request, None).await {
-                Ok(answer) if answer.status == 202 => return,
-                Ok(answer) if answer.status != 503 => {
-                    let (status, text) = (answer.status, answer.text().await);
-                    return world.violation(format!("generation {}: stop: status {status}: {text}", self.id));
-                }
-                Err(End::Malformed(what)) => {
-                    return world.violation(format!("generation {}: stop: {what}", self.id));
-                }
-                Ok(_) | Err(_) => sleep(Duration::from_millis(dice.random_range(0..200))).await,
-            }
-        }
     }
 }

@@ -11,6 +11,7 @@
 //! `--takeovers 10` is another run on the same system: a quiet one, to tell how long a takeover takes ([`takeover`]).
 
 mod args;
+mod clients;
 mod examine;
 mod generation;
 mod plan;
@@ -19,6 +20,7 @@ mod reader;
 mod redis;
 mod report;
 mod run;
+mod say;
 mod system;
 mod takeover;
 mod upstream;
@@ -30,7 +32,7 @@ use std::{env::current_exe, path::absolute, process::ExitCode};
 
 use clap::Parser;
 
-use crate::{args::Options, process::Binaries, run::say};
+use crate::{args::Options, process::Binaries, say::say};
 
 #[tokio::main]
 async fn main() -> ExitCode {

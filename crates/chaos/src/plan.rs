@@ -7,10 +7,17 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::{
-    args::{Mode, Options},
-    upstream::REFUSED,
-};
+use crate::args::{Mode, Options};
+
+/// How long every answer is, in words.
+pub(crate) const WORDS: usize = 250;
+
+/// The times between two words in milliseconds. Each start of a process draws one: some answers end within a second, others
+/// last through a dozen faults. The text is the same.
+pub(crate) const PACES: [u64; 4] = [2, 5, 20, 60];
+
+/// The upstream refuses prompts that begin with this. No other generation may end as rejected.
+pub(crate) const REFUSED: &str = "Refuse this:";
 
 /// The roles of the cluster's processes, in the order of [`Target::Process`]. Each has a link to each server.
 pub(crate) const CLUSTER: [Role; 5] = [Role::Api, Role::Api, Role::Worker, Role::Worker, Role::Worker];

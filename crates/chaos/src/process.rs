@@ -20,14 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::plan::{Fault, Role};
-
-/// How long every answer is, in words.
-pub(crate) const WORDS: usize = 250;
-
-/// The times between two words of [`Setup::Patient`] in milliseconds, drawn at each start: answers that end within a second and
-/// answers that live through a dozen faults. The text is the same.
-pub(crate) const PACES: [u64; 4] = [2, 5, 20, 60];
+use crate::plan::{Fault, PACES, Role, WORDS};
 
 /// The slowest of them: an answer of 15 s, for what has to happen within one.
 const SLOWEST: u64 = 60;

@@ -12,7 +12,7 @@ use tokenwire_core::GenerationId;
 use crate::{
     args::Options,
     reader::{Ending, Record},
-    run::say,
+    say::say,
     verdict::{Counts, Verdict, count, ids},
 };
 

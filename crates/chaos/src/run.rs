@@ -1,11 +1,6 @@
 //! A run: starts the system, plays the plan, heals everything, waits until everybody was told the end, and judges.
 
-use std::{
-    io::{self, Write},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use tokio::{
@@ -16,12 +11,14 @@ use tokio::{
 
 use crate::{
     args::Options,
+    clients,
     examine::examine,
     generation::Generation,
     plan::{Blow, Plan, Prompt, Scope},
     process::{Binaries, Process},
     reader::{Opening, Reader, Record},
     report::Report,
+    say::say,
     system::{Suffering, System},
     world::World,
 };
@@ -113,7 +110,7 @@ async fn play(options: &Options, world: &Arc<World>, suffering: &Suffering) -> L
                     let slot = slot.expect("it is never closed");
                     let (generation, world) = (Arc::new(Generation::new(prompt)), Arc::clone(world));
                     lived.spawn(async move {
-                        let records = Arc::clone(&generation).live(world).await;
+                        let records = clients::run(Arc::clone(&generation), world).await;
                         drop(slot);
                         (generation, records)
                     });
@@ -167,10 +164,4 @@ async fn judge_all(
     };
     within(BOUND, &last_world, judging).await;
     report.violations.extend(last_world.violations());
-}
-
-/// To standard output, at once.
-pub(crate) fn say(what: &str) {
-    // Nobody listens: then there is nothing to say.
-    let _ = writeln!(io::stdout(), "{what}");
 }

@@ -28,7 +28,8 @@ use crate::{
     plan::{Asker, Asks, Fault, Prompt},
     process::{Binaries, Process},
     reader::{Opening, Reader},
-    run::{say, within},
+    run::within,
+    say::say,
     system::System,
     world::World,
 };

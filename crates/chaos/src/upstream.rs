@@ -21,13 +21,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{
-    plan::Fault,
-    process::{PACES, WORDS},
-};
-
-/// Prompts that begin with this are refused: the one way for a generation to end as rejected in a run.
-pub(crate) const REFUSED: &str = "Refuse this:";
+use crate::plan::{Fault, PACES, REFUSED, WORDS};
 
 /// How often a port that the system has not given back yet is tried again.
 const BIND_AGAIN: Duration = Duration::from_millis(50);

@@ -15,8 +15,7 @@ use tokenwire_core::{
 
 use crate::{
     generation::Generation,
-    plan::{Asker, Asks},
-    process::WORDS,
+    plan::{Asker, Asks, WORDS},
     reader::{Ending, Record},
 };
 

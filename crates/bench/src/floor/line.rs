@@ -6,7 +6,14 @@ use memchr::memmem;
 use mio::net::TcpStream;
 use testkit::client::leading_number;
 
-use super::Stream;
+/// A stream: everything that was said, and who reads.
+#[derive(Default)]
+pub(super) struct Stream {
+    pub(super) bytes: Vec<u8>,
+    /// Where each event ends.
+    pub(super) ends: Vec<usize>,
+    pub(super) lines: Vec<usize>,
+}
 
 pub(super) struct Line {
     socket: TcpStream,

@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use super::{
-    Found,
     crowd::{Crowd, Happened, Newcomer},
+    measured::Found,
     meter::Meter,
     reader::Progress,
     request,

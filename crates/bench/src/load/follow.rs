@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Found, crowd::Crowd, meter::Meter, streams::Streams};
+use super::{crowd::Crowd, measured::Found, meter::Meter, streams::Streams};
 use crate::plan::{Ends, Follow, Watched};
 
 pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Follow) -> Result<Found> {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use super::{
-    Found,
     crowd::{Crowd, Happened},
+    measured::Found,
     meter::Meter,
     reader::Progress,
     streams::{Patience, Streams},

@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    Found, Look,
     crowd::{Crowd, Happened},
+    measured::{Found, Look},
     meter::Meter,
     reader::Progress,
     streams::{Patience, Streams},

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Found,
     crowd::{Crowd, Happened},
+    measured::Found,
     meter::Meter,
     reader::Progress,
     streams::{Patience, Streams},

@@ -3,15 +3,23 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Report, cpu, each, grown, others, rate, slope, units, wall};
+use super::{
+    commit::commit,
+    round::{Report, cpu, each, grown, others, rate, slope, units, wall},
+};
 use crate::{
     args::{Mode, Options},
     load::Measured,
     number::{cores, float, micros_each},
-    run::commit,
 };
 
-pub(super) fn report(report: &Report) -> Result<Value> {
+impl Report {
+    pub(crate) fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(&value(self)?)? + "\n")
+    }
+}
+
+fn value(report: &Report) -> Result<Value> {
     let Options { scenario, mode, sync, redis, small, settings, .. } = &report.options;
     let rounds = report.rounds.iter().map(|round| {
         json!({

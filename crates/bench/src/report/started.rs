@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 use anyhow::Result;
 use serde_json::json;
 
-use super::table::millis;
-use crate::{args::Options, load::Times, number::float, run::commit};
+use super::{commit::commit, table::millis};
+use crate::{args::Options, load::Times, number::float};
 
 #[derive(Debug)]
 pub(crate) struct Started {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Report, Round, cpu, each, grown, others, rate, slope, units, wall};
+use super::round::{Report, Round, cpu, each, grown, others, rate, slope, units, wall};
 use crate::{
     args::Mode,
     load::{Measured, Times, Window},
