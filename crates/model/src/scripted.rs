@@ -10,7 +10,7 @@
 //! says that there are some, not which), so an answer that already holds some starts over.
 
 mod file;
-mod performance;
+mod playback;
 mod script;
 mod template;
 
@@ -24,7 +24,7 @@ use tokenwire_core::{
     token_log::Prefix,
 };
 
-use performance::Performance;
+use playback::Playback;
 pub use script::{Script, ScriptError};
 
 /// The scripted model. Cheap to clone.
@@ -92,8 +92,8 @@ impl Model for Scripted {
         so_far: &Prefix,
     ) -> Result<OutputStream, ModelError> {
         let (answer, captures) = self.script.answer(&request.conversation)?;
-        let performance = Performance::of(answer, captures.as_ref(), id, request).after(&so_far.text)?;
-        Ok(stream::unfold(performance, Performance::next).boxed())
+        let playback = Playback::of(answer, captures.as_ref(), id, request).after(&so_far.text)?;
+        Ok(stream::unfold(playback, Playback::next).boxed())
     }
 }
 

@@ -14,7 +14,7 @@ use toml::{
 };
 
 use super::{
-    script::{Answer, Cue, Mishap, MishapKind, Said, Script, ScriptError, Step},
+    script::{Answer, Fault, FaultKind, MatchText, Matcher, Script, ScriptError, Step},
     template::Template,
 };
 
@@ -98,18 +98,8 @@ impl<'a> Reading<'a> {
             self.problem(&(0..0), Place::Script, "there is no [[answer]]: write at least one");
         }
         let pace = pace.map_or(Duration::ZERO, |Span(pace)| pace);
-        let mut read: Vec<(usize, Answer)> = Vec::new();
-        for (number, entry) in (1..).zip(answers) {
-            let at = entry.span();
-            let Some(answer) = self.answer(entry, number, pace) else { continue };
-            if let Some((earlier, _)) = read.iter().find(|(_, earlier)| earlier.cue.hides(&answer.cue)) {
-                let what =
-                    format!("is never given: answer {earlier} comes first, and fits whenever this one does");
-                self.problem(&at, Place::Answer(number), what);
-            }
-            read.push((number, answer));
-        }
-        read.into_iter().map(|(_, answer)| answer).collect()
+        let answers = (1..).zip(answers);
+        answers.filter_map(|(number, entry)| self.answer(entry, number, pace)).collect()
     }
 
     /// One answer. The default pace is the script's.
@@ -126,11 +116,12 @@ impl<'a> Reading<'a> {
         };
         let say = table.remove("say").map(|say| self.list(say, place, "answer.say")).unwrap_or_default();
         let entry = self.value::<AnswerEntry>(Spanned::new(at.clone(), DeValue::Table(table)), place);
-        let cue =
-            entry.as_ref().and_then(|entry| entry.cue().map_err(|what| self.problem(&at, place, what)).ok());
+        let matcher = entry
+            .as_ref()
+            .and_then(|entry| entry.matcher().map_err(|what| self.problem(&at, place, what)).ok());
         let mut steps = Vec::new();
         for (number, step) in (1..).zip(say) {
-            steps.extend(self.step(step, Place::Step(answer, number), cue.as_ref(), &steps));
+            steps.extend(self.step(step, Place::Step(answer, number), matcher.as_ref(), &steps));
         }
         let AnswerEntry { pace, finish, usage, .. } = entry?;
         if ends_in_error(&steps) && (finish.is_some() || usage.output_tokens.is_some()) {
@@ -139,7 +130,7 @@ impl<'a> Reading<'a> {
         let called = steps.iter().any(|step| matches!(step, Step::ToolCall { .. }));
         let by_itself = if called { FinishReason::ToolCalls } else { FinishReason::Stop };
         Some(Answer {
-            cue: cue?,
+            matcher: matcher?,
             pace: pace.map_or(default_pace, |Span(pace)| pace),
             steps,
             finish: finish.unwrap_or(by_itself),
@@ -148,12 +139,12 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// One step. Without a `cue`, a mistake was found there already, and nothing can be said of texts that refer to it.
+    /// One step. Without a `matcher`, a mistake was found there already, and nothing can be said of texts that refer to it.
     fn step(
         &mut self,
         entry: Spanned<DeValue<'a>>,
         place: Place,
-        cue: Option<&Cue>,
+        matcher: Option<&Matcher>,
         before: &[Step],
     ) -> Option<Step> {
         let at = entry.span();
@@ -166,7 +157,7 @@ impl<'a> Reading<'a> {
             return None;
         }
         let entry = self.value::<StepEntry>(entry, place)?;
-        let pattern = cue?.pattern();
+        let pattern = matcher?.pattern();
         let step = entry.check(pattern).and_then(|step| match can_follow(before, &step) {
             Ok(()) => Ok(step),
             Err(what) => Err(what.to_owned()),
@@ -180,8 +171,8 @@ fn can_follow(before: &[Step], step: &Step) -> Result<(), &'static str> {
     if ends_in_error(before) {
         return Err("is never reached: the error before it ends every attempt (once = true ends one)");
     }
-    let Step::Fail(Mishap { kind, once: true }) = step else { return Ok(()) };
-    if matches!(kind, MishapKind::Rejected(_)) {
+    let Step::Fail(Fault { kind, once: true }) = step else { return Ok(()) };
+    if matches!(kind, FaultKind::Rejected(_)) {
         return Err("is a rejection, which is final: leave once out");
     }
     if before.iter().any(|step| matches!(step, Step::Reasoning(_) | Step::ToolCall { .. })) {
@@ -197,7 +188,7 @@ fn can_follow(before: &[Step], step: &Step) -> Result<(), &'static str> {
 
 /// Whether no attempt comes to the end of these.
 fn ends_in_error(steps: &[Step]) -> bool {
-    matches!(steps.last(), Some(Step::Fail(Mishap { once: false, .. })))
+    matches!(steps.last(), Some(Step::Fail(Fault { once: false, .. })))
 }
 
 #[derive(Deserialize)]
@@ -220,24 +211,24 @@ struct UsageEntry {
 }
 
 impl AnswerEntry {
-    fn cue(&self) -> Result<Cue, String> {
+    fn matcher(&self) -> Result<Matcher, String> {
         let text = match (&self.prompt, &self.pattern) {
             (Some(_), Some(_)) => return Err("has a prompt and a pattern: leave one out".into()),
             (Some(prompt), None) if prompt.trim().is_empty() && self.tool.is_none() => {
                 return Err("has a blank prompt, which nobody can send".into());
             }
-            (Some(prompt), None) => Said::Exactly(prompt.clone()),
+            (Some(prompt), None) => MatchText::Exactly(prompt.clone()),
             (None, Some(pattern)) => {
-                Said::Like(Regex::new(pattern).map_err(|error| {
+                MatchText::Like(Regex::new(pattern).map_err(|error| {
                     // The last line says what is wrong; those before it draw where.
                     let error = error.to_string();
                     let what = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
                     format!("has a pattern that cannot be used: {what}")
                 })?)
             }
-            (None, None) => Said::Any,
+            (None, None) => MatchText::Any,
         };
-        Ok(Cue { tool: self.tool.clone(), text })
+        Ok(Matcher { tool: self.tool.clone(), text })
     }
 }
 
@@ -301,11 +292,11 @@ impl StepEntry {
             (None, None, None, None, Some(Span(time)), None) => Ok(Step::Wait(time)),
             (None, None, None, None, None, Some(error)) => {
                 let kind = match error {
-                    ErrorEntry::Busy(Span(retry_after)) => MishapKind::Busy(retry_after),
-                    ErrorEntry::Rejected(message) => MishapKind::Rejected(message),
-                    ErrorEntry::Unavailable(message) => MishapKind::Unavailable(message),
+                    ErrorEntry::Busy(Span(retry_after)) => FaultKind::Busy(retry_after),
+                    ErrorEntry::Rejected(message) => FaultKind::Rejected(message),
+                    ErrorEntry::Unavailable(message) => FaultKind::Unavailable(message),
                 };
-                Ok(Step::Fail(Mishap { kind, once: once.unwrap_or(false) }))
+                Ok(Step::Fail(Fault { kind, once: once.unwrap_or(false) }))
             }
             _ => Err(
                 "is not one of text, pieces, reasoning, tool_call, wait and error: write exactly one of them"

@@ -50,7 +50,7 @@ impl Script {
         &self,
         conversation: &'a Conversation,
     ) -> Result<(&Answer, Option<Captures<'a>>), ModelError> {
-        let found = self.answers.iter().find_map(|answer| Some((answer, answer.cue.fits(conversation)?)));
+        let found = self.answers.iter().find_map(|answer| Some((answer, answer.matcher.fits(conversation)?)));
         found.ok_or_else(|| {
             let message = "the script of this model has no answer to that".to_owned();
             ModelError::Rejected { message }
@@ -61,7 +61,7 @@ impl Script {
 /// One answer, and what it answers.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) cue: Cue,
+    pub(super) matcher: Matcher,
     /// The time between two pieces.
     pub(super) pace: Duration,
     pub(super) steps: Vec<Step>,
@@ -73,14 +73,14 @@ pub(super) struct Answer {
 
 /// What an answer waits for.
 #[derive(Debug)]
-pub(super) struct Cue {
+pub(super) struct Matcher {
     /// The name of a tool: then it is the result of a call to it, and else something that the user said.
     pub(super) tool: Option<String>,
-    pub(super) text: Said,
+    pub(super) text: MatchText,
 }
 
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum MatchText {
     /// Whatever is said.
     Any,
     /// This text exactly.
@@ -89,30 +89,15 @@ pub(super) enum Said {
     Like(Regex),
 }
 
-impl Cue {
+impl Matcher {
     /// Whether it answers everything.
     fn is_any(&self) -> bool {
-        self.tool.is_none() && matches!(self.text, Said::Any)
+        self.tool.is_none() && matches!(self.text, MatchText::Any)
     }
 
     /// What it looks for, where that is a pattern.
     pub(super) fn pattern(&self) -> Option<&Regex> {
-        if let Said::Like(pattern) = &self.text { Some(pattern) } else { None }
-    }
-
-    /// Whether it fits whenever `later` does, as far as that can be told.
-    pub(super) fn hides(&self, later: &Self) -> bool {
-        self.is_any()
-            || self.tool == later.tool
-                && match (&self.text, &later.text) {
-                    (Said::Any, _) => true,
-                    (Said::Exactly(text), Said::Exactly(later)) => text == later,
-                    (Said::Like(pattern), Said::Exactly(later)) => pattern.is_match(later),
-                    (Said::Like(pattern), Said::Like(later)) => pattern.as_str() == later.as_str(),
-                    (Said::Exactly(_) | Said::Like(_), Said::Any) | (Said::Exactly(_), Said::Like(_)) => {
-                        false
-                    }
-                }
+        if let MatchText::Like(pattern) = &self.text { Some(pattern) } else { None }
     }
 
     /// Whether this is what it waits for, and what its pattern found.
@@ -126,9 +111,9 @@ impl Cue {
         }
         let said = conversation.prompt();
         match &self.text {
-            Said::Any => Some(None),
-            Said::Exactly(text) => (text == said).then_some(None),
-            Said::Like(pattern) => pattern.captures(said).map(Some),
+            MatchText::Any => Some(None),
+            MatchText::Exactly(text) => (text == said).then_some(None),
+            MatchText::Like(pattern) => pattern.captures(said).map(Some),
         }
     }
 }
@@ -159,30 +144,30 @@ pub(super) enum Step {
     /// Nothing, for this time.
     Wait(Duration),
     /// A failure.
-    Fail(Mishap),
+    Fail(Fault),
 }
 
 /// How an attempt fails.
 #[derive(Clone, Debug)]
-pub(super) struct Mishap {
-    pub(super) kind: MishapKind,
+pub(super) struct Fault {
+    pub(super) kind: FaultKind,
     /// It happens only to an attempt that said the text before it, so the one that goes on from there passes.
     pub(super) once: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum MishapKind {
+pub(super) enum FaultKind {
     Busy(Duration),
     Rejected(String),
     Unavailable(String),
 }
 
-impl From<MishapKind> for ModelError {
-    fn from(kind: MishapKind) -> Self {
+impl From<FaultKind> for ModelError {
+    fn from(kind: FaultKind) -> Self {
         match kind {
-            MishapKind::Busy(retry_after) => Self::Busy { retry_after },
-            MishapKind::Rejected(message) => Self::Rejected { message },
-            MishapKind::Unavailable(cause) => Self::Unavailable(cause.into()),
+            FaultKind::Busy(retry_after) => Self::Busy { retry_after },
+            FaultKind::Rejected(message) => Self::Rejected { message },
+            FaultKind::Unavailable(cause) => Self::Unavailable(cause.into()),
         }
     }
 }

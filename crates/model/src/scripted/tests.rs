@@ -344,7 +344,6 @@ prompt = " "
         "line 24, answer 3, step 5: finish belongs to the answer: write it above the first [[answer.say]]",
         "line 26, answer 3, step 6: invalid type: integer `5`, expected a string",
         "line 30, answer 4: unknown variant `tired`, expected one of",
-        "line 32, answer 5: is never given: answer 3 comes first, and fits whenever this one does",
         "line 35, answer 6: ends with an error, and so has no finish",
         "line 39, answer 6, step 1: has once without a text before it",
         "line 40, answer 6, step 2: missing field `name`",
@@ -354,7 +353,6 @@ prompt = " "
         "line 46, answer 6, step 8: is a rejection, which is final",
         "line 47, answer 6, step 9: unknown variant `tired`, expected one of",
         "line 49, answer 6, step 11: is never reached",
-        "line 54, answer 8: is never given: answer 7 comes first",
         "line 56, answer 8: answer.say is a list: write [[answer.say]]",
         "line 58, answer 9: has a blank prompt, which nobody can send",
     ];

@@ -9,15 +9,15 @@ use tokenwire_core::{
 };
 use tokio::time::sleep;
 
-use super::script::{Answer, Mishap, Step};
+use super::script::{Answer, Fault, Step};
 use crate::words::words;
 
 /// How many characters of a call's arguments make a piece: a call of any size comes in several.
 const ARGUMENTS_PIECE: usize = 8;
 
 /// What is still to be said.
-pub(super) struct Performance {
-    parts: VecDeque<Part>,
+pub(super) struct Playback {
+    actions: VecDeque<Action>,
     pace: Duration,
     /// None once it has come, or cannot come any more.
     end: Option<(FinishReason, Usage)>,
@@ -25,22 +25,22 @@ pub(super) struct Performance {
     spoke: bool,
 }
 
-enum Part {
+enum Action {
     Text(String),
     Reasoning(String),
     ToolCall(ToolCallDelta),
     Wait(Duration),
-    Fail(Mishap),
+    Fail(Fault),
 }
 
-impl Part {
+impl Action {
     /// Whether it counts as a token.
     fn is_said(&self) -> bool {
         matches!(self, Self::Text(_) | Self::Reasoning(_) | Self::ToolCall(_))
     }
 }
 
-impl Performance {
+impl Playback {
     /// The whole answer, as an undisturbed run gives it.
     pub(super) fn of(
         answer: &Answer,
@@ -48,18 +48,18 @@ impl Performance {
         id: GenerationId,
         request: &GenerateRequest,
     ) -> Self {
-        let mut parts = parts(&answer.steps, captures, id);
+        let mut actions = actions(&answer.steps, captures, id);
         let mut reason = answer.finish;
-        let stopped = stop(&mut parts, &request.sampling.stop);
+        let stopped = stop(&mut actions, &request.sampling.stop);
         if stopped {
             reason = FinishReason::Stop;
         }
         let longest = request.sampling.max_tokens.map(|tokens| tokens.get() as usize);
-        let exhausted = longest.is_some_and(|tokens| limit(&mut parts, tokens));
+        let exhausted = longest.is_some_and(|tokens| limit(&mut actions, tokens));
         if exhausted {
             reason = FinishReason::Length;
         }
-        let said = parts.iter().filter(|part| part.is_said()).count() as u64;
+        let said = actions.iter().filter(|action| action.is_said()).count() as u64;
         let messages = request.conversation.messages().iter();
         let asked = || messages.map(|message| message.content().split_whitespace().count() as u64).sum();
         let usage = Usage {
@@ -67,7 +67,7 @@ impl Performance {
             // What the script says is for the answer as the script has it.
             output_tokens: answer.output_tokens.filter(|_| !stopped && !exhausted).unwrap_or(said),
         };
-        Self { parts: parts.into(), pace: answer.pace, end: Some((reason, usage)), spoke: false }
+        Self { actions: actions.into(), pace: answer.pace, end: Some((reason, usage)), spoke: false }
     }
 
     /// What remains of it after this text.
@@ -79,19 +79,21 @@ impl Performance {
         };
         let mut text = text;
         while !text.is_empty() {
-            match self.parts.pop_front() {
-                Some(Part::Text(piece)) => {
+            match self.actions.pop_front() {
+                Some(Action::Text(piece)) => {
                     if let Some(rest) = text.strip_prefix(piece.as_str()) {
                         text = rest;
                     } else {
                         let rest = piece.strip_prefix(text).ok_or_else(changed)?;
-                        self.parts.push_front(Part::Text(rest.to_owned()));
+                        self.actions.push_front(Action::Text(rest.to_owned()));
                         break;
                     }
                 }
                 // Over, for an attempt that came to the text behind it.
-                Some(Part::Wait(_) | Part::Fail(Mishap { once: true, .. })) => {}
-                Some(Part::Reasoning(_) | Part::ToolCall(_) | Part::Fail(_)) | None => return Err(changed()),
+                Some(Action::Wait(_) | Action::Fail(Fault { once: true, .. })) => {}
+                Some(Action::Reasoning(_) | Action::ToolCall(_) | Action::Fail(_)) | None => {
+                    return Err(changed());
+                }
             }
         }
         Ok(self)
@@ -100,20 +102,20 @@ impl Performance {
     /// The next thing that it says.
     pub(super) async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
         loop {
-            let output = match self.parts.pop_front() {
-                Some(Part::Wait(time)) => {
+            let output = match self.actions.pop_front() {
+                Some(Action::Wait(time)) => {
                     sleep(time).await;
                     continue;
                 }
-                Some(Part::Fail(Mishap { once: true, .. })) if !self.spoke => continue,
-                Some(Part::Fail(Mishap { kind, .. })) => {
-                    self.parts.clear();
+                Some(Action::Fail(Fault { once: true, .. })) if !self.spoke => continue,
+                Some(Action::Fail(Fault { kind, .. })) => {
+                    self.actions.clear();
                     self.end = None;
                     return Some((Err(kind.into()), self));
                 }
-                Some(Part::Text(text)) => Output::Text { text, tokens: Vec::new() },
-                Some(Part::Reasoning(text)) => Output::Reasoning { text },
-                Some(Part::ToolCall(delta)) => Output::ToolCall(delta),
+                Some(Action::Text(text)) => Output::Text { text, tokens: Vec::new() },
+                Some(Action::Reasoning(text)) => Output::Reasoning { text },
+                Some(Action::ToolCall(delta)) => Output::ToolCall(delta),
                 None => {
                     let (reason, usage) = self.end.take()?;
                     return Some((Ok(Output::Finished { reason, usage }), self));
@@ -132,18 +134,18 @@ impl Performance {
 }
 
 /// The steps, with what was captured, in pieces. None of them is empty.
-fn parts(steps: &[Step], captures: Option<&Captures<'_>>, id: GenerationId) -> Vec<Part> {
-    let mut parts = Vec::new();
+fn actions(steps: &[Step], captures: Option<&Captures<'_>>, id: GenerationId) -> Vec<Action> {
+    let mut actions = Vec::new();
     let mut calls = 0;
     for step in steps {
         match step {
-            Step::Text(text) => parts.extend(words(text.fill(captures, str::to_owned)).map(Part::Text)),
+            Step::Text(text) => actions.extend(words(text.fill(captures, str::to_owned)).map(Action::Text)),
             Step::Pieces(pieces) => {
                 let pieces = pieces.iter().map(|piece| piece.fill(captures, str::to_owned));
-                parts.extend(pieces.filter(|piece| !piece.is_empty()).map(Part::Text));
+                actions.extend(pieces.filter(|piece| !piece.is_empty()).map(Action::Text));
             }
             Step::Reasoning(text) => {
-                parts.extend(words(text.fill(captures, str::to_owned)).map(Part::Reasoning));
+                actions.extend(words(text.fill(captures, str::to_owned)).map(Action::Reasoning));
             }
             Step::ToolCall { id: call, name, arguments } => {
                 let call = call.clone().unwrap_or_else(|| format!("call_{id}_{calls}"));
@@ -159,14 +161,14 @@ fn parts(steps: &[Step], captures: Option<&Captures<'_>>, id: GenerationId) -> V
                     name: None,
                     arguments,
                 });
-                parts.extend(std::iter::once(first).chain(more).map(Part::ToolCall));
+                actions.extend(std::iter::once(first).chain(more).map(Action::ToolCall));
                 calls += 1;
             }
-            Step::Wait(time) => parts.push(Part::Wait(*time)),
-            Step::Fail(mishap) => parts.push(Part::Fail(mishap.clone())),
+            Step::Wait(time) => actions.push(Action::Wait(*time)),
+            Step::Fail(fault) => actions.push(Action::Fail(fault.clone())),
         }
     }
-    parts
+    actions
 }
 
 /// What was captured, as it is written between the quotes of JSON: a prompt cannot break out of a string.
@@ -185,34 +187,34 @@ fn chunks(text: String) -> impl Iterator<Item = String> {
 }
 
 /// Ends the answer before the first of these texts, wherever its pieces are cut; whether there was one.
-fn stop(parts: &mut Vec<Part>, stops: &StopTexts) -> bool {
-    let text: String = parts
+fn stop(actions: &mut Vec<Action>, stops: &StopTexts) -> bool {
+    let text: String = actions
         .iter()
-        .filter_map(|part| if let Part::Text(text) = part { Some(&**text) } else { None })
+        .filter_map(|action| if let Action::Text(text) = action { Some(&**text) } else { None })
         .collect();
     let Some(at) = stops.iter().filter_map(|stop| text.find(stop)).min() else { return false };
     let mut room = at;
-    let cut = parts.iter_mut().position(|part| match part {
-        Part::Text(text) if text.len() > room => {
+    let cut = actions.iter_mut().position(|action| match action {
+        Action::Text(text) if text.len() > room => {
             text.truncate(room);
             true
         }
-        Part::Text(text) => {
+        Action::Text(text) => {
             room -= text.len();
             false
         }
         _ => false,
     });
-    let whole = cut.map_or(parts.len(), |cut| if room > 0 { cut + 1 } else { cut });
-    parts.truncate(whole);
+    let whole = cut.map_or(actions.len(), |cut| if room > 0 { cut + 1 } else { cut });
+    actions.truncate(whole);
     true
 }
 
 /// Ends the answer after so many pieces; whether there were more.
-fn limit(parts: &mut Vec<Part>, pieces: usize) -> bool {
-    let said = parts.iter().enumerate().filter(|(_, part)| part.is_said());
+fn limit(actions: &mut Vec<Action>, pieces: usize) -> bool {
+    let said = actions.iter().enumerate().filter(|(_, action)| action.is_said());
     let mut said = said.map(|(at, _)| at).skip(pieces.saturating_sub(1));
     let (Some(last), Some(_)) = (said.next(), said.next()) else { return false };
-    parts.truncate(last + 1);
+    actions.truncate(last + 1);
     true
 }
