@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    floor::Says,
+    floor::FloorConfig,
     load::Measured,
     plan::{Plan, Watched, Work},
 };
@@ -46,10 +46,10 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    pub(crate) fn start(says: &Says) -> Result<Self> {
+    pub(crate) fn start(config: &FloorConfig) -> Result<Self> {
         let mut child = again(FLOOR)?;
         let mut stdin = child.stdin.take().context("its input is piped")?;
-        writeln!(stdin, "{}", serde_json::to_string(says)?)?;
+        writeln!(stdin, "{}", serde_json::to_string(config)?)?;
         let mut port = String::new();
         BufReader::new(child.stdout.take().context("its output is piped")?).read_line(&mut port)?;
         let port = port.trim().parse().context("the floor has not started")?;

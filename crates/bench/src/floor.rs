@@ -6,7 +6,7 @@
 //!
 //! It runs in a process of its own, prints its port, and ends with its standard input.
 
-mod line;
+mod conn;
 mod script;
 
 use std::{
@@ -21,14 +21,14 @@ use mio::{Events, Interest, Poll, Token, net::TcpListener};
 use serde::{Deserialize, Serialize};
 
 use self::{
-    line::{Asked, Line, Stream},
+    conn::{Asked, Conn, Stream},
     script::Script,
 };
-use crate::load::raise_descriptors;
+use crate::load::raise_open_file_limit;
 
 /// What the floor is to say.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Says {
+pub(crate) struct FloorConfig {
     /// Before the first piece.
     pub(crate) first_delay: Duration,
     /// Between two pieces; zero is as fast as it goes.
@@ -46,11 +46,11 @@ const PARENT: Token = Token(usize::MAX - 1);
 
 /// The whole of the floor's process. The first line of its input says what to say.
 pub(crate) fn run() -> Result<()> {
-    let mut says = String::new();
-    io::stdin().read_line(&mut says).context("reading what to say")?;
-    let says: Says = serde_json::from_str(&says).context("what to say")?;
-    raise_descriptors()?;
-    let mut floor = Floor::new(&says)?;
+    let mut config = String::new();
+    io::stdin().read_line(&mut config).context("reading what to say")?;
+    let config: FloorConfig = serde_json::from_str(&config).context("what to say")?;
+    raise_open_file_limit()?;
+    let mut floor = Floor::new(&config)?;
     let port = floor.listener.local_addr()?.port();
     writeln!(io::stdout(), "{port}")?;
     while floor.turn()? {}
@@ -64,7 +64,7 @@ struct Floor {
     canned: Vec<u8>,
     first_delay: Duration,
     delay: Duration,
-    lines: Vec<Option<Line>>,
+    conns: Vec<Option<Conn>>,
     streams: Vec<Stream>,
     known: HashMap<String, usize>,
     /// Of streams with a pace, when each says its next event.
@@ -74,7 +74,7 @@ struct Floor {
 }
 
 impl Floor {
-    fn new(says: &Says) -> Result<Self> {
+    fn new(config: &FloorConfig) -> Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -82,11 +82,11 @@ impl Floor {
         Ok(Self {
             poll,
             listener,
-            script: Script::new(says.pieces)?,
-            canned: says.canned.clone().into_bytes(),
-            first_delay: says.first_delay,
-            delay: says.delay,
-            lines: Vec::new(),
+            script: Script::new(config.pieces)?,
+            canned: config.canned.clone().into_bytes(),
+            first_delay: config.first_delay,
+            delay: config.delay,
+            conns: Vec::new(),
             streams: Vec::new(),
             known: HashMap::new(),
             due: BinaryHeap::new(),
@@ -96,13 +96,13 @@ impl Floor {
 
     /// Waits for something to do, and does it. False when the parent is gone.
     fn turn(&mut self) -> Result<bool> {
-        let patience = match self.due.peek() {
+        let wait = match self.due.peek() {
             _ if self.unpaced.iter().any(|stream| self.is_free(*stream)) => Some(Duration::ZERO),
             Some(Reverse((due, _))) => Some(due.saturating_duration_since(Instant::now())),
             None => None,
         };
         let mut events = Events::with_capacity(1024);
-        match self.poll.poll(&mut events, patience) {
+        match self.poll.poll(&mut events, wait) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             polled => polled?,
         }
@@ -145,43 +145,43 @@ impl Floor {
                 accepted => accepted.context("accepting")?,
             };
             socket.set_nodelay(true)?;
-            let place = self.lines.len();
+            let place = self.conns.len();
             self.poll.registry().register(
                 &mut socket,
                 Token(place),
                 Interest::READABLE | Interest::WRITABLE,
             )?;
-            self.lines.push(Some(Line::new(socket)));
+            self.conns.push(Some(Conn::new(socket)));
         }
     }
 
     fn serve(&mut self, place: usize, writable: bool) {
-        let Some(line) = self.lines.get_mut(place).and_then(Option::as_mut) else { return };
-        if writable && let Some(stream) = line.stream.and_then(|stream| self.streams.get(stream)) {
-            line.catch_up(stream);
+        let Some(conn) = self.conns.get_mut(place).and_then(Option::as_mut) else { return };
+        if writable && let Some(stream) = conn.stream.and_then(|stream| self.streams.get(stream)) {
+            conn.catch_up(stream);
         }
         loop {
-            let Some(line) = self.lines.get_mut(place).and_then(Option::as_mut) else { return };
-            match line.hear() {
+            let Some(conn) = self.conns.get_mut(place).and_then(Option::as_mut) else { return };
+            match conn.hear() {
                 Asked::Nothing => return,
                 Asked::Gone => return self.hang_up(place),
-                Asked::Canned => line.say(&self.canned),
+                Asked::Canned => conn.say(&self.canned),
                 Asked::Stream { id, after, begins } => self.join(place, id, after, begins),
             }
         }
     }
 
     fn hang_up(&mut self, place: usize) {
-        let line = self.lines.get_mut(place).and_then(Option::take);
+        let conn = self.conns.get_mut(place).and_then(Option::take);
         if let Some(stream) =
-            line.and_then(|line| line.stream).and_then(|stream| self.streams.get_mut(stream))
+            conn.and_then(|conn| conn.stream).and_then(|stream| self.streams.get_mut(stream))
         {
-            stream.lines.retain(|line| *line != place);
+            stream.conns.retain(|conn| *conn != place);
         }
     }
 
     fn join(&mut self, place: usize, id: String, after: usize, begins: bool) {
-        let Some(line) = self.lines.get_mut(place).and_then(Option::as_mut) else { return };
+        let Some(conn) = self.conns.get_mut(place).and_then(Option::as_mut) else { return };
         let known = self.known.get(&id).copied();
         let head = Script::head(&id, after);
         let stream = known.unwrap_or_else(|| {
@@ -190,8 +190,8 @@ impl Floor {
             self.streams.len() - 1
         });
         let Some(joined) = self.streams.get_mut(stream) else { return };
-        joined.lines.push(place);
-        line.begin(stream, joined, after, &head);
+        joined.conns.push(place);
+        conn.begin(stream, joined, after, &head);
         if begins && known.is_none() {
             self.say(stream);
             self.due.push(Reverse((Instant::now() + self.first_delay, stream)));
@@ -209,8 +209,8 @@ impl Floor {
     /// Whether nobody is behind.
     fn is_free(&self, stream: usize) -> bool {
         self.streams.get(stream).is_some_and(|stream| {
-            let line = |place: &usize| self.lines.get(*place).and_then(Option::as_ref);
-            stream.lines.iter().filter_map(line).all(|line| line.has_all(stream))
+            let conn = |place: &usize| self.conns.get(*place).and_then(Option::as_ref);
+            stream.conns.iter().filter_map(conn).all(|conn| conn.has_all(stream))
         })
     }
 
@@ -219,9 +219,9 @@ impl Floor {
         let Some(stream) = self.streams.get_mut(stream) else { return false };
         let more = self.script.event(stream.ends.len(), &mut stream.bytes);
         stream.ends.push(stream.bytes.len());
-        for place in &stream.lines {
-            if let Some(line) = self.lines.get_mut(*place).and_then(Option::as_mut) {
-                line.catch_up(stream);
+        for place in &stream.conns {
+            if let Some(conn) = self.conns.get_mut(*place).and_then(Option::as_mut) {
+                conn.catch_up(stream);
             }
         }
         more

@@ -4,7 +4,7 @@
 //! those it measures itself, at the very instants between which it counts.
 
 mod accept;
-mod crowd;
+mod connections;
 mod follow;
 mod measured;
 mod meter;
@@ -21,7 +21,7 @@ use std::io::{self, Read, Write};
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use self::{crowd::Crowd, measured::Found};
+use self::{connections::Connections, measured::Found};
 pub(crate) use self::{measured::Measured, meter::Window, tally::Times};
 use crate::{
     plan::{Plan, Work},
@@ -33,31 +33,31 @@ pub(crate) fn run() -> Result<()> {
     let mut plan = String::new();
     io::stdin().read_to_string(&mut plan).context("reading the plan")?;
     let plan: Plan = serde_json::from_str(&plan).context("the plan")?;
-    raise_descriptors()?;
+    raise_open_file_limit()?;
     let measured = work(&plan)?;
     writeln!(io::stdout(), "{}", serde_json::to_string(&measured)?).context("telling what was measured")
 }
 
 fn work(plan: &Plan) -> Result<Measured> {
     let resting = plan.watched.iter().map(|watched| process::memory(watched.pid)).collect::<Result<_>>()?;
-    let mut crowd = Crowd::new(plan.address)?;
+    let mut connections = Connections::new(plan.address)?;
     let found = match &plan.work {
-        Work::Follow(work) => follow::run(&mut crowd, &plan.watched, work),
-        Work::Accept(work) => accept::run(&mut crowd, &plan.watched, work),
-        Work::Storm(work) => storm::run(&mut crowd, &plan.watched, work),
-        Work::Replay(work) => replay::run(&mut crowd, &plan.watched, work),
-        Work::Soak(work) => soak::run(&mut crowd, &plan.watched, work),
+        Work::Follow(work) => follow::run(&mut connections, &plan.watched, work),
+        Work::Accept(work) => accept::run(&mut connections, &plan.watched, work),
+        Work::Storm(work) => storm::run(&mut connections, &plan.watched, work),
+        Work::Replay(work) => replay::run(&mut connections, &plan.watched, work),
+        Work::Soak(work) => soak::run(&mut connections, &plan.watched, work),
     };
-    let errors = crowd.tally.errors();
+    let errors = connections.tally.errors();
     let Found { window, open, verified, caught_up, looks } =
         found.with_context(|| format!("{} errors: {:?}", errors.count, errors.told))?;
-    let sample = crowd.tally.sample.as_ref().map(|sample| String::from_utf8_lossy(sample).into_owned());
-    let first_token = crowd.tally.first_tokens();
+    let sample = connections.tally.sample.as_ref().map(|sample| String::from_utf8_lossy(sample).into_owned());
+    let first_token = connections.tally.first_tokens();
     Ok(Measured { open, resting, window, first_token, caught_up, verified, errors, looks, sample })
 }
 
 /// As many sockets as the system lets us have.
-pub(crate) fn raise_descriptors() -> Result<()> {
+pub(crate) fn raise_open_file_limit() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("asking for the limit of descriptors")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit of descriptors")
 }

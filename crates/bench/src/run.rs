@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     args::{Options, Scenario},
     child::{self, Floor},
-    floor::Says,
+    floor::FloorConfig,
     load::Measured,
     plan::Work,
     report::{Report, Round},
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The same load on the floor.
 fn floor(load: &Load, server: &Measured) -> Result<Measured> {
-    let floor = Floor::start(&Says {
+    let floor = Floor::start(&FloorConfig {
         first_delay: load.first_delay,
         delay: load.delay,
         pieces: usize::try_from(load.pieces)?,

@@ -78,15 +78,15 @@ async fn read_too(
 
 /// A client that sends the same prompt with the same id again and again while it waits, and does not read.
 async fn repeat(generation: &Generation, world: &World) {
-    let mut dice = StdRng::seed_from_u64(generation.prompt.seed ^ 2);
+    let mut rng = StdRng::seed_from_u64(generation.prompt.seed ^ 2);
     let request = Request::post("/ask", &generation.body);
     for _ in 0..generation.prompt.repeats {
-        sleep(Duration::from_millis(dice.random_range(20..400))).await;
+        sleep(Duration::from_millis(rng.random_range(20..400))).await;
         if generation.seq() > 0 {
             return;
         }
         world.repeated();
-        match client::send(world.replica(&mut dice), &request, None).await {
+        match client::send(world.replica(&mut rng), &request, None).await {
             Ok(answer) if answer.status == 200 => generation.accept(),
             Ok(answer) if answer.status == 503 => world.refused(&answer.text().await),
             Ok(answer) => {
@@ -106,10 +106,10 @@ async fn stop(generation: &Generation, world: &World, after: Duration) {
     generation.until_accepted().await;
     sleep(after).await;
     generation.stopped();
-    let mut dice = StdRng::seed_from_u64(generation.prompt.seed ^ 1);
+    let mut rng = StdRng::seed_from_u64(generation.prompt.seed ^ 1);
     let request = Request::delete(&format!("/ask/{}", generation.id));
     loop {
-        let server = world.replica(&mut dice);
+        let server = world.replica(&mut rng);
         match client::send(server, &request, None).await {
             Ok(answer) if answer.status == 202 => return,
             Ok(answer) if answer.status != 503 => {
@@ -120,7 +120,7 @@ async fn stop(generation: &Generation, world: &World, after: Duration) {
             Err(End::Malformed(what)) => {
                 return world.violation(format!("generation {}: stop: {what}", generation.id));
             }
-            Ok(_) | Err(_) => sleep(Duration::from_millis(dice.random_range(0..200))).await,
+            Ok(_) | Err(_) => sleep(Duration::from_millis(rng.random_range(0..200))).await,
         }
     }
 }

@@ -4,9 +4,9 @@ use std::{fmt::Display, time::Duration};
 
 use crate::{
     generation::Generation,
+    judge::{GenerationReport, judge, undisturbed},
     reader::{Ending, Record},
     system::System,
-    verdict::{Verdict, judge, undisturbed},
     world::World,
 };
 
@@ -18,16 +18,16 @@ pub(crate) async fn examine(
     generation: &Generation,
     records: &[Record],
     last: &Record,
-) -> (Verdict, Option<String>) {
-    let verdict = judge(generation, last, records, &undisturbed(generation).await);
-    let mut wrong = verdict.faults.clone();
+) -> (GenerationReport, Option<String>) {
+    let judged = judge(generation, last, records, &undisturbed(generation).await);
+    let mut wrong = judged.faults.clone();
     for record in records.iter().chain([last]) {
         if record.ending == Ending::Hung {
             wrong.push(format!("reader {} still waits after {} entries", record.name, record.seen.len()));
         }
     }
     let wrong = (!wrong.is_empty()).then(|| explain(generation, &wrong, world, system, records, last));
-    (verdict, wrong)
+    (judged, wrong)
 }
 
 /// All that helps to find out why.
@@ -57,7 +57,7 @@ fn explain(
     lines.push("  faults around its beginning:".into());
     let asked_at = generation.asked_at;
     let (from, until) = (asked_at.checked_sub(AROUND).unwrap_or(asked_at), asked_at + AROUND);
-    lines.extend(world.weather.between(from, until).iter().map(|line| format!("    {line}")));
+    lines.extend(world.fault_log.between(from, until).iter().map(|line| format!("    {line}")));
     lines.join("\n")
 }
 

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 /// Every fault from the moment it is done to the moment it is undone.
 #[derive(Debug)]
-pub(crate) struct Weather {
+pub(crate) struct FaultLog {
     began: Instant,
-    storms: Mutex<Vec<Storm>>,
+    spans: Mutex<Vec<FaultSpan>>,
 }
 
 #[derive(Debug)]
-struct Storm {
+struct FaultSpan {
     who: String,
     kind: &'static str,
     from: Instant,
@@ -24,39 +24,39 @@ struct Storm {
 
 /// A fault that lasts until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Blowing<'a> {
-    weather: &'a Weather,
+pub(crate) struct FaultGuard<'a> {
+    fault_log: &'a FaultLog,
     index: usize,
 }
 
-impl Drop for Blowing<'_> {
+impl Drop for FaultGuard<'_> {
     fn drop(&mut self) {
-        if let Some(storm) = self.weather.lock().get_mut(self.index) {
-            storm.until = Some(Instant::now());
+        if let Some(span) = self.fault_log.lock().get_mut(self.index) {
+            span.until = Some(Instant::now());
         }
     }
 }
 
-impl Weather {
+impl FaultLog {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), storms: Mutex::default() }
+        Self { began: Instant::now(), spans: Mutex::default() }
     }
 
-    pub(crate) fn blow(&self, who: &str, kind: &'static str) -> Blowing<'_> {
-        let mut storms = self.lock();
-        storms.push(Storm { who: who.to_owned(), kind, from: Instant::now(), until: None });
-        Blowing { weather: self, index: storms.len() - 1 }
+    pub(crate) fn begin(&self, who: &str, kind: &'static str) -> FaultGuard<'_> {
+        let mut spans = self.lock();
+        spans.push(FaultSpan { who: who.to_owned(), kind, from: Instant::now(), until: None });
+        FaultGuard { fault_log: self, index: spans.len() - 1 }
     }
 
     /// The longest part of this time in which nobody was hurt.
     pub(crate) fn calm(&self, from: Instant, until: Instant) -> Duration {
         let (mut calm_from, mut longest) = (from, Duration::ZERO);
-        for storm in &*self.lock() {
-            if storm.from >= until {
+        for span in &*self.lock() {
+            if span.from >= until {
                 break;
             }
-            longest = longest.max(storm.from.saturating_duration_since(calm_from));
-            calm_from = calm_from.max(storm.until.unwrap_or(until));
+            longest = longest.max(span.from.saturating_duration_since(calm_from));
+            calm_from = calm_from.max(span.until.unwrap_or(until));
         }
         longest.max(until.saturating_duration_since(calm_from))
     }
@@ -68,26 +68,26 @@ impl Weather {
 
     /// The kinds of all faults so far.
     pub(crate) fn kinds(&self) -> Vec<(String, &'static str)> {
-        self.lock().iter().map(|storm| (storm.who.clone(), storm.kind)).collect()
+        self.lock().iter().map(|span| (span.who.clone(), span.kind)).collect()
     }
 
     /// The faults of this time, for people.
     pub(crate) fn between(&self, from: Instant, until: Instant) -> Vec<String> {
-        let storms = self.lock();
-        let line = |storm: &Storm| {
-            let until = storm.until.map_or_else(|| "now".into(), |until| self.seconds(until));
-            format!("{} to {until}: {}: {}", self.seconds(storm.from), storm.who, storm.kind)
+        let spans = self.lock();
+        let line = |span: &FaultSpan| {
+            let until = span.until.map_or_else(|| "now".into(), |until| self.seconds(until));
+            format!("{} to {until}: {}: {}", self.seconds(span.from), span.who, span.kind)
         };
-        let overlaps = |storm: &&Storm| storm.from < until && storm.until.is_none_or(|end| end > from);
-        storms.iter().filter(overlaps).map(line).collect()
+        let overlaps = |span: &&FaultSpan| span.from < until && span.until.is_none_or(|end| end > from);
+        spans.iter().filter(overlaps).map(line).collect()
     }
 
     fn seconds(&self, at: Instant) -> String {
         format!("{:.3}", at.duration_since(self.began).as_secs_f64())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Storm>> {
-        self.storms.lock().expect("nothing panics while it holds the lock")
+    fn lock(&self) -> MutexGuard<'_, Vec<FaultSpan>> {
+        self.spans.lock().expect("nothing panics while it holds the lock")
     }
 }
 
@@ -99,21 +99,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_the_calm_part_of_a_silence_counts() {
-        let (weather, began) = (Weather::new(), Instant::now());
+        let (fault_log, began) = (FaultLog::new(), Instant::now());
         let second = Duration::from_secs(1);
         advance(2 * second).await;
-        let first = weather.blow("one", "kill");
+        let first = fault_log.begin("one", "kill");
         advance(second).await;
-        let second_one = weather.blow("two", "cut");
+        let second_one = fault_log.begin("two", "cut");
         drop(first);
         advance(second).await;
         drop(second_one);
         advance(3 * second).await;
-        assert_eq!(weather.calm(began, Instant::now()), 3 * second);
-        assert_eq!(weather.calm(began, began + 4 * second), 2 * second);
-        assert_eq!(weather.calm(began + 2 * second, began + 4 * second), Duration::ZERO);
-        let _still = weather.blow("three", "freeze");
+        assert_eq!(fault_log.calm(began, Instant::now()), 3 * second);
+        assert_eq!(fault_log.calm(began, began + 4 * second), 2 * second);
+        assert_eq!(fault_log.calm(began + 2 * second, began + 4 * second), Duration::ZERO);
+        let _still = fault_log.begin("three", "freeze");
         advance(9 * second).await;
-        assert_eq!(weather.calm(began, Instant::now()), 3 * second);
+        assert_eq!(fault_log.calm(began, Instant::now()), 3 * second);
     }
 }

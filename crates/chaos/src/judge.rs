@@ -30,7 +30,7 @@ pub(crate) struct Counts {
 
 /// How a generation ended, and everything that is wrong with it.
 #[derive(Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct GenerationReport {
     pub(crate) ending: String,
     /// It broke I11: it ended neither as done, nor by a cancel that was sent, nor by a rejection that its prompt asks for.
     pub(crate) is_foreign: bool,
@@ -78,7 +78,12 @@ pub(crate) async fn undisturbed(generation: &Generation) -> String {
 }
 
 /// Judges a generation by what an undisturbed reader saw of it at the end, and by what the others saw before.
-pub(crate) fn judge(generation: &Generation, log: &Record, others: &[Record], undisturbed: &str) -> Verdict {
+pub(crate) fn judge(
+    generation: &Generation,
+    log: &Record,
+    others: &[Record],
+    undisturbed: &str,
+) -> GenerationReport {
     let mut faults = Vec::new();
     let counts = count(log.joined_after, ids(log));
     if counts != (Counts { pieces: log.seen.len(), ..Counts::default() }) {
@@ -106,7 +111,7 @@ pub(crate) fn judge(generation: &Generation, log: &Record, others: &[Record], un
         ));
     }
     faults.extend(others.iter().flat_map(|reader| disagreements(log, reader)));
-    Verdict { ending, is_foreign, attempts, faults }
+    GenerationReport { ending, is_foreign, attempts, faults }
 }
 
 /// How many attempts there were, up to the last one that had something to say: an attempt may end before that.

@@ -13,7 +13,9 @@
 mod args;
 mod clients;
 mod examine;
+mod fault_log;
 mod generation;
+mod judge;
 mod plan;
 mod process;
 mod reader;
@@ -24,8 +26,6 @@ mod say;
 mod system;
 mod takeover;
 mod upstream;
-mod verdict;
-mod weather;
 mod world;
 
 use std::{env::current_exe, path::absolute, process::ExitCode};

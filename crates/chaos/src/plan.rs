@@ -19,7 +19,7 @@ pub(crate) const PACES: [u64; 4] = [2, 5, 20, 60];
 /// The upstream refuses prompts that begin with this. No other generation may end as rejected.
 pub(crate) const REFUSED: &str = "Refuse this:";
 
-/// The roles of the cluster's processes, in the order of [`Target::Process`]. Each has a link to each server.
+/// The roles of the cluster's processes, in the order of [`TargetId::Process`]. Each has a link to each server.
 pub(crate) const CLUSTER: [Role; 5] = [Role::Api, Role::Api, Role::Worker, Role::Worker, Role::Worker];
 
 /// The faults that are set at a round, not drawn, come again after so many rounds.
@@ -58,7 +58,7 @@ pub(crate) enum Role {
 pub(crate) struct Round {
     pub(crate) length: Duration,
     pub(crate) prompts: Vec<Prompt>,
-    pub(crate) faults: Vec<Blow>,
+    pub(crate) faults: Vec<PlannedFault>,
 }
 
 /// One generation and everybody who has to do with it.
@@ -125,14 +125,14 @@ pub(crate) enum Joins {
 
 /// One fault, and who suffers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Blow {
+pub(crate) struct PlannedFault {
     pub(crate) at: Duration,
-    pub(crate) target: Target,
+    pub(crate) target: TargetId,
     pub(crate) fault: Fault,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Target {
+pub(crate) enum TargetId {
     Process(usize),
     /// From a process to its Redis.
     RedisLink(usize),
@@ -199,14 +199,14 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// As the table calls it.
-    pub(crate) fn kind(self, target: Target) -> &'static str {
+    pub(crate) fn kind(self, target: TargetId) -> &'static str {
         match (self, target) {
-            (Self::Kill { .. }, Target::Redis) => "Redis kill -9 and restart",
-            (Self::Kill { .. }, Target::RabbitMq) => "RabbitMQ kill -9 and restart",
+            (Self::Kill { .. }, TargetId::Redis) => "Redis kill -9 and restart",
+            (Self::Kill { .. }, TargetId::RabbitMq) => "RabbitMQ kill -9 and restart",
             (Self::Kill { .. }, _) => "kill -9 and restart",
             (Self::KillTwice { .. }, _) => "kill -9 twice, the second in recovery",
-            (Self::Freeze { .. }, Target::Redis) => "Redis SIGSTOP and SIGCONT",
-            (Self::Freeze { .. }, Target::RabbitMq) => "RabbitMQ SIGSTOP and SIGCONT",
+            (Self::Freeze { .. }, TargetId::Redis) => "Redis SIGSTOP and SIGCONT",
+            (Self::Freeze { .. }, TargetId::RabbitMq) => "RabbitMQ SIGSTOP and SIGCONT",
             (Self::Freeze { .. }, _) => "SIGSTOP and SIGCONT",
             (Self::Drain, _) => "SIGTERM and restart",
             (Self::DrainHastily { .. }, _) => "SIGTERM twice and restart",
@@ -287,9 +287,9 @@ impl Scope {
 /// The faults of a round, before they have their instants.
 #[derive(Debug, Default)]
 struct Faults {
-    blows: Vec<(Target, Fault)>,
+    untimed: Vec<(TargetId, Fault)>,
     /// Those that need an instant of their own.
-    timed: Vec<Blow>,
+    timed: Vec<PlannedFault>,
     /// How long the round is at least.
     length: Duration,
 }
@@ -297,7 +297,7 @@ struct Faults {
 /// The rounds of one seed, without end.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    dice: StdRng,
+    rng: StdRng,
     scope: Scope,
     seed: u64,
     round: usize,
@@ -305,27 +305,27 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(scope: Scope, seed: u64) -> Self {
-        Self { dice: StdRng::seed_from_u64(seed), scope, seed, round: 0 }
+        Self { rng: StdRng::seed_from_u64(seed), scope, seed, round: 0 }
     }
 
     fn ms(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(self.dice.random_range(from..=to))
+        Duration::from_millis(self.rng.random_range(from..=to))
     }
 
     /// Under this many of a hundred.
     fn weigh(&mut self) -> u32 {
-        self.dice.random_range(0..100)
+        self.rng.random_range(0..100)
     }
 
     fn prompt(&mut self, index: usize, at: Duration) -> Prompt {
         let asker = match self.weigh() {
             0..70 => Asker::Stays,
             70..84 => Asker::Stops { after: self.ms(0, 3000) },
-            _ => Asker::Leaves { after: self.dice.random_range(0..4000) },
+            _ => Asker::Leaves { after: self.rng.random_range(0..4000) },
         };
         let others = match asker {
             Asker::Leaves { .. } => 0,
-            Asker::Stays | Asker::Stops { .. } => self.dice.random_range(0..=3),
+            Asker::Stays | Asker::Stops { .. } => self.rng.random_range(0..=3),
         };
         let others = (0..others).map(|_| self.other()).collect();
         let asks = match self.weigh() {
@@ -333,13 +333,13 @@ impl Plan {
             68..98 => Asks::Upstream,
             _ => Asks::Refused,
         };
-        let repeats = if self.weigh() < 15 { self.dice.random_range(1..=MOST_REPEATS) } else { 0 };
+        let repeats = if self.weigh() < 15 { self.rng.random_range(1..=MOST_REPEATS) } else { 0 };
         let mut query =
             format!("What happened in round {} of seed {}, question {index}?", self.round, self.seed);
         if asks == Asks::Refused {
             query.insert_str(0, REFUSED);
         }
-        Prompt { at, query, asks, repeats, asker, others, seed: self.dice.random() }
+        Prompt { at, query, asks, repeats, asker, others, seed: self.rng.random() }
     }
 
     fn other(&mut self) -> Other {
@@ -351,11 +351,11 @@ impl Plan {
     }
 
     fn embedded(&mut self) -> Faults {
-        let serve = Target::Process(0);
+        let serve = TargetId::Process(0);
         let mut faults = Faults::default();
         match self.round % EVERY_EMBEDDED {
-            3 => faults.blows.push((Target::Upstream, self.upstream())),
-            5 => faults.blows.push((serve, Fault::SecondStart)),
+            3 => faults.untimed.push((TargetId::Upstream, self.upstream())),
+            5 => faults.untimed.push((serve, Fault::SecondStart)),
             7 => {
                 let between = self.ms(100, 400);
                 faults = Self::alone(serve, Fault::DrainLoop { times: DRAINS, between }, 9);
@@ -366,7 +366,7 @@ impl Plan {
                 faults = Self::alone(serve, Fault::KillLoop { times: KILLS, between }, 6);
                 return faults;
             }
-            15 => faults.blows.push((serve, Fault::PortTaken { lasts: self.ms(0, 500) })),
+            15 => faults.untimed.push((serve, Fault::PortTaken { lasts: self.ms(0, 500) })),
             // Too fast for any progress.
             17 => {
                 let between = self.ms(0, 200);
@@ -376,14 +376,14 @@ impl Plan {
             _ => {}
         }
         let count = if self.weigh() < 30 { 2 } else { 1 };
-        faults.blows.extend((0..count).map(|_| (serve, self.blow(Duration::from_millis(300)))));
+        faults.untimed.extend((0..count).map(|_| (serve, self.process_fault(Duration::from_millis(300)))));
         faults
     }
 
     /// One fault at the beginning of a round that has no other, so that it meets one answer from its beginning to its end.
-    fn alone(target: Target, fault: Fault, seconds: u64) -> Faults {
-        let blow = Blow { at: Duration::ZERO, target, fault };
-        Faults { timed: vec![blow], length: Duration::from_secs(seconds), ..Faults::default() }
+    fn alone(target: TargetId, fault: Fault, seconds: u64) -> Faults {
+        let planned = PlannedFault { at: Duration::ZERO, target, fault };
+        Faults { timed: vec![planned], length: Duration::from_secs(seconds), ..Faults::default() }
     }
 
     fn upstream(&mut self) -> Fault {
@@ -400,8 +400,8 @@ impl Plan {
     }
 
     /// To a process. It is down for at most so long.
-    fn blow(&mut self, down: Duration) -> Fault {
-        let down = self.dice.random_range(Duration::ZERO..=down);
+    fn process_fault(&mut self, down: Duration) -> Fault {
+        let down = self.rng.random_range(Duration::ZERO..=down);
         match self.weigh() {
             0..45 => Fault::Kill { down },
             45..57 => Fault::KillTwice { down, again: self.ms(0, 200) },
@@ -413,37 +413,37 @@ impl Plan {
 
     fn cluster(&mut self) -> Faults {
         let mut faults = Faults::default();
-        let workers = || (2..CLUSTER.len()).map(Target::Process);
+        let workers = || (2..CLUSTER.len()).map(TargetId::Process);
         if self.round % EVERY_OUTAGE == OUTAGE && self.scope.length == Length::Long {
             let fault = match self.round / EVERY_OUTAGE % 2 {
                 0 => Fault::Stopped { lasts: MINUTE },
                 _ => Fault::Frozen { lasts: MINUTE },
             };
-            faults.blows.push((Target::Redis, fault));
+            faults.untimed.push((TargetId::Redis, fault));
         }
         match self.round % EVERY_CLUSTER {
-            3 => faults.blows.push((Target::Redis, Fault::Switch { closes: false })),
-            5 | 16 | 25 | 36 => faults.blows.push((Target::Upstream, self.upstream())),
-            6 | 26 => faults.blows.push((Target::RabbitMq, Fault::CloseConnections)),
+            3 => faults.untimed.push((TargetId::Redis, Fault::Switch { closes: false })),
+            5 | 16 | 25 | 36 => faults.untimed.push((TargetId::Upstream, self.upstream())),
+            6 | 26 => faults.untimed.push((TargetId::RabbitMq, Fault::CloseConnections)),
             1 | 19 | 35 => {
-                let number = self.dice.random_range(0..CLUSTER.len());
-                faults.blows.push((Target::RabbitMq, Fault::CloseConnection { number }));
+                let number = self.rng.random_range(0..CLUSTER.len());
+                faults.untimed.push((TargetId::RabbitMq, Fault::CloseConnection { number }));
             }
             RABBITMQ_KILLED => {
-                faults.blows.push((Target::RabbitMq, Fault::Kill { down: self.ms(0, 1000) }));
+                faults.untimed.push((TargetId::RabbitMq, Fault::Kill { down: self.ms(0, 1000) }));
             }
             // Two sweeps over all workers.
             9 | 31 => {
                 let step = self.ms(1_500, 2_000);
-                let blow = |(index, target)| Blow { at: step * index, target, fault: Fault::Roll };
-                faults.timed = (0..).zip(workers().chain(workers())).map(blow).collect();
+                let planned = |(index, target)| PlannedFault { at: step * index, target, fault: Fault::Roll };
+                faults.timed = (0..).zip(workers().chain(workers())).map(planned).collect();
                 faults.length = step * 6;
                 return faults;
             }
-            11 | 33 => faults.blows.push((Target::RabbitMq, Fault::Purge { queue: self.queue() })),
-            14 | 38 => faults.blows.push((Target::RabbitMq, Fault::Delete { queue: self.queue() })),
+            11 | 33 => faults.untimed.push((TargetId::RabbitMq, Fault::Purge { queue: self.queue() })),
+            14 | 38 => faults.untimed.push((TargetId::RabbitMq, Fault::Delete { queue: self.queue() })),
             18 => {
-                let worker = Target::Process(self.dice.random_range(2..CLUSTER.len()));
+                let worker = TargetId::Process(self.rng.random_range(2..CLUSTER.len()));
                 let between = self.ms(300, 1500);
                 return Self::alone(worker, Fault::DrainLoop { times: DRAINS, between }, 12);
             }
@@ -452,47 +452,50 @@ impl Plan {
             21 => {
                 let between = self.ms(1_700, 2_500);
                 let fault = Fault::KillLoop { times: KILLS, between };
-                faults.timed = workers().map(|target| Blow { at: Duration::ZERO, target, fault }).collect();
+                faults.timed =
+                    workers().map(|target| PlannedFault { at: Duration::ZERO, target, fault }).collect();
                 faults.length = Duration::from_secs(13);
                 return faults;
             }
-            23 => faults.blows.push((Target::Redis, Fault::Switch { closes: true })),
+            23 => faults.untimed.push((TargetId::Redis, Fault::Switch { closes: true })),
             28 => {
-                faults.blows.push((Target::RabbitMq, Fault::Freeze { lasts: self.ms(500, 5000) }));
+                faults.untimed.push((TargetId::RabbitMq, Fault::Freeze { lasts: self.ms(500, 5000) }));
             }
             30 => {
-                let api = Target::Process(self.dice.random_range(0..2));
-                faults.blows.push((api, Fault::PortTaken { lasts: self.ms(0, 500) }));
+                let api = TargetId::Process(self.rng.random_range(0..2));
+                faults.untimed.push((api, Fault::PortTaken { lasts: self.ms(0, 500) }));
             }
             _ => {}
         }
-        let count = self.dice.random_range(1..=3);
-        faults.blows.extend((0..count).map(|_| self.somewhere()));
+        let count = self.rng.random_range(1..=3);
+        faults.untimed.extend((0..count).map(|_| self.somewhere()));
         faults
     }
 
     /// Which of the broker's queues: most often the first, which is the one of the jobs.
     fn queue(&mut self) -> usize {
-        if self.weigh() < 60 { 0 } else { self.dice.random_range(1..8) }
+        if self.weigh() < 60 { 0 } else { self.rng.random_range(1..8) }
     }
 
-    fn somewhere(&mut self) -> (Target, Fault) {
+    fn somewhere(&mut self) -> (TargetId, Fault) {
         match self.weigh() {
             0..35 => {
-                let worker = Target::Process(self.dice.random_range(2..CLUSTER.len()));
+                let worker = TargetId::Process(self.rng.random_range(2..CLUSTER.len()));
                 // Longer than a worker may be silent before it is replaced.
                 let frozen = Fault::Freeze { lasts: self.ms(1600, 4000) };
-                let blow = self.blow(Duration::from_secs(1));
-                (worker, if matches!(blow, Fault::Freeze { .. }) { frozen } else { blow })
+                let planned = self.process_fault(Duration::from_secs(1));
+                (worker, if matches!(planned, Fault::Freeze { .. }) { frozen } else { planned })
             }
-            35..55 => (Target::Process(self.dice.random_range(0..2)), self.blow(Duration::from_secs(1))),
-            55..61 => (Target::Redis, Fault::Kill { down: self.ms(0, 2500) }),
-            61..65 => (Target::Redis, Fault::Freeze { lasts: self.ms(200, 3000) }),
+            35..55 => {
+                (TargetId::Process(self.rng.random_range(0..2)), self.process_fault(Duration::from_secs(1)))
+            }
+            55..61 => (TargetId::Redis, Fault::Kill { down: self.ms(0, 2500) }),
+            61..65 => (TargetId::Redis, Fault::Freeze { lasts: self.ms(200, 3000) }),
             _ => {
-                let process = self.dice.random_range(0..CLUSTER.len());
-                let redis = self.dice.random_bool(0.6);
+                let process = self.rng.random_range(0..CLUSTER.len());
+                let redis = self.rng.random_bool(0.6);
                 (
-                    if redis { Target::RedisLink(process) } else { Target::RabbitMqLink(process) },
+                    if redis { TargetId::RedisLink(process) } else { TargetId::RabbitMqLink(process) },
                     self.disturbance(),
                 )
             }
@@ -502,7 +505,7 @@ impl Plan {
     fn disturbance(&mut self) -> Fault {
         match self.weigh() {
             0..25 => Fault::Cut,
-            25..40 => Fault::CutAfter { bytes: self.dice.random_range(0..5000), lasts: self.ms(500, 2000) },
+            25..40 => Fault::CutAfter { bytes: self.rng.random_range(0..5000), lasts: self.ms(500, 2000) },
             40..50 => Fault::HalfClose,
             50..65 => Fault::Unreachable { lasts: self.ms(200, 3000) },
             65..85 => Fault::BlackHole { lasts: self.ms(300, 4000) },
@@ -519,9 +522,9 @@ impl Iterator for Plan {
             Mode::Embedded => (self.ms(800, 2000), 2..=4),
             Mode::Cluster => (self.ms(1200, 2800), 3..=6),
         };
-        let prompts = (0..self.dice.random_range(prompts))
+        let prompts = (0..self.rng.random_range(prompts))
             .map(|index| {
-                let at = self.dice.random_range(Duration::ZERO..length);
+                let at = self.rng.random_range(Duration::ZERO..length);
                 self.prompt(index, at)
             })
             .collect();
@@ -529,11 +532,15 @@ impl Iterator for Plan {
             Mode::Embedded => self.embedded(),
             Mode::Cluster => self.cluster(),
         };
-        for (target, fault) in std::mem::take(&mut faults.blows) {
-            faults.timed.push(Blow { at: self.dice.random_range(Duration::ZERO..length), target, fault });
+        for (target, fault) in std::mem::take(&mut faults.untimed) {
+            faults.timed.push(PlannedFault {
+                at: self.rng.random_range(Duration::ZERO..length),
+                target,
+                fault,
+            });
         }
         if self.scope.versions == Versions::Two {
-            faults.timed.retain(|blow| blow.fault.suits_previous());
+            faults.timed.retain(|planned| planned.fault.suits_previous());
         }
         self.round += 1;
         Some(Round { length: length.max(faults.length), prompts, faults: faults.timed })
@@ -555,7 +562,7 @@ mod tests {
 
     fn kinds(plan: Plan, rounds: usize) -> BTreeSet<&'static str> {
         let faults = plan.take(rounds).flat_map(|round| round.faults);
-        faults.map(|blow| blow.fault.kind(blow.target)).collect()
+        faults.map(|planned| planned.fault.kind(planned.target)).collect()
     }
 
     #[test]
@@ -578,11 +585,14 @@ mod tests {
     #[test]
     fn a_short_run_has_no_long_outage() {
         for round in plan("--mode cluster --rounds 99", 1).take(99) {
-            for blow in round.faults {
-                if let Fault::Busy { lasts, .. } | Fault::Closed { lasts } = blow.fault {
-                    assert!(lasts <= Duration::from_secs(8), "{blow:?}");
+            for planned in round.faults {
+                if let Fault::Busy { lasts, .. } | Fault::Closed { lasts } = planned.fault {
+                    assert!(lasts <= Duration::from_secs(8), "{planned:?}");
                 }
-                assert!(!matches!(blow.fault, Fault::Stopped { .. } | Fault::Frozen { .. }), "{blow:?}");
+                assert!(
+                    !matches!(planned.fault, Fault::Stopped { .. } | Fault::Frozen { .. }),
+                    "{planned:?}"
+                );
             }
         }
     }
@@ -592,7 +602,7 @@ mod tests {
         for mode in ["embedded", "cluster"] {
             let plan = plan(&format!("--mode {mode} --rounds 200 --previous old"), 1);
             for round in plan.take(200) {
-                assert!(round.faults.iter().all(|blow| blow.fault.suits_previous()), "{round:?}");
+                assert!(round.faults.iter().all(|planned| planned.fault.suits_previous()), "{round:?}");
             }
         }
     }
@@ -601,9 +611,9 @@ mod tests {
     fn a_young_queue_is_left_alone() {
         for seed in 0..100 {
             let mut young = plan("--mode cluster", seed).take(RABBITMQ_KILLED).flat_map(|round| round.faults);
-            assert!(young.all(|blow| {
-                let closes = matches!(blow.fault, Fault::CloseConnections | Fault::CloseConnection { .. });
-                blow.target != Target::RabbitMq || closes
+            assert!(young.all(|planned| {
+                let closes = matches!(planned.fault, Fault::CloseConnections | Fault::CloseConnection { .. });
+                planned.target != TargetId::RabbitMq || closes
             }));
         }
     }

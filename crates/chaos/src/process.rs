@@ -32,7 +32,7 @@ const MAX_WAITING: usize = 100;
 /// What a worker says when it begins with a job.
 const BEGINNINGS: [&str; 2] = ["generation started", "taking a generation over"];
 
-/// Of [`Setup::Plain`]: twenty words a second, so that a silence is known to a twentieth.
+/// Of [`Setup::Default`]: twenty words a second, so that a silence is known to a twentieth.
 const PACE: &str = "50ms";
 
 /// More than a start takes, recovery and a minute without Redis included.
@@ -45,13 +45,13 @@ const END: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) enum Setup {
     /// For any weather: nothing ends because it takes long. Everything else is as it comes, the number of attempts included.
-    Patient {
-        dice: Box<StdRng>,
+    Relaxed {
+        rng: Box<StdRng>,
         /// The port of the service behind the model `upstream`.
         upstream: u16,
     },
     /// As it comes, with its metrics at this port.
-    Plain { metrics: u16 },
+    Default { metrics: u16 },
 }
 
 /// The programs that a process may be.
@@ -91,7 +91,7 @@ impl Setup {
     /// The settings of one start. Each role takes those that concern it.
     fn env(&self, role: Role, version: Version) -> Vec<String> {
         match self {
-            Self::Patient { .. } => {
+            Self::Relaxed { .. } => {
                 // RabbitMQ allows half an hour at most.
                 let mut env = ["TIMEOUT_SECONDS=1500", "TOKENWIRE_QUEUE_TIME=1h"].map(str::to_owned).to_vec();
                 // Three workers have fewer slots than the run has prompts: jobs wait, and what is lost among them must be
@@ -110,7 +110,7 @@ impl Setup {
                 }
                 env
             }
-            Self::Plain { metrics } => vec![
+            Self::Default { metrics } => vec![
                 format!("TOKENWIRE_METRICS_LISTEN=127.0.0.1:{metrics}"),
                 format!("TOKENWIRE_SIMULATED_WORDS={WORDS}"),
                 format!("TOKENWIRE_SIMULATED_DELAY={PACE}"),
@@ -120,8 +120,8 @@ impl Setup {
 
     /// The models of the next start, as TOML. None where there is only the simulated one of the flags.
     fn models(&mut self, is_slow: bool) -> Option<String> {
-        let Self::Patient { dice, upstream } = self else { return None };
-        let drawn = *PACES.choose(dice).expect("there are some");
+        let Self::Relaxed { rng, upstream } = self else { return None };
+        let drawn = *PACES.choose(rng).expect("there are some");
         let pace = if is_slow { SLOWEST } else { drawn };
         Some(format!(
             "default = \"simulated\"\n\
@@ -134,8 +134,8 @@ impl Setup {
     /// Which binary is started next.
     fn version(&mut self, binaries: &Binaries) -> Version {
         match self {
-            Self::Patient { dice, .. } if binaries.previous.is_some() => {
-                if dice.random_bool(0.5) {
+            Self::Relaxed { rng, .. } if binaries.previous.is_some() => {
+                if rng.random_bool(0.5) {
                     Version::Previous
                 } else {
                     Version::Current
@@ -266,7 +266,7 @@ impl Process {
     /// How often it was told that a newer attempt owns a stream. None while it does not answer.
     pub(crate) async fn times_fenced(&self) -> Option<u64> {
         const FENCED: &str = "tokenwire_attempts_fenced_total ";
-        let Setup::Plain { metrics } = self.setup else { return None };
+        let Setup::Default { metrics } = self.setup else { return None };
         let answer = client::send(client::local(metrics), &Request::get("/metrics"), None).await.ok()?;
         if answer.status != 200 {
             return None;
@@ -280,7 +280,7 @@ impl Process {
     ///
     /// # Errors
     /// It took it worse than it should.
-    pub(crate) async fn suffer(&mut self, fault: Fault) -> Result<(), String> {
+    pub(crate) async fn inject(&mut self, fault: Fault) -> Result<(), String> {
         self.look()?;
         match fault {
             Fault::Kill { down } => {

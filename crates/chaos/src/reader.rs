@@ -1,7 +1,7 @@
 //! A reader who resumes by itself, cuts itself at random bytes, and writes down what it sees.
 //!
 //! It judges what only it can see: statuses, and how bodies end. Whether its entries are the log's is decided afterwards,
-//! in [`crate::verdict`].
+//! in [`crate::judged`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,7 +59,7 @@ pub(crate) enum Opening {
 pub(crate) struct Reader {
     world: Arc<World>,
     generation: Arc<Generation>,
-    dice: StdRng,
+    rng: StdRng,
     knows_accepted: bool,
     cursor: u64,
     cuts_left: u32,
@@ -100,7 +100,7 @@ impl Reader {
         Self {
             world: Arc::clone(world),
             generation: Arc::clone(generation),
-            dice: StdRng::seed_from_u64(seed),
+            rng: StdRng::seed_from_u64(seed),
             knows_accepted,
             cursor,
             cuts_left: CUTS,
@@ -128,7 +128,7 @@ impl Reader {
             loop {
                 match self.connection().await {
                     Next::Again { within } => {
-                        sleep(self.dice.random_range(Duration::ZERO..=within)).await;
+                        sleep(self.rng.random_range(Duration::ZERO..=within)).await;
                     }
                     Next::Over(ending) => return ending,
                 }
@@ -140,10 +140,10 @@ impl Reader {
     }
 
     async fn connection(&mut self) -> Next {
-        let (server, budget) = (self.world.replica(&mut self.dice), self.budget());
+        let (server, budget) = (self.world.replica(&mut self.rng), self.budget());
         let path = format!("/ask/{}", self.generation.id);
         // Attaching by the prompt is as good as by the address, for who knows the prompt.
-        let request = if !self.knows_accepted || self.dice.random_bool(0.15) {
+        let request = if !self.knows_accepted || self.rng.random_bool(0.15) {
             Request::post("/ask", &self.generation.body)
         } else {
             Request::get(&path)
@@ -222,7 +222,8 @@ impl Reader {
         {
             let record = &mut self.record;
             record.longest_stall = record.longest_stall.max(now - heard_at);
-            record.longest_calm_stall = record.longest_calm_stall.max(self.world.weather.calm(heard_at, now));
+            record.longest_calm_stall =
+                record.longest_calm_stall.max(self.world.fault_log.calm(heard_at, now));
         }
         self.cursor = id;
         self.generation.saw(id, &frame);
@@ -233,8 +234,8 @@ impl Reader {
         if let Some(bytes) = self.leaves_after {
             return Some(HEAD + bytes);
         }
-        let cuts = self.cuts_left > 0 && self.dice.random_bool(0.6);
-        cuts.then(|| self.dice.random_range(0..ANSWER))
+        let cuts = self.cuts_left > 0 && self.rng.random_bool(0.6);
+        cuts.then(|| self.rng.random_range(0..ANSWER))
     }
 
     fn stop(&mut self, what: &str) -> Next {
@@ -245,7 +246,7 @@ impl Reader {
     }
 
     fn note(&mut self, what: &str) {
-        self.record.trail.push(format!("{} {what}", self.world.weather.clock()));
+        self.record.trail.push(format!("{} {what}", self.world.fault_log.clock()));
     }
 }
 

@@ -40,7 +40,7 @@ impl Pair {
     ///
     /// # Errors
     /// The replica did not catch up: a fault of this run, not of the product.
-    pub(crate) async fn suffer(&mut self, fault: Fault) -> Result<(), String> {
+    pub(crate) async fn inject(&mut self, fault: Fault) -> Result<(), String> {
         match fault {
             Fault::Kill { down: lasts } | Fault::Stopped { lasts } => {
                 self.primary.kill().await;
@@ -146,8 +146,8 @@ mod tests {
             tokio::task::block_in_place(|| {
                 assert!(ask(port, &format!("SET {key} value")).starts_with("+OK"));
             });
-            pair.suffer(Fault::Switch { closes: round == 1 }).await.unwrap();
-            pair.suffer(Fault::Kill { down: Duration::ZERO }).await.unwrap();
+            pair.inject(Fault::Switch { closes: round == 1 }).await.unwrap();
+            pair.inject(Fault::Kill { down: Duration::ZERO }).await.unwrap();
             tokio::task::block_in_place(|| {
                 assert!(ask(port, &format!("GET {key}")).contains("value"));
                 assert!(ask(port, "SET other value").starts_with("+OK"));

@@ -11,9 +11,9 @@ use tokenwire_core::GenerationId;
 
 use crate::{
     args::Options,
+    judge::{Counts, GenerationReport, count, ids},
     reader::{Ending, Record},
     say::say,
-    verdict::{Counts, Verdict, count, ids},
 };
 
 /// How many violations are shown in full.
@@ -78,14 +78,14 @@ impl Report {
         }
     }
 
-    pub(crate) fn add_generation(&mut self, accepted: bool, verdict: &Verdict) {
+    pub(crate) fn add_generation(&mut self, accepted: bool, judged: &GenerationReport) {
         self.prompts += 1;
         self.accepted += usize::from(accepted);
-        *self.endings.entry(verdict.ending.clone()).or_default() += 1;
-        self.foreign += usize::from(verdict.is_foreign);
-        self.attempts += verdict.attempts;
-        self.beyond_five += usize::from(verdict.attempts > 5);
-        self.most_attempts = self.most_attempts.max(verdict.attempts);
+        *self.endings.entry(judged.ending.clone()).or_default() += 1;
+        self.foreign += usize::from(judged.is_foreign);
+        self.attempts += judged.attempts;
+        self.beyond_five += usize::from(judged.attempts > 5);
+        self.most_attempts = self.most_attempts.max(judged.attempts);
     }
 
     pub(crate) fn add_reader(&mut self, id: GenerationId, record: &Record) {

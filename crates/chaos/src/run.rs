@@ -14,12 +14,12 @@ use crate::{
     clients,
     examine::examine,
     generation::Generation,
-    plan::{Blow, Plan, Prompt, Scope},
+    plan::{Plan, PlannedFault, Prompt, Scope},
     process::{Binaries, Process},
     reader::{Opening, Reader, Record},
     report::Report,
     say::say,
-    system::{Suffering, System},
+    system::{Running, System},
     world::World,
 };
 
@@ -40,9 +40,9 @@ const LAST_READERS: usize = 8;
 const TOLD_EVERY: usize = 10;
 
 /// What happens at an instant of a round.
-enum Happening {
+enum Step {
     Ask(Prompt),
-    Hurt(Blow),
+    Inject(PlannedFault),
 }
 
 type Lived = JoinSet<(Arc<Generation>, Vec<Record>)>;
@@ -51,11 +51,11 @@ pub(crate) async fn run(options: &Options, binaries: &Binaries) -> Result<Report
     let system = System::start(options, binaries).await?;
     let began = Instant::now();
     let world = Arc::new(World::new(system.replicas()));
-    let suffering = system.suffer(&world);
-    let mut lived = play(options, &world, &suffering).await;
-    let system = suffering.heal().await;
+    let running = system.run(&world);
+    let mut lived = play(options, &world, &running).await;
+    let system = running.recover().await;
 
-    let healed = Instant::now();
+    let recovered = Instant::now();
     let mut seen = Vec::new();
     let all = async {
         while let Some(one) = lived.join_next().await {
@@ -64,9 +64,9 @@ pub(crate) async fn run(options: &Options, binaries: &Binaries) -> Result<Report
     };
     within(BOUND, &world, all).await;
     let mut report = Report::new(options);
-    report.settled_after = healed.elapsed();
+    report.settled_after = recovered.elapsed();
     judge_all(&mut report, &world, &system, seen).await;
-    for (_, kind) in world.weather.kinds() {
+    for (_, kind) in world.fault_log.kinds() {
         *report.faults.entry(kind).or_default() += 1;
     }
     report.starts_of_previous = system.processes().map(Process::starts_of_previous).sum();
@@ -87,20 +87,20 @@ pub(crate) async fn within<T>(bound: Duration, world: &World, ending: impl Futur
 }
 
 /// Every round, each at its own length.
-async fn play(options: &Options, world: &Arc<World>, suffering: &Suffering) -> Lived {
+async fn play(options: &Options, world: &Arc<World>, running: &Running) -> Lived {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut lived = JoinSet::new();
     for (number, round) in (1..).zip(Plan::new(Scope::of(options), options.seed).take(options.rounds)) {
         let began = Instant::now();
-        let prompts = round.prompts.into_iter().map(|prompt| (prompt.at, Happening::Ask(prompt)));
-        let faults = round.faults.into_iter().map(|blow| (blow.at, Happening::Hurt(blow)));
-        let mut happenings: Vec<_> = prompts.chain(faults).collect();
-        happenings.sort_by_key(|(at, _)| *at);
-        for (at, happening) in happenings {
+        let prompts = round.prompts.into_iter().map(|prompt| (prompt.at, Step::Ask(prompt)));
+        let faults = round.faults.into_iter().map(|planned| (planned.at, Step::Inject(planned)));
+        let mut steps: Vec<_> = prompts.chain(faults).collect();
+        steps.sort_by_key(|(at, _)| *at);
+        for (at, step) in steps {
             sleep_until(began + at).await;
-            match happening {
-                Happening::Hurt(blow) => suffering.hurt(blow).await,
-                Happening::Ask(prompt) => {
+            match step {
+                Step::Inject(planned) => running.inject(planned).await,
+                Step::Ask(prompt) => {
                     let Ok(slot) = timeout(STUCK, Arc::clone(&slots).acquire_owned()).await else {
                         world.violation(format!(
                             "in round {number} no generation ended for {STUCK:?}; no more rounds"
@@ -123,7 +123,7 @@ async fn play(options: &Options, world: &Arc<World>, suffering: &Suffering) -> L
             let running = AT_ONCE - slots.available_permits();
             say(&format!(
                 "{} s: {number} of {} rounds, {running} generations are running, {violations} violations",
-                world.weather.clock(),
+                world.fault_log.clock(),
                 options.rounds
             ));
         }
@@ -154,8 +154,8 @@ async fn judge_all(
             })
             .buffer_unordered(LAST_READERS);
         while let Some((generation, records, last)) = read.next().await {
-            let (verdict, wrong) = examine(world, system, &generation, &records, &last).await;
-            report.add_generation(generation.is_accepted(), &verdict);
+            let (judged, wrong) = examine(world, system, &generation, &records, &last).await;
+            report.add_generation(generation.is_accepted(), &judged);
             for record in records.iter().chain([&last]) {
                 report.add_reader(generation.id, record);
             }

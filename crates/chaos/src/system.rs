@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     args::{Mode, Options},
-    plan::{Blow, CLUSTER, Fault, Role, Target},
+    plan::{CLUSTER, Fault, PlannedFault, Role, TargetId},
     process::{Binaries, Process, Setup},
     redis::Pair,
     upstream::Upstream,
@@ -31,19 +31,19 @@ const WAITING: usize = 64;
 /// All of it, whole.
 #[derive(Debug)]
 pub(crate) struct System {
-    victims: Vec<Victim>,
+    targets: Vec<Target>,
 }
 
 /// One thing that can be hurt, with what it is called.
 #[derive(Debug)]
-struct Victim {
-    target: Target,
+struct Target {
+    id: TargetId,
     name: String,
-    what: What,
+    kind: TargetKind,
 }
 
 #[derive(Debug)]
-enum What {
+enum TargetKind {
     Process(Box<Process>),
     Link(Proxy),
     Redis(Box<Pair>),
@@ -59,18 +59,18 @@ impl System {
     pub(crate) async fn start(options: &Options, binaries: &Binaries) -> Result<Self, String> {
         let upstream = Upstream::start().await;
         let port = upstream.port();
-        let mut victims = match options.mode {
+        let mut targets = match options.mode {
             Mode::Embedded => vec![process(options, binaries, port, 0, Role::Serve, Vec::new())],
             Mode::Cluster => cluster(options, binaries, port).await,
         };
-        let what = What::Upstream(upstream);
-        victims.push(Victim { target: Target::Upstream, name: "upstream".into(), what });
-        for victim in &mut victims {
-            if let What::Process(process) = &mut victim.what {
+        let kind = TargetKind::Upstream(upstream);
+        targets.push(Target { id: TargetId::Upstream, name: "upstream".into(), kind });
+        for target in &mut targets {
+            if let TargetKind::Process(process) = &mut target.kind {
                 process.start().await?;
             }
         }
-        Ok(Self { victims })
+        Ok(Self { targets })
     }
 
     /// The ports at which the API listens.
@@ -79,24 +79,29 @@ impl System {
     }
 
     pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
-        self.victims.iter().filter_map(|victim| match &victim.what {
-            What::Process(process) => Some(&**process),
-            What::Link(_) | What::Redis(_) | What::RabbitMq(_) | What::Upstream(_) => None,
+        self.targets.iter().filter_map(|target| match &target.kind {
+            TargetKind::Process(process) => Some(&**process),
+            TargetKind::Link(_)
+            | TargetKind::Redis(_)
+            | TargetKind::RabbitMq(_)
+            | TargetKind::Upstream(_) => None,
         })
     }
 
     /// The process of this name, and its links to the servers.
     pub(crate) fn reach(&mut self, name: &str) -> Option<(&mut Process, Vec<&Proxy>)> {
-        let index = self.victims.iter().find_map(|victim| match victim.target {
-            Target::Process(index) if victim.name == name => Some(index),
+        let index = self.targets.iter().find_map(|target| match target.id {
+            TargetId::Process(index) if target.name == name => Some(index),
             _ => None,
         })?;
         let (mut reached, mut links) = (None, Vec::new());
-        for Victim { target, what, .. } in &mut self.victims {
-            match what {
-                What::Process(process) if *target == Target::Process(index) => reached = Some(&mut **process),
-                What::Link(link)
-                    if [Target::RedisLink(index), Target::RabbitMqLink(index)].contains(target) =>
+        for Target { id, kind, .. } in &mut self.targets {
+            match kind {
+                TargetKind::Process(process) if *id == TargetId::Process(index) => {
+                    reached = Some(&mut **process)
+                }
+                TargetKind::Link(link)
+                    if [TargetId::RedisLink(index), TargetId::RabbitMqLink(index)].contains(id) =>
                 {
                     links.push(&*link);
                 }
@@ -111,8 +116,8 @@ impl System {
     /// # Errors
     /// One has ended by itself.
     pub(crate) fn look(&mut self) -> Result<(), String> {
-        for victim in &mut self.victims {
-            if let What::Process(process) = &mut victim.what {
+        for target in &mut self.targets {
+            if let TargetKind::Process(process) = &mut target.kind {
                 process.look()?;
             }
         }
@@ -123,74 +128,77 @@ impl System {
     ///
     /// # Errors
     /// What is wrong then.
-    pub(crate) async fn suffer_once(&mut self, target: Target, fault: Fault) -> Result<(), String> {
-        let victim = self.victims.iter_mut().find(|victim| victim.target == target);
-        victim.ok_or("the mode has no such part")?.what.suffer(fault).await
+    pub(crate) async fn inject_once(&mut self, id: TargetId, fault: Fault) -> Result<(), String> {
+        let target = self.targets.iter_mut().find(|target| target.id == id);
+        target.ok_or("the mode has no such part")?.kind.inject(fault).await
     }
 
-    /// From now on everything suffers what it is sent, one fault after the other, until [`Suffering::heal`].
-    pub(crate) fn suffer(self, world: &Arc<World>) -> Suffering {
-        let mut victims = JoinSet::new();
-        let senders = self.victims.into_iter().map(|victim| {
+    /// From now on everything suffers what it is sent, one fault after the other, until [`Running::heal`].
+    pub(crate) fn run(self, world: &Arc<World>) -> Running {
+        let mut targets = JoinSet::new();
+        let senders = self.targets.into_iter().map(|target| {
             let (sender, faults) = mpsc::channel(WAITING);
-            let target = victim.target;
-            victims.spawn(victim.live(faults, Arc::clone(world)));
-            (target, sender)
+            let id = target.id;
+            targets.spawn(target.run(faults, Arc::clone(world)));
+            (id, sender)
         });
-        Suffering { senders: senders.collect(), victims }
+        Running { senders: senders.collect(), targets }
     }
 }
 
 /// A system while it is being hurt.
 #[derive(Debug)]
-pub(crate) struct Suffering {
-    senders: Vec<(Target, mpsc::Sender<Fault>)>,
-    victims: JoinSet<Victim>,
+pub(crate) struct Running {
+    senders: Vec<(TargetId, mpsc::Sender<Fault>)>,
+    targets: JoinSet<Target>,
 }
 
-impl Suffering {
-    pub(crate) async fn hurt(&self, blow: Blow) {
-        let sender = self.senders.iter().find(|(target, _)| *target == blow.target);
+impl Running {
+    pub(crate) async fn inject(&self, planned: PlannedFault) {
+        let sender = self.senders.iter().find(|(id, _)| *id == planned.target);
         let (_, sender) = sender.expect("the plan hurts what there is");
         // The other side ends only once this one is dropped.
-        let _ = sender.send(blow.fault).await;
+        let _ = sender.send(planned.fault).await;
     }
 
     /// Waits until everything that was begun is over, and everything is whole again.
-    pub(crate) async fn heal(self) -> System {
+    pub(crate) async fn recover(self) -> System {
         drop(self.senders);
-        let mut victims = self.victims.join_all().await;
-        victims.sort_by_key(|victim| victim.target);
-        System { victims }
+        let mut targets = self.targets.join_all().await;
+        targets.sort_by_key(|target| target.id);
+        System { targets }
     }
 }
 
-impl Victim {
-    async fn live(mut self, mut faults: mpsc::Receiver<Fault>, world: Arc<World>) -> Self {
+impl Target {
+    async fn run(mut self, mut faults: mpsc::Receiver<Fault>, world: Arc<World>) -> Self {
         loop {
             match timeout(LOOK, faults.recv()).await {
                 Ok(None) => return self,
                 Ok(Some(fault)) => {
-                    let blowing = world.weather.blow(&self.name, fault.kind(self.target));
-                    let suffered = self.what.suffer(fault).await;
-                    drop(blowing);
-                    self.recover(suffered, &world).await;
+                    let guard = world.fault_log.begin(&self.name, fault.kind(self.id));
+                    let injected = self.kind.inject(fault).await;
+                    drop(guard);
+                    self.restart_if_ended(injected, &world).await;
                 }
                 Err(_) => {
-                    let looked = match &mut self.what {
-                        What::Process(process) => process.look(),
-                        What::Link(_) | What::Redis(_) | What::RabbitMq(_) | What::Upstream(_) => Ok(()),
+                    let looked = match &mut self.kind {
+                        TargetKind::Process(process) => process.look(),
+                        TargetKind::Link(_)
+                        | TargetKind::Redis(_)
+                        | TargetKind::RabbitMq(_)
+                        | TargetKind::Upstream(_) => Ok(()),
                     };
-                    self.recover(looked, &world).await;
+                    self.restart_if_ended(looked, &world).await;
                 }
             }
         }
     }
 
-    async fn recover(&mut self, suffered: Result<(), String>, world: &World) {
-        let Err(violation) = suffered else { return };
+    async fn restart_if_ended(&mut self, injected: Result<(), String>, world: &World) {
+        let Err(violation) = injected else { return };
         world.violation(violation);
-        if let What::Process(process) = &mut self.what
+        if let TargetKind::Process(process) = &mut self.kind
             && !process.is_running()
             && let Err(violation) = process.start().await
         {
@@ -199,28 +207,28 @@ impl Victim {
     }
 }
 
-impl What {
-    async fn suffer(&mut self, fault: Fault) -> Result<(), String> {
+impl TargetKind {
+    async fn inject(&mut self, fault: Fault) -> Result<(), String> {
         match self {
-            Self::Process(process) => process.suffer(fault).await,
+            Self::Process(process) => process.inject(fault).await,
             Self::Link(link) => {
-                disturb(link, fault).await;
+                inject_link(link, fault).await;
                 Ok(())
             }
-            Self::Redis(redis) => redis.suffer(fault).await,
+            Self::Redis(redis) => redis.inject(fault).await,
             Self::RabbitMq(rabbitmq) => {
-                disturb_broker(rabbitmq, fault).await;
+                inject_broker(rabbitmq, fault).await;
                 Ok(())
             }
             Self::Upstream(upstream) => {
-                upstream.suffer(fault).await;
+                upstream.inject(fault).await;
                 Ok(())
             }
         }
     }
 }
 
-async fn disturb_broker(rabbitmq: &RabbitMq, fault: Fault) {
+async fn inject_broker(rabbitmq: &RabbitMq, fault: Fault) {
     match fault {
         Fault::Kill { down } => {
             rabbitmq.kill().await;
@@ -264,7 +272,7 @@ async fn queue_of(rabbitmq: &RabbitMq, number: usize) -> Option<String> {
     Some(names.swap_remove(number))
 }
 
-async fn disturb(link: &Proxy, fault: Fault) {
+async fn inject_link(link: &Proxy, fault: Fault) {
     let lasts = match fault {
         Fault::Cut => {
             link.cut();
@@ -296,9 +304,9 @@ async fn disturb(link: &Proxy, fault: Fault) {
     link.heal();
 }
 
-async fn cluster(options: &Options, binaries: &Binaries, upstream: u16) -> Vec<Victim> {
+async fn cluster(options: &Options, binaries: &Binaries, upstream: u16) -> Vec<Target> {
     let (redis, rabbitmq) = tokio::join!(Pair::start(), RabbitMq::start());
-    let mut victims = Vec::new();
+    let mut targets = Vec::new();
     for (index, role) in CLUSTER.into_iter().enumerate() {
         let to_redis = Proxy::start(redis.port()).await;
         let to_rabbitmq = Proxy::start(rabbitmq.port()).await;
@@ -307,19 +315,23 @@ async fn cluster(options: &Options, binaries: &Binaries, upstream: u16) -> Vec<V
             format!("AMQP_URL=amqp://guest:guest@127.0.0.1:{}/%2f", to_rabbitmq.port()),
         ];
         let process = process(options, binaries, upstream, index, role, env);
-        let link = |target, server, proxy| Victim {
-            target,
+        let link = |id, server, proxy| Target {
+            id,
             name: format!("{} to {server}", process.name),
-            what: What::Link(proxy),
+            kind: TargetKind::Link(proxy),
         };
-        victims.push(link(Target::RedisLink(index), "Redis", to_redis));
-        victims.push(link(Target::RabbitMqLink(index), "RabbitMQ", to_rabbitmq));
-        victims.push(process);
+        targets.push(link(TargetId::RedisLink(index), "Redis", to_redis));
+        targets.push(link(TargetId::RabbitMqLink(index), "RabbitMQ", to_rabbitmq));
+        targets.push(process);
     }
-    victims.push(Victim { target: Target::Redis, name: "Redis".into(), what: What::Redis(Box::new(redis)) });
-    let what = What::RabbitMq(Box::new(rabbitmq));
-    victims.push(Victim { target: Target::RabbitMq, name: "RabbitMQ".into(), what });
-    victims
+    targets.push(Target {
+        id: TargetId::Redis,
+        name: "Redis".into(),
+        kind: TargetKind::Redis(Box::new(redis)),
+    });
+    let kind = TargetKind::RabbitMq(Box::new(rabbitmq));
+    targets.push(Target { id: TargetId::RabbitMq, name: "RabbitMQ".into(), kind });
+    targets
 }
 
 fn process(
@@ -329,7 +341,7 @@ fn process(
     index: usize,
     role: Role,
     mut env: Vec<String>,
-) -> Victim {
+) -> Target {
     // Its region, too: what an answer says of who gives it.
     let name = match role {
         Role::Serve => "serve".to_owned(),
@@ -339,9 +351,9 @@ fn process(
     env.push(format!("REGION={name}"));
     let seed = options.seed.wrapping_mul(31).wrapping_add(index as u64);
     let setup = match options.takeovers {
-        Some(_) => Setup::Plain { metrics: free_port() },
-        None => Setup::Patient { dice: Box::new(StdRng::seed_from_u64(seed)), upstream },
+        Some(_) => Setup::Default { metrics: free_port() },
+        None => Setup::Relaxed { rng: Box::new(StdRng::seed_from_u64(seed)), upstream },
     };
     let process = Process::new(role, name.clone(), binaries, env, setup, options.keep.as_deref());
-    Victim { target: Target::Process(index), name, what: What::Process(Box::new(process)) }
+    Target { id: TargetId::Process(index), name, kind: TargetKind::Process(Box::new(process)) }
 }

@@ -49,11 +49,11 @@ pub(crate) async fn run(
     times: NonZeroUsize,
 ) -> Result<Table, String> {
     let mut system = System::start(options, binaries).await?;
-    let mut dice = StdRng::seed_from_u64(options.seed);
+    let mut rng = StdRng::seed_from_u64(options.seed);
     let mut table = Table::new(options);
     for &way in Way::all(options.mode) {
         for number in 1..=times.get() {
-            let trial = trial(&mut system, way, &mut dice).await;
+            let trial = trial(&mut system, way, &mut rng).await;
             say(&format!("{number} of {times}, {}: {trial}", way.name()));
             table.add(way, trial);
         }
@@ -62,10 +62,10 @@ pub(crate) async fn run(
 }
 
 /// One answer, hurt once.
-async fn trial(system: &mut System, way: Way, dice: &mut StdRng) -> Trial {
-    let words = dice.random_range(MIDDLE);
+async fn trial(system: &mut System, way: Way, rng: &mut StdRng) -> Trial {
+    let words = rng.random_range(MIDDLE);
     let query = format!("What happens after {words} words, {}?", way.name());
-    let seed = dice.random();
+    let seed = rng.random();
     let prompt = Prompt {
         at: Duration::ZERO,
         query,
@@ -78,31 +78,32 @@ async fn trial(system: &mut System, way: Way, dice: &mut StdRng) -> Trial {
     let generation = Arc::new(Generation::new(prompt));
     let world = Arc::new(World::new(system.replicas()));
     let reader = Reader::new(&world, &generation, "the only", Opening::Post, seed).undisturbed();
-    let all = Box::pin(async { tokio::join!(reader.read(), hurt(way, words, system, &generation, &world)) });
-    let (record, hurt) = within(BOUND, &world, all).await;
+    let all =
+        Box::pin(async { tokio::join!(reader.read(), inject(way, words, system, &generation, &world)) });
+    let (record, inject) = within(BOUND, &world, all).await;
 
     let last_world = Arc::new(World::new(system.replicas()));
     let last =
         Reader::new(&last_world, &generation, "the last", Opening::Get { after: 0 }, seed).undisturbed();
     let last = within(BOUND, &last_world, last.read()).await;
     let silence = record.longest_stall;
-    let (verdict, fault) = examine(&world, system, &generation, &[record], &last).await;
+    let (judged, fault) = examine(&world, system, &generation, &[record], &last).await;
     let mut wrong: Vec<_> =
         fault.into_iter().chain(world.violations()).chain(last_world.violations()).collect();
-    if wrong.is_empty() && way.dependency().is_none() && verdict.attempts < 2 {
+    if wrong.is_empty() && way.dependency().is_none() && judged.attempts < 2 {
         wrong.push(format!("generation {}: nobody took over, and nothing was shown", generation.id));
     }
     wrong.extend(system.look().err());
-    let fenced_after = hurt.unwrap_or_else(|why| {
+    let fenced_after = inject.unwrap_or_else(|why| {
         wrong.push(why);
         None
     });
-    Trial { silence, fenced_after, attempts: verdict.attempts, wrong }
+    Trial { silence, fenced_after, attempts: judged.attempts, wrong }
 }
 
 /// Hurts the process that gives this answer, once it has said so many words. Returns how long it took, where it came back,
 /// until it was fenced.
-async fn hurt(
+async fn inject(
     way: Way,
     words: u64,
     system: &mut System,
@@ -114,8 +115,8 @@ async fn hurt(
         return Err(format!("the answer never came to its word {words}"));
     };
     if let Some((target, fault)) = way.dependency() {
-        let _blowing = world.weather.blow(way.name(), way.name());
-        return system.suffer_once(target, fault).await.map(|()| None);
+        let _guard = world.fault_log.begin(way.name(), way.name());
+        return system.inject_once(target, fault).await.map(|()| None);
     }
     let Some((process, links)) = system.reach(&before.region) else {
         return Err(format!(
@@ -124,13 +125,13 @@ async fn hurt(
         ));
     };
     let name = process.name.clone();
-    let _blowing = world.weather.blow(&name, way.name());
+    let _guard = world.fault_log.begin(&name, way.name());
     // Whoever gives up waiting undoes what was done all the same: the next time needs it.
     let replaced = world.give_up.run_until_cancelled(generation.until(|now| now.attempt > before.attempt));
     match way {
-        Way::Restart => process.suffer(Fault::Kill { down: Duration::ZERO }).await?,
-        Way::Drain => process.suffer(Fault::Drain).await?,
-        Way::DrainHastily => process.suffer(Fault::DrainHastily { again: Duration::from_millis(50) }).await?,
+        Way::Restart => process.inject(Fault::Kill { down: Duration::ZERO }).await?,
+        Way::Drain => process.inject(Fault::Drain).await?,
+        Way::DrainHastily => process.inject(Fault::DrainHastily { again: Duration::from_millis(50) }).await?,
         Way::Kill => {
             process.kill();
             let _ = replaced.await;

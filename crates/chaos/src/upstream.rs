@@ -60,7 +60,7 @@ impl Upstream {
     }
 
     /// Suffers a fault, and is open again when this returns.
-    pub(crate) async fn suffer(&mut self, fault: Fault) {
+    pub(crate) async fn inject(&mut self, fault: Fault) {
         match fault {
             Fault::Busy { lasts, retry_after } => {
                 self.shared.state.send_replace(State::Busy { retry_after });
@@ -284,9 +284,9 @@ mod tests {
         let asking = request(&json!([{ "role": "user", "content": quick_prompt() }]));
         let lasts = Duration::from_millis(300);
         let busy = Fault::Busy { lasts, retry_after: Some(Duration::from_secs(7)) };
-        let ((), said) = tokio::join!(upstream.suffer(busy), ask(port, &asking));
+        let ((), said) = tokio::join!(upstream.inject(busy), ask(port, &asking));
         assert!(said.starts_with("HTTP/1.1 503") && said.contains("retry-after: 7\r\n"), "{said}");
-        let ((), connected) = tokio::join!(upstream.suffer(Fault::Closed { lasts }), async {
+        let ((), connected) = tokio::join!(upstream.inject(Fault::Closed { lasts }), async {
             tokio::task::yield_now().await;
             sleep(lasts / 2).await;
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map(drop)

@@ -13,11 +13,11 @@ use rand::{rngs::StdRng, seq::IndexedRandom};
 use testkit::client;
 use tokio_util::sync::CancellationToken;
 
-use crate::weather::Weather;
+use crate::fault_log::FaultLog;
 
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) weather: Weather,
+    pub(crate) fault_log: FaultLog,
     /// Where the API listens.
     replicas: Vec<u16>,
     /// Fires when everything has been whole for so long that whoever still waits is hung.
@@ -30,7 +30,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(replicas: Vec<u16>) -> Self {
         Self {
-            weather: Weather::new(),
+            fault_log: FaultLog::new(),
             replicas,
             give_up: CancellationToken::new(),
             violations: Mutex::default(),
@@ -39,13 +39,13 @@ impl World {
     }
 
     /// One replica, as a load balancer without memory chooses it.
-    pub(crate) fn replica(&self, dice: &mut StdRng) -> SocketAddr {
-        client::local(*self.replicas.choose(dice).expect("there is a replica"))
+    pub(crate) fn replica(&self, rng: &mut StdRng) -> SocketAddr {
+        client::local(*self.replicas.choose(rng).expect("there is a replica"))
     }
 
     /// Something happened that must not.
     pub(crate) fn violation(&self, what: impl Display) {
-        self.lock().push(format!("at {}: {what}", self.weather.clock()));
+        self.lock().push(format!("at {}: {what}", self.fault_log.clock()));
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {

@@ -35,7 +35,7 @@ struct Shared {
 struct State {
     ready: VecDeque<Message>,
     /// By when they are due and then in order of arrival.
-    later: BTreeMap<(Instant, u64), (Home, Message)>,
+    later: BTreeMap<(Instant, u64), (Origin, Message)>,
     dead: VecDeque<Message>,
     leased: BTreeMap<u64, GenerationId>,
     arrivals: u64,
@@ -48,21 +48,21 @@ struct Message {
 }
 
 impl State {
-    fn take(&mut self, home: Home) -> Option<Message> {
+    fn take(&mut self, origin: Origin) -> Option<Message> {
         let now = Instant::now();
         while let Some(entry) = self.later.first_entry()
             && entry.key().0 <= now
         {
-            let (home, message) = entry.remove();
-            self.of(home).push_back(message);
+            let (origin, message) = entry.remove();
+            self.of(origin).push_back(message);
         }
-        self.of(home).pop_front()
+        self.of(origin).pop_front()
     }
 
-    fn of(&mut self, home: Home) -> &mut VecDeque<Message> {
-        match home {
-            Home::Queue => &mut self.ready,
-            Home::DeadLetters => &mut self.dead,
+    fn of(&mut self, origin: Origin) -> &mut VecDeque<Message> {
+        match origin {
+            Origin::Queue => &mut self.ready,
+            Origin::DeadLetters => &mut self.dead,
         }
     }
 
@@ -100,7 +100,7 @@ impl Broker {
 
     pub(crate) fn dead(&self) -> Vec<GenerationId> {
         let state = self.shared.lock();
-        let later = state.later.values().filter(|(home, _)| *home == Home::DeadLetters);
+        let later = state.later.values().filter(|(origin, _)| *origin == Origin::DeadLetters);
         state.dead.iter().chain(later.map(|(_, message)| message)).map(|message| message.job.id).collect()
     }
 }
@@ -111,18 +111,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn lease(self: &Arc<Self>, home: Home) -> Lease {
+    async fn lease(self: &Arc<Self>, origin: Origin) -> Lease {
         loop {
             // Listens before it looks. Dropped while it waits, it passes its wake-up on.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             let due = {
                 let mut state = self.lock();
-                if let Some(message) = state.take(home) {
+                if let Some(message) = state.take(origin) {
                     let number = state.number();
                     state.leased.insert(number, message.job.id);
                     let job = message.job.clone();
-                    let hold = Held { message: Some(message), number, home, shared: Arc::clone(self) };
+                    let hold =
+                        BrokerHold { message: Some(message), number, origin, shared: Arc::clone(self) };
                     return Lease::new(job, Box::new(hold));
                 }
                 state.next_due()
@@ -152,11 +153,11 @@ impl JobQueue for Broker {
     }
 
     async fn lease(&self) -> Result<Lease, QueueError> {
-        Ok(self.shared.lease(Home::Queue).await)
+        Ok(self.shared.lease(Origin::Queue).await)
     }
 
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
-        Ok(self.shared.lease(Home::DeadLetters).await)
+        Ok(self.shared.lease(Origin::DeadLetters).await)
     }
 
     async fn ready(&self) -> Result<(), QueueError> {
@@ -166,21 +167,21 @@ impl JobQueue for Broker {
 
 /// Where a message comes from, and goes back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Home {
+enum Origin {
     Queue,
     DeadLetters,
 }
 
 #[derive(Debug)]
-struct Held {
+struct BrokerHold {
     /// None once it is settled.
     message: Option<Message>,
     number: u64,
-    home: Home,
+    origin: Origin,
     shared: Arc<Shared>,
 }
 
-impl Held {
+impl BrokerHold {
     /// The message, if the lease is not void.
     fn take(&mut self) -> Option<Message> {
         let is_valid = self.shared.lock().leased.remove(&self.number).is_some();
@@ -189,7 +190,7 @@ impl Held {
 }
 
 #[async_trait]
-impl LeaseHandle for Held {
+impl LeaseHandle for BrokerHold {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         self.take().map(drop).ok_or_else(void)
     }
@@ -198,21 +199,21 @@ impl LeaseHandle for Held {
         let message = self.take().ok_or_else(void)?;
         let mut state = self.shared.lock();
         let place = (Instant::now() + after, state.number());
-        state.later.insert(place, (self.home, Message { deliveries: 0, ..message }));
+        state.later.insert(place, (self.origin, Message { deliveries: 0, ..message }));
         drop(state);
         self.shared.changed.notify_waiters();
         Ok(())
     }
 }
 
-impl Drop for Held {
+impl Drop for BrokerHold {
     fn drop(&mut self) {
         let Some(mut message) = self.take() else { return };
         message.deliveries += 1;
         let mut state = self.shared.lock();
-        match self.home {
-            Home::Queue if message.deliveries <= self.shared.limit => state.ready.push_front(message),
-            Home::Queue | Home::DeadLetters => state.dead.push_back(message),
+        match self.origin {
+            Origin::Queue if message.deliveries <= self.shared.limit => state.ready.push_front(message),
+            Origin::Queue | Origin::DeadLetters => state.dead.push_back(message),
         }
         drop(state);
         self.shared.changed.notify_waiters();

@@ -16,7 +16,7 @@ use tokenwire_core::{Attempt, BoxError, GenerationId};
 use tokio::{sync::Notify, task::AbortHandle, time::sleep};
 use tokio_util::task::TaskTracker;
 
-use crate::chance::Chance;
+use crate::rng::Rng;
 
 /// Some hundred times what a run needs: simulated time stands still while somebody has something to do.
 const MOST_CALLS: u64 = 100_000;
@@ -54,11 +54,11 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    pub(crate) fn draw(chance: &Chance) -> Self {
+    pub(crate) fn draw(rng: &Rng) -> Self {
         let rate = |most: f64| {
             // The draw is made either way, so that one kind of fault does not shift the others.
-            let share = f64::from(u32::try_from(chance.number(1..=100)).unwrap_or(100)) / 100.0;
-            if chance.happens(0.6) { most * share } else { 0.0 }
+            let share = f64::from(u32::try_from(rng.number(1..=100)).unwrap_or(100)) / 100.0;
+            if rng.happens(0.6) { most * share } else { 0.0 }
         };
         Self {
             slow: rate(0.4),
@@ -103,8 +103,8 @@ struct Outage {
 
 /// The faults of one run. Shared by everything in it.
 #[derive(Debug)]
-pub(crate) struct Weather {
-    pub(crate) chance: Arc<Chance>,
+pub(crate) struct FaultInjector {
+    pub(crate) rng: Arc<Rng>,
     rates: Rates,
     calm: AtomicBool,
     outages: [Outage; Service::ALL.len()],
@@ -116,10 +116,10 @@ pub(crate) struct Weather {
     unnoticed: Mutex<Vec<Box<dyn std::any::Any + Send>>>,
 }
 
-impl Weather {
-    pub(crate) fn new(chance: Arc<Chance>, rates: Rates) -> Self {
+impl FaultInjector {
+    pub(crate) fn new(rng: Arc<Rng>, rates: Rates) -> Self {
         Self {
-            chance,
+            rng,
             rates,
             calm: AtomicBool::new(false),
             outages: Default::default(),
@@ -131,8 +131,8 @@ impl Weather {
     }
 
     /// Whether this fault strikes now.
-    pub(crate) fn strikes(&self, rate: impl FnOnce(&Rates) -> f64) -> bool {
-        self.chance.happens(rate(&self.rates)) && !self.is_calm()
+    pub(crate) fn hits(&self, rate: impl FnOnce(&Rates) -> f64) -> bool {
+        self.rng.happens(rate(&self.rates)) && !self.is_calm()
     }
 
     pub(crate) fn is_slow(&self) -> bool {
@@ -140,7 +140,7 @@ impl Weather {
     }
 
     /// Whether no call to the log fails by itself.
-    pub(crate) fn is_kind_to_the_log(&self) -> bool {
+    pub(crate) fn never_fails_the_log(&self) -> bool {
         self.is_calm() || self.rates.refused + self.rates.unanswered == 0.0
     }
 
@@ -148,7 +148,7 @@ impl Weather {
         self.calm.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn calm_down(&self) {
+    pub(crate) fn end_faults(&self) {
         self.calm.store(true, Ordering::SeqCst);
         for service in Service::ALL {
             self.end_long_outage(service);
@@ -192,7 +192,7 @@ impl Weather {
     }
 
     /// Copies that are copied again fill every slot for ever, which no broker does.
-    pub(crate) fn may_repeat_a_job(&self) -> bool {
+    pub(crate) fn may_repeat_job(&self) -> bool {
         self.jobs_repeated.fetch_add(1, Ordering::Relaxed) < MOST_REPEATED
     }
 
@@ -226,7 +226,7 @@ impl Switch {
 /// A process, as far as its calls are concerned. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    pub(crate) weather: Arc<Weather>,
+    pub(crate) injector: Arc<FaultInjector>,
     pub(crate) life: Arc<Life>,
 }
 
@@ -278,7 +278,7 @@ impl Life {
 }
 
 impl Node {
-    pub(crate) fn new(weather: Arc<Weather>, name: String) -> Self {
+    pub(crate) fn new(injector: Arc<FaultInjector>, name: String) -> Self {
         let life = Life {
             name,
             switch: Switch::default(),
@@ -287,7 +287,7 @@ impl Node {
             leases_without_log: AtomicUsize::new(0),
             opened: Mutex::default(),
         };
-        Self { weather, life: Arc::new(life) }
+        Self { injector, life: Arc::new(life) }
     }
 
     /// Waits while the process is frozen, and for ever in one that has died.
@@ -318,15 +318,15 @@ impl Node {
 
     /// The way there.
     pub(crate) async fn go_out(&self, service: Service) -> Result<(), BoxError> {
-        self.weather.count_call().await;
+        self.injector.count_call().await;
         self.thawed().await;
-        self.dawdle().await;
+        self.wait_if_slow().await;
         // Whoever cannot reach the log cannot store anything in it.
-        let is_away = |service| self.weather.is_away(service);
+        let is_away = |service| self.injector.is_away(service);
         if is_away(service) || service == Service::Commits && is_away(Service::Log) {
             return Err(format!("away: {service:?}").into());
         }
-        if self.weather.strikes(|rates| rates.refused) {
+        if self.injector.hits(|rates| rates.refused) {
             return Err("refused".into());
         }
         Ok(())
@@ -334,21 +334,21 @@ impl Node {
 
     /// The way back.
     pub(crate) async fn come_back(&self) -> Result<(), BoxError> {
-        let lost = self.weather.strikes(|rates| rates.unanswered);
-        self.dawdle().await;
+        let lost = self.injector.hits(|rates| rates.unanswered);
+        self.wait_if_slow().await;
         self.thawed().await;
         if lost { Err("the answer was lost".into()) } else { Ok(()) }
     }
 
-    async fn dawdle(&self) {
-        if self.weather.strikes(|rates| rates.slow) {
+    async fn wait_if_slow(&self) {
+        if self.injector.hits(|rates| rates.slow) {
             sleep(self.long_time()).await;
         }
     }
 
     /// Mostly some milliseconds, sometimes more than an owner may be silent.
     pub(crate) fn long_time(&self) -> Duration {
-        let chance = &self.weather.chance;
-        if chance.happens(0.1) { chance.millis(500..=2500) } else { chance.millis(1..=60) }
+        let rng = &self.injector.rng;
+        if rng.happens(0.1) { rng.millis(500..=2500) } else { rng.millis(1..=60) }
     }
 }

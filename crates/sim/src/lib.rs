@@ -17,11 +17,11 @@
 #![expect(clippy::indexing_slicing, reason = "this is a test, and may panic")]
 
 mod broker;
-mod chance;
 mod clock;
 mod defect;
 mod flawed_log;
 mod flawed_queue;
+mod injector;
 mod ledger;
 mod models;
 mod oracle;
@@ -29,9 +29,9 @@ mod plan;
 mod record;
 mod remote_log;
 mod remote_queue;
+mod rng;
 mod run;
 mod wake_ups;
-mod weather;
 
 pub use defect::Defect;
 pub use record::{Rule, Violation};

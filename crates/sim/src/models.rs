@@ -16,10 +16,10 @@ use tokio::time::sleep;
 
 use crate::{
     Defect,
-    chance::Chance,
+    injector::{FaultInjector, Node, Service},
     plan::Nature,
     record::{Asked, Death, Record},
-    weather::{Node, Service, Weather},
+    rng::Rng,
 };
 
 /// A model in a process: it freezes with the process, fails at times, and all that it says is numbered. Some requests it
@@ -34,21 +34,21 @@ pub(crate) struct Watched {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum ModelFault {
     Error,
     Silence,
     End,
     Refusal,
 }
 
-struct Speaking {
+struct NumberedAnswer {
     outputs: OutputStream,
     id: GenerationId,
     attempt: Option<Attempt>,
     asking: usize,
     piece: usize,
     /// Before which piece it fails, and how.
-    fault: Option<(usize, Fault)>,
+    fault: Option<(usize, ModelFault)>,
     /// Before which piece it kills its process.
     deadly: Option<usize>,
     defect: Option<Defect>,
@@ -57,17 +57,17 @@ struct Speaking {
 }
 
 /// It has no room, or is not there.
-fn refusal(weather: &Weather, defect: Option<Defect>) -> ModelError {
+fn refusal(injector: &FaultInjector, defect: Option<Defect>) -> ModelError {
     if defect == Some(Defect::BusyIsBroken) {
         return ModelError::Unavailable("busy".into());
     }
-    let chance = &weather.chance;
-    let retry_after = match chance.index(4) {
+    let rng = &injector.rng;
+    let retry_after = match rng.index(4) {
         0 | 1 => Duration::ZERO,
-        2 => chance.millis(100..=2000),
-        _ => chance.millis(2000..=20_000),
+        2 => rng.millis(100..=2000),
+        _ => rng.millis(2000..=20_000),
     };
-    if chance.happens(0.5) {
+    if rng.happens(0.5) {
         ModelError::Busy { retry_after }
     } else {
         ModelError::Absent { retry_after, cause: "its port is closed".into() }
@@ -83,12 +83,12 @@ impl Watched {
         asking: usize,
         request: &GenerateRequest,
         so_far: &Prefix,
-        fault: Option<(usize, Fault)>,
+        fault: Option<(usize, ModelFault)>,
         deadly: Option<usize>,
     ) -> Result<OutputStream, ModelError> {
         let outputs = self.model.generate(id, request, so_far).await?;
         let (node, record) = (self.node.clone(), Arc::clone(&self.record));
-        let speaking = Speaking {
+        let speaking = NumberedAnswer {
             outputs,
             id,
             attempt,
@@ -100,7 +100,7 @@ impl Watched {
             node,
             record,
         };
-        Ok(stream::unfold(speaking, Speaking::next).boxed())
+        Ok(stream::unfold(speaking, NumberedAnswer::next).boxed())
     }
 }
 
@@ -136,29 +136,29 @@ impl Model for Watched {
             Nature::Poison { after } => Some(after.saturating_sub(so_far.tokens.len() / 2)),
             Nature::Ordinary | Nature::Unwelcome => None,
         };
-        let weather = &self.node.weather;
-        if weather.is_away(Service::Models) || weather.strikes(|rates| rates.model_refuses) {
-            if !weather.is_away(Service::Models) && weather.chance.happens(0.3) {
-                let fault = Some((weather.chance.index(8), Fault::Refusal));
+        let injector = &self.node.injector;
+        if injector.is_away(Service::Models) || injector.hits(|rates| rates.model_refuses) {
+            if !injector.is_away(Service::Models) && injector.rng.happens(0.3) {
+                let fault = Some((injector.rng.index(8), ModelFault::Refusal));
                 return self.speak(id, attempt, asking, request, so_far, fault, deadly).await;
             }
             self.record.refused(id, attempt);
-            return Err(refusal(weather, self.defect));
+            return Err(refusal(injector, self.defect));
         }
         let mut fault = None;
-        if weather.strikes(|rates| rates.model_fails) {
-            let before = weather.chance.index(8);
-            fault = match weather.chance.index(3) {
-                0 => Some((before, Fault::Silence)),
-                1 => Some((before, Fault::End)),
-                _ => Some((before, Fault::Error)),
+        if injector.hits(|rates| rates.model_fails) {
+            let before = injector.rng.index(8);
+            fault = match injector.rng.index(3) {
+                0 => Some((before, ModelFault::Silence)),
+                1 => Some((before, ModelFault::End)),
+                _ => Some((before, ModelFault::Error)),
             };
         }
         self.speak(id, attempt, asking, request, so_far, fault, deadly).await
     }
 }
 
-impl Speaking {
+impl NumberedAnswer {
     async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
         if self.deadly == Some(self.piece) {
             self.record.dies(&self.node.life.name, Death::Poisoned(self.id));
@@ -166,19 +166,19 @@ impl Speaking {
             return std::future::pending().await;
         }
         match self.fault {
-            Some((before, Fault::Refusal)) if before == self.piece => {
+            Some((before, ModelFault::Refusal)) if before == self.piece => {
                 self.record.refused(self.id, self.attempt);
-                self.fault = Some((before, Fault::End));
-                return Some((Err(refusal(&self.node.weather, self.defect)), self));
+                self.fault = Some((before, ModelFault::End));
+                return Some((Err(refusal(&self.node.injector, self.defect)), self));
             }
             Some((before, fault)) if before == self.piece => {
                 self.record.broke(self.id, self.attempt);
                 match fault {
-                    Fault::Silence => return std::future::pending().await,
-                    Fault::End => return None,
-                    Fault::Error | Fault::Refusal => {
+                    ModelFault::Silence => return std::future::pending().await,
+                    ModelFault::End => return None,
+                    ModelFault::Error | ModelFault::Refusal => {
                         // Whoever asks on gets the end.
-                        self.fault = Some((before, Fault::End));
+                        self.fault = Some((before, ModelFault::End));
                         return Some((Err(ModelError::Unavailable("it broke".into())), self));
                     }
                 }
@@ -186,8 +186,8 @@ impl Speaking {
             _ => {}
         }
         let output = self.outputs.next().await?;
-        if self.node.weather.strikes(|rates| rates.slow) {
-            sleep(self.node.weather.chance.millis(1..=300)).await;
+        if self.node.injector.hits(|rates| rates.slow) {
+            sleep(self.node.injector.rng.millis(1..=300)).await;
         }
         self.node.thawed().await;
         let now = self.record.now();
@@ -215,17 +215,17 @@ fn number(index: usize) -> TokenId {
 
 /// Says so many words of its own choice, another choice every time.
 #[derive(Debug)]
-pub(crate) struct Babble {
+pub(crate) struct RandomModel {
     pub(crate) continuation: Continuation,
     pub(crate) words: usize,
     pub(crate) pace: Duration,
     /// Before the first word.
     pub(crate) reading: Duration,
-    pub(crate) chance: Arc<Chance>,
+    pub(crate) rng: Arc<Rng>,
 }
 
 #[async_trait]
-impl Model for Babble {
+impl Model for RandomModel {
     fn continuation(&self, _so_far: &Prefix) -> Continuation {
         self.continuation
     }
@@ -237,17 +237,17 @@ impl Model for Babble {
         so_far: &Prefix,
     ) -> Result<OutputStream, ModelError> {
         let said = so_far.text.split_whitespace().count();
-        let (pace, chance) = (self.pace, Arc::clone(&self.chance));
+        let (pace, rng) = (self.pace, Arc::clone(&self.rng));
         if !self.reading.is_zero() {
             sleep(self.reading).await;
         }
         let words = stream::iter(said..self.words).then(move |_| {
-            let chance = Arc::clone(&chance);
+            let rng = Arc::clone(&rng);
             async move {
                 if !pace.is_zero() {
                     sleep(pace).await;
                 }
-                let text = format!("w{} ", chance.number(0..=9999));
+                let text = format!("w{} ", rng.number(0..=9999));
                 Ok(Output::Text { text, tokens: Vec::new() })
             }
         });

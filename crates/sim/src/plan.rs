@@ -7,9 +7,9 @@ use tokenwire_core::{
 };
 
 use crate::{
-    chance::Chance,
     clock::MOST_OFF,
-    weather::{Rates, Service},
+    injector::{Rates, Service},
+    rng::Rng,
 };
 
 /// When the faults end where none lasts for minutes, and how long after its end such a one is followed by others.
@@ -55,13 +55,13 @@ pub(crate) struct Plan {
     pub(crate) reading: Duration,
     pub(crate) words: usize,
     /// What happens to whole processes and services, and how often at least.
-    pub(crate) blows: Vec<Blow>,
+    pub(crate) faults: Vec<Fault>,
     pub(crate) quiet: u64,
 }
 
 /// Something that hits more than one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blow {
+pub(crate) enum Fault {
     /// A worker's process ends, without a word.
     Kill,
     /// A worker is asked to finish, and another one comes.
@@ -128,57 +128,57 @@ pub(crate) enum Manner {
 }
 
 impl Plan {
-    pub(crate) fn draw(seed: u64, chance: &Chance) -> (Self, Rates) {
-        let rates = Rates::draw(chance);
+    pub(crate) fn draw(seed: u64, rng: &Rng) -> (Self, Rates) {
+        let rates = Rates::draw(rng);
         let often = [
-            Blow::Kill,
-            Blow::Drain,
-            Blow::Freeze,
-            Blow::Outage(Service::Log),
-            Blow::Outage(Service::Queue),
-            Blow::Jump,
+            Fault::Kill,
+            Fault::Drain,
+            Fault::Freeze,
+            Fault::Outage(Service::Log),
+            Fault::Outage(Service::Queue),
+            Fault::Jump,
         ];
         let seldom = [
-            Blow::Restart,
-            Blow::Outage(Service::Commits),
-            Blow::Outage(Service::Models),
-            Blow::Purge,
-            Blow::Delete,
-            Blow::ForgetReaders,
-            Blow::Damage,
+            Fault::Restart,
+            Fault::Outage(Service::Commits),
+            Fault::Outage(Service::Models),
+            Fault::Purge,
+            Fault::Delete,
+            Fault::ForgetReaders,
+            Fault::Damage,
         ];
-        let often = often.into_iter().filter(|_| chance.happens(0.5)).collect::<Vec<_>>();
-        let seldom = seldom.into_iter().filter(|_| chance.happens(0.2)).collect::<Vec<_>>();
+        let often = often.into_iter().filter(|_| rng.happens(0.5)).collect::<Vec<_>>();
+        let seldom = seldom.into_iter().filter(|_| rng.happens(0.2)).collect::<Vec<_>>();
         // Now and then one kind alone, so that it strikes again and again.
-        let blows = if chance.happens(0.3) && !seldom.is_empty() {
-            vec![seldom[chance.index(seldom.len())]]
+        let faults = if rng.happens(0.3) && !seldom.is_empty() {
+            vec![seldom[rng.index(seldom.len())]]
         } else {
             [often, seldom].concat()
         };
-        let words = 1 + chance.index(40);
-        let is_poisonous = chance.happens(0.15);
-        let generations = (1..=chance.number(2..=5)).map(|number| {
-            let mut wanted = Wanted::draw(seed, number, chance);
-            let (poison, after) = (chance.happens(0.4), chance.index(3).min(words - 1));
+        let words = 1 + rng.index(40);
+        let is_poisonous = rng.happens(0.15);
+        let generations = (1..=rng.number(2..=5)).map(|number| {
+            let mut wanted = Wanted::draw(seed, number, rng);
+            let (poison, after) = (rng.happens(0.4), rng.index(3).min(words - 1));
             if is_poisonous && poison {
                 wanted.nature = Nature::Poison { after };
             }
             wanted
         });
         let generations = generations.collect();
-        let is_long = chance.happens(0.12);
-        let service = Service::ALL[chance.index(Service::ALL.len())];
-        let (from, lasts) = (chance.millis(0..=20_000), chance.millis(LONG));
+        let is_long = rng.happens(0.12);
+        let service = Service::ALL[rng.index(Service::ALL.len())];
+        let (from, lasts) = (rng.millis(0..=20_000), rng.millis(LONG));
         let long_outage = is_long.then_some((service, from, lasts));
         let calm = if is_long { CALM + lasts } else { CALM };
         let all_ended = calm + ALL_ENDED_AFTER;
-        let (queue_time, run_time) = if chance.happens(0.1) {
-            (chance.millis(5000..=60_000), chance.millis(5000..=60_000))
+        let (queue_time, run_time) = if rng.happens(0.1) {
+            (rng.millis(5000..=60_000), rng.millis(5000..=60_000))
         } else {
             (all_ended + Duration::from_secs(60), all_ended + Duration::from_secs(60))
         };
-        let needs_broker = blows.contains(&Blow::Purge) || blows.contains(&Blow::Delete);
-        let (has_limit, limit) = (chance.happens(0.3), u32::try_from(chance.number(1..=6)).unwrap_or(1));
+        let needs_broker = faults.contains(&Fault::Purge) || faults.contains(&Fault::Delete);
+        let (has_limit, limit) = (rng.happens(0.3), u32::try_from(rng.number(1..=6)).unwrap_or(1));
         let plan = Self {
             generations,
             calm,
@@ -188,26 +188,26 @@ impl Plan {
             run_time,
             delivery_limit: (has_limit || needs_broker).then_some(limit),
             long_outage,
-            workers: 2 + chance.index(2),
-            slots: 1 + chance.index(3),
-            attempts: [3, 5, 5][chance.index(3)],
-            pending_bytes: [100, 1000, 256 * 1024][chance.index(3)],
-            pace: [Duration::ZERO, chance.millis(1..=40), chance.millis(40..=200)][chance.index(3)],
-            reading: [Duration::ZERO, Duration::ZERO, chance.millis(100..=4000)][chance.index(3)],
+            workers: 2 + rng.index(2),
+            slots: 1 + rng.index(3),
+            attempts: [3, 5, 5][rng.index(3)],
+            pending_bytes: [100, 1000, 256 * 1024][rng.index(3)],
+            pace: [Duration::ZERO, rng.millis(1..=40), rng.millis(40..=200)][rng.index(3)],
+            reading: [Duration::ZERO, Duration::ZERO, rng.millis(100..=4000)][rng.index(3)],
             words,
-            blows,
-            quiet: chance.number(300..=6000),
+            faults,
+            quiet: rng.number(300..=6000),
         };
         (plan, rates)
     }
 
     /// Whether the log is always there, and nobody stands still who asks it.
-    pub(crate) fn is_kind_to_the_log(&self) -> bool {
+    pub(crate) fn never_fails_the_log(&self) -> bool {
         let is_the_log = |service| matches!(service, Service::Log | Service::Commits);
         let is_long = self.long_outage.is_some_and(|(service, ..)| is_the_log(service));
-        let is_short = self.blows.iter().any(|blow| match blow {
-            Blow::Freeze => true,
-            Blow::Outage(service) => is_the_log(*service),
+        let is_short = self.faults.iter().any(|fault| match fault {
+            Fault::Freeze => true,
+            Fault::Outage(service) => is_the_log(*service),
             _ => false,
         });
         !is_long && !is_short
@@ -215,37 +215,37 @@ impl Plan {
 
     /// How far two clocks may differ.
     pub(crate) fn skew(&self) -> Duration {
-        let jumps = self.blows.contains(&Blow::Jump);
+        let jumps = self.faults.contains(&Fault::Jump);
         if jumps { Duration::from_millis(2 * MOST_OFF.unsigned_abs()) } else { Duration::ZERO }
     }
 }
 
 impl Wanted {
-    fn draw(seed: u64, number: u64, chance: &Chance) -> Self {
+    fn draw(seed: u64, number: u64, rng: &Rng) -> Self {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         bytes[8..].copy_from_slice(&number.to_be_bytes());
         let model =
             [Continuation::Exact, Continuation::Exact, Continuation::Resampled, Continuation::Unsupported];
-        let model = name_of(model[chance.index(4)]);
+        let model = name_of(model[rng.index(4)]);
         let prompt = ["Größe", "tell", "模型", "me\n", "more", "🌊"];
-        let words: Vec<_> = (0..=chance.index(20)).map(|_| prompt[chance.index(prompt.len())]).collect();
+        let words: Vec<_> = (0..=rng.index(20)).map(|_| prompt[rng.index(prompt.len())]).collect();
         let prompt = Conversation::of(words.join(" ")).expect("not blank, and short");
-        let cancel_after = OnDisconnect::CancelAfter(chance.millis(500..=6000));
-        let readers = (0..=chance.index(3)).map(|index| Reading {
+        let cancel_after = OnDisconnect::CancelAfter(rng.millis(500..=6000));
+        let readers = (0..=rng.index(3)).map(|index| Reading {
             name: format!("g{number}/{}", index + 1),
-            manner: if chance.happens(0.3) { Manner::Leaves } else { Manner::Stays },
+            manner: if rng.happens(0.3) { Manner::Leaves } else { Manner::Stays },
         });
         Self {
             name: format!("g{number}"),
             id: GenerationId::from_bytes(bytes),
             request: GenerateRequest::new(model, prompt),
-            nature: if chance.happens(0.03) { Nature::Unwelcome } else { Nature::Ordinary },
+            nature: if rng.happens(0.03) { Nature::Unwelcome } else { Nature::Ordinary },
             readers: readers.collect(),
-            at: chance.millis(0..=15_000),
-            again_after: chance.happens(0.3).then(|| chance.millis(0..=3000)),
-            on_disconnect: if chance.happens(0.4) { cancel_after } else { OnDisconnect::Detached },
-            stopped_after: chance.happens(0.2).then(|| chance.millis(0..=12_000)),
+            at: rng.millis(0..=15_000),
+            again_after: rng.happens(0.3).then(|| rng.millis(0..=3000)),
+            on_disconnect: if rng.happens(0.4) { cancel_after } else { OnDisconnect::Detached },
+            stopped_after: rng.happens(0.2).then(|| rng.millis(0..=12_000)),
         }
     }
 }

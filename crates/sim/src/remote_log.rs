@@ -17,9 +17,9 @@ use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
 use crate::{
     Defect,
+    injector::{Node, Service},
     record::Record,
     wake_ups::garble,
-    weather::{Node, Service},
 };
 
 #[derive(Debug)]
@@ -60,8 +60,8 @@ impl RemoteLog {
     }
 
     async fn writer(&self, id: GenerationId, how: Open) -> Result<Box<dyn LogWriter>, LogError> {
-        let weather = &self.node.weather;
-        if weather.is_away(Service::Commits) && weather.chance.happens(0.5) {
+        let injector = &self.node.injector;
+        if injector.is_away(Service::Commits) && injector.rng.happens(0.5) {
             // The attempt has its number, and nothing else of it is stored.
             drop(self.open(id, how).await?);
         }
@@ -194,10 +194,10 @@ impl RemoteWriter {
 
     async fn set_out(&self, write: Write) -> Result<Travelling, BoxError> {
         self.node.go_out(Service::Commits).await?;
-        let weather = &self.node.weather;
-        let on_the_way = weather.strikes(|rates| rates.slow).then(|| self.node.long_time());
+        let injector = &self.node.injector;
+        let on_the_way = injector.hits(|rates| rates.slow).then(|| self.node.long_time());
         let (far_side, number) = (Arc::clone(&self.far_side), self.number);
-        Ok(weather.travelling.spawn(async move {
+        Ok(injector.travelling.spawn(async move {
             if let Some(time) = on_the_way {
                 sleep(time).await;
             }
@@ -206,7 +206,7 @@ impl RemoteWriter {
     }
 
     async fn answer(&self, travelling: &mut Travelling) -> Result<Result<Seq, LogError>, BoxError> {
-        if self.node.weather.strikes(|rates| rates.unanswered) {
+        if self.node.injector.hits(|rates| rates.unanswered) {
             return Err("timed out on the way".into());
         }
         let answer = travelling.await?;
@@ -247,8 +247,8 @@ impl WriterHooks for RemoteWriter {
 impl Drop for RemoteWriter {
     /// A log on another machine does not learn that a process has died.
     fn drop(&mut self) {
-        if self.node.weather.strikes(|rates| rates.unnoticed) {
-            self.node.weather.keep_unnoticed(Arc::clone(&self.far_side));
+        if self.node.injector.hits(|rates| rates.unnoticed) {
+            self.node.injector.keep_unnoticed(Arc::clone(&self.far_side));
         }
     }
 }

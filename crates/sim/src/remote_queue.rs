@@ -10,8 +10,8 @@ use tokenwire_core::{GenerationId, Job, JobQueue, Lease, QueueError, job_queue::
 use tokio::time::sleep;
 
 use crate::{
+    injector::{Node, Service},
     record::{Record, Rule},
-    weather::{Node, Service},
 };
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct RemoteQueue {
 impl RemoteQueue {
     /// A worker notices that it cannot reach the log by the jobs that it cannot work on. Then it takes no more.
     fn look_for_the_log(&self, id: GenerationId) {
-        if !self.node.weather.is_long_away(Service::Log) {
+        if !self.node.injector.is_long_away(Service::Log) {
             return;
         }
         let most = 2 * self.slots + 4;
@@ -49,25 +49,25 @@ impl JobQueue for RemoteQueue {
     }
 
     async fn lease(&self) -> Result<Lease, QueueError> {
-        let weather = &self.node.weather;
+        let injector = &self.node.injector;
         self.node.go_out(Service::Queue).await.map_err(QueueError::Unavailable)?;
         let lease = loop {
             let lease = self.queue.lease().await?;
-            if !weather.strikes(|rates| rates.job_late) {
+            if !injector.hits(|rates| rates.job_late) {
                 break lease;
             }
-            lease.retry(weather.chance.millis(10..=3000)).await?;
+            lease.retry(injector.rng.millis(10..=3000)).await?;
         };
-        if weather.strikes(|rates| rates.job_twice) && weather.may_repeat_a_job() {
+        if injector.hits(|rates| rates.job_twice) && injector.may_repeat_job() {
             self.queue.enqueue(lease.job()).await?;
         }
         self.node.come_back().await.map_err(QueueError::Unavailable)?;
         self.look_for_the_log(lease.job().id);
         let job = lease.job().clone();
         let lease = Arc::new(Mutex::new(Some(lease)));
-        if weather.strikes(|rates| rates.lease_lost) {
-            let (theirs, time) = (Arc::clone(&lease), weather.chance.millis(0..=6000));
-            weather.travelling.spawn(async move {
+        if injector.hits(|rates| rates.lease_lost) {
+            let (theirs, time) = (Arc::clone(&lease), injector.rng.millis(0..=6000));
+            injector.travelling.spawn(async move {
                 sleep(time).await;
                 drop(lock(&theirs).take());
             });
@@ -128,12 +128,12 @@ impl LeaseHandle for RemoteHold {
 impl Drop for RemoteHold {
     /// A broker notices that a process has died when its heartbeat fails.
     fn drop(&mut self) {
-        let weather = &self.node.weather;
+        let injector = &self.node.injector;
         if let Some(lease) = lock(&self.lease).take()
-            && weather.strikes(|rates| rates.unnoticed)
+            && injector.hits(|rates| rates.unnoticed)
         {
-            let time = weather.chance.millis(0..=6000);
-            weather.travelling.spawn(async move {
+            let time = injector.rng.millis(0..=6000);
+            injector.travelling.spawn(async move {
                 sleep(time).await;
                 drop(lease);
             });

@@ -13,9 +13,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// A generator that follows from its seed.
 #[derive(Debug)]
-pub(crate) struct Chance(Mutex<StdRng>);
+pub(crate) struct Rng(Mutex<StdRng>);
 
-impl Chance {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }

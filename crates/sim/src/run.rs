@@ -1,7 +1,7 @@
 //! One run: clients, readers, workers, and the blows that they take; then the calm, the end, and the oracle.
 
 mod client;
-mod staff;
+mod workers;
 
 use std::{
     collections::BTreeMap,
@@ -35,17 +35,17 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Defect, Violation,
     broker::Broker,
-    chance::Chance,
     clock::JumpingClock,
     flawed_log::FlawedLog,
     flawed_queue::FlawedQueue,
+    injector::{FaultInjector, Node},
     ledger::{LedgerLog, LedgerQueue},
     oracle::{Case, Oracle},
     plan::{Nature, Plan, Wanted, name_of},
     record::{Record, Rule},
     remote_log::RemoteLog,
     remote_queue::RemoteQueue,
-    weather::{Node, Weather},
+    rng::Rng,
 };
 
 /// What came of one seed.
@@ -78,9 +78,9 @@ pub fn run(seed: u64, defect: Option<Defect>) -> Run {
 #[derive(Debug)]
 struct World {
     plan: Plan,
-    chance: Arc<Chance>,
+    rng: Arc<Rng>,
     truth: TokioClock,
-    weather: Arc<Weather>,
+    injector: Arc<FaultInjector>,
     record: Arc<Record>,
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,
@@ -97,12 +97,12 @@ struct World {
 
 impl World {
     fn new(seed: u64, defect: Option<Defect>) -> Self {
-        let chance = Arc::new(Chance::new(seed));
-        let (plan, rates) = Plan::draw(seed, &chance);
+        let rng = Arc::new(Rng::new(seed));
+        let (plan, rates) = Plan::draw(seed, &rng);
         let record = Arc::new(Record::new(defect != Some(Defect::DamageUntold)));
         record.note(format_args!("{plan:?}"));
         record.note(format_args!("{rates:?}"));
-        let weather = Arc::new(Weather::new(Arc::clone(&chance), rates));
+        let injector = Arc::new(FaultInjector::new(Arc::clone(&rng), rates));
         let truth = TokioClock::default();
         let clock = Arc::new(JumpingClock::new(truth));
         let mut log: Arc<dyn TokenLog> = Arc::new(MemoryLog::new(clock, Duration::from_secs(7200)));
@@ -128,9 +128,9 @@ impl World {
         let clients_are_gone = AtomicBool::new(false);
         Self {
             plan,
-            chance,
+            rng,
             truth,
-            weather,
+            injector,
             record,
             log,
             queue,
@@ -145,7 +145,7 @@ impl World {
 
     /// A process with its own clock, and its own way to the log and the queue.
     fn process(&self, name: String) -> Process {
-        let node = Node::new(Arc::clone(&self.weather), name);
+        let node = Node::new(Arc::clone(&self.injector), name);
         let log = RemoteLog {
             node: node.clone(),
             log: Arc::clone(&self.log),
@@ -176,8 +176,8 @@ struct Process {
 }
 
 impl Process {
-    /// The door of an API process.
-    fn door(&self, plan: &Plan) -> Generations {
+    /// The `Generations` of an API process.
+    fn generations(&self, plan: &Plan) -> Generations {
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let limits = Limits { queue_time: plan.queue_time, run_time: plan.run_time };
         Generations::new(Arc::clone(&self.log), Arc::clone(&self.queue), clock, names(), limits)
@@ -195,22 +195,22 @@ async fn simulate(seed: u64, defect: Option<Defect>) -> Run {
         let name = wanted.name.clone();
         world.record.stream(wanted.id, format_args!("is {}", wanted.id), |stream, _| stream.name = name);
     }
-    let doors = ["api 1", "api 2"].map(|name| world.process(name.into()));
-    let generations: Vec<_> = doors.iter().map(|door| door.door(&world.plan)).collect();
-    let mut staff = staff::Staff::new(Arc::clone(&world), doors);
+    let apis = ["api 1", "api 2"].map(|name| world.process(name.into()));
+    let generations: Vec<_> = apis.iter().map(|api| api.generations(&world.plan)).collect();
+    let mut workers = workers::Workers::new(Arc::clone(&world), apis);
     let clients = world.plan.generations.iter().map(|wanted| client::live(&world, wanted, &generations));
     let clients = async {
         futures::future::join_all(clients).await;
         world.clients_are_gone.store(true, Ordering::SeqCst);
     };
-    let watches = generations.iter().map(|door| door.keep_watch(CancellationToken::new()));
+    let watches = generations.iter().map(|api| api.keep_watch(CancellationToken::new()));
     let keep_watch = futures::future::join_all(watches);
     let all = async {
-        futures::join!(Box::pin(clients), Box::pin(staff.suffer()));
+        futures::join!(Box::pin(clients), Box::pin(workers.run_faults()));
         // What was delivered twice is still to be found sealed, and what has no readers may still run.
-        let is_over = timeout(LONG, staff.keep_up()).await.is_err();
+        let is_over = timeout(LONG, workers.replace_dead()).await.is_err();
         debug_assert!(is_over, "it never ends");
-        if timeout(LONG, staff.go_home()).await.is_err() {
+        if timeout(LONG, workers.shutdown()).await.is_err() {
             world.record.violation(Rule::I5, "a worker that was asked to finish does not");
         }
     };
@@ -232,7 +232,7 @@ async fn simulate(seed: u64, defect: Option<Defect>) -> Run {
 }
 
 async fn conclude(world: &World) -> Run {
-    let oracle = Oracle { record: &world.record, plan: &world.plan, log_is_slow: world.weather.is_slow() };
+    let oracle = Oracle { record: &world.record, plan: &world.plan, log_is_slow: world.injector.is_slow() };
     for wanted in &world.plan.generations {
         let stored = stored(&*world.log, wanted.id).await;
         let readers = wanted.readers.iter().map(|reader| (reader, &world.seen[&reader.name])).collect();

@@ -4,7 +4,7 @@
 use tokenwire_core::token_log::{Hint, Wakeups};
 use tokio::{sync::broadcast, time::sleep};
 
-use crate::weather::Node;
+use crate::injector::Node;
 
 /// As small as an adapter would make it, so that a slow reader falls behind.
 const HINTS: usize = 16;
@@ -13,7 +13,7 @@ const HINTS: usize = 16;
 pub(crate) fn garble(mut tail: Wakeups, node: &Node) -> Wakeups {
     let (sender, receiver) = broadcast::channel(HINTS);
     let mut way = Way { node: node.clone(), held: None, last: None };
-    node.weather.travelling.spawn(async move {
+    node.injector.travelling.spawn(async move {
         loop {
             let hint = tokio::select! {
                 biased;
@@ -39,13 +39,13 @@ struct Way {
 impl Way {
     /// What arrives when this is sent.
     async fn arrivals(&mut self, hint: Hint) -> Vec<Hint> {
-        let weather = &self.node.weather;
-        if weather.strikes(|rates| rates.hint_lost) {
+        let injector = &self.node.injector;
+        if injector.hits(|rates| rates.hint_lost) {
             return Vec::new();
         }
         let mut arrivals = vec![hint.clone()];
-        if weather.strikes(|rates| rates.hint_garbled) {
-            match weather.chance.index(5) {
+        if injector.hits(|rates| rates.hint_garbled) {
+            match injector.rng.index(5) {
                 0 => arrivals = vec![Hint::Look],
                 1 => arrivals.push(hint.clone()),
                 2 => arrivals.extend(self.last.take()),

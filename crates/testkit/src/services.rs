@@ -23,11 +23,11 @@ pub use redis::{AppendOnly, Redis};
 /// our look and its bind.
 const STARTS: usize = 5;
 
-/// Looks every few milliseconds until `done`, for at most `patience`. Blocks the thread.
+/// Looks every few milliseconds until `done`, for at most `wait`. Blocks the thread.
 ///
 /// Returns whether it was done in time.
-pub(crate) fn wait_until(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
+pub(crate) fn wait_until(wait: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + wait;
     while !done() {
         if Instant::now() > deadline {
             return false;

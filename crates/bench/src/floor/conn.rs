@@ -12,10 +12,10 @@ pub(super) struct Stream {
     pub(super) bytes: Vec<u8>,
     /// Where each event ends.
     pub(super) ends: Vec<usize>,
-    pub(super) lines: Vec<usize>,
+    pub(super) conns: Vec<usize>,
 }
 
-pub(super) struct Line {
+pub(super) struct Conn {
     socket: TcpStream,
     heard: Vec<u8>,
     /// What it reads.
@@ -34,7 +34,7 @@ pub(super) enum Asked {
     Stream { id: String, after: usize, begins: bool },
 }
 
-impl Line {
+impl Conn {
     pub(super) fn new(socket: TcpStream) -> Self {
         Self { socket, heard: Vec::new(), stream: None, sent: 0, events: 0 }
     }

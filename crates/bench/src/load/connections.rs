@@ -28,12 +28,12 @@ const TURN: usize = 512;
 
 /// All connections, open or not.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct Connections {
     address: SocketAddr,
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
-    connections: Vec<Option<Connection>>,
+    slots: Vec<Option<Connection>>,
     /// Places of connections that were closed.
     free: Vec<usize>,
     happened: Vec<(usize, Happened)>,
@@ -45,7 +45,7 @@ pub(crate) struct Crowd {
 pub(crate) enum Happened {
     /// The head of an answer came, with this status.
     Answered(u16),
-    /// The reader has come as far as it wanted to ([`Newcomer::target`]).
+    /// The reader has come as far as it wanted to ([`NewConnection::target`]).
     Arrived,
     /// The answer is there, all of it.
     Whole,
@@ -71,7 +71,7 @@ struct Connection {
 
 /// Somebody who is to join the crowd.
 #[derive(Debug)]
-pub(crate) struct Newcomer {
+pub(crate) struct NewConnection {
     pub(crate) request: Vec<u8>,
     /// Which stream it reads.
     pub(crate) stream: usize,
@@ -83,14 +83,14 @@ pub(crate) struct Newcomer {
     pub(crate) target: u64,
 }
 
-impl Crowd {
+impl Connections {
     pub(crate) fn new(address: SocketAddr) -> Result<Self> {
         Ok(Self {
             address,
             poll: Poll::new().context("an epoll instance")?,
             events: Events::with_capacity(TURN),
             buffer: vec![0; BUFFER],
-            connections: Vec::new(),
+            slots: Vec::new(),
             free: Vec::new(),
             happened: Vec::new(),
             tally: Tally::new()?,
@@ -98,10 +98,10 @@ impl Crowd {
     }
 
     /// Begins to connect. The request goes out as soon as the connection stands.
-    pub(crate) fn open(&mut self, newcomer: Newcomer) -> Result<usize> {
-        let Newcomer { request, stream, progress, asks, target } = newcomer;
+    pub(crate) fn open(&mut self, new_connection: NewConnection) -> Result<usize> {
+        let NewConnection { request, stream, progress, asks, target } = new_connection;
         let mut socket = TcpStream::connect(self.address).context("a socket")?;
-        let place = self.free.pop().unwrap_or(self.connections.len());
+        let place = self.free.pop().unwrap_or(self.slots.len());
         self.poll.registry().register(&mut socket, Token(place), Interest::READABLE | Interest::WRITABLE)?;
         let connection = Connection {
             socket,
@@ -113,24 +113,23 @@ impl Crowd {
             progress,
             asks,
         };
-        match self.connections.get_mut(place) {
+        match self.slots.get_mut(place) {
             Some(free) => *free = Some(connection),
-            None => self.connections.push(Some(connection)),
+            None => self.slots.push(Some(connection)),
         }
         Ok(place)
     }
 
     /// Cuts a connection. What its reader has seen; none if there is no connection at this place any more.
     pub(crate) fn close(&mut self, place: usize) -> Option<Progress> {
-        let connection = self.connections.get_mut(place)?.take()?;
+        let connection = self.slots.get_mut(place)?.take()?;
         self.free.push(place);
         Some(connection.progress)
     }
 
     /// Asks again on the same connection.
     pub(crate) fn ask_again(&mut self, place: usize, request: Vec<u8>) -> Result<()> {
-        let connection =
-            self.connections.get_mut(place).and_then(Option::as_mut).context("no such connection")?;
+        let connection = self.slots.get_mut(place).and_then(Option::as_mut).context("no such connection")?;
         connection.asked_at = micros();
         connection.request = request;
         connection.send().context("asking again")
@@ -138,25 +137,25 @@ impl Crowd {
 
     /// What the reader at this place has seen, and of which stream.
     pub(crate) fn seen(&self, place: usize) -> Option<(usize, Progress)> {
-        let connection = self.connections.get(place)?.as_ref()?;
+        let connection = self.slots.get(place)?.as_ref()?;
         Some((connection.stream, connection.progress))
     }
 
     /// How many connections are open.
     pub(crate) fn len(&self) -> usize {
-        self.connections.len() - self.free.len()
+        self.slots.len() - self.free.len()
     }
 
     /// Reads whatever has come, or waits for something until then. What happened, but for pieces: those are counted.
     pub(crate) fn turn(&mut self, until: Instant) -> Result<Vec<(usize, Happened)>> {
-        let patience = until.saturating_duration_since(Instant::now()).min(Duration::from_secs(1));
-        match self.poll.poll(&mut self.events, Some(patience)) {
+        let wait = until.saturating_duration_since(Instant::now()).min(Duration::from_secs(1));
+        match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             polled => polled.context("polling")?,
         }
         for event in &self.events {
             let Token(place) = event.token();
-            let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else { continue };
+            let Some(connection) = self.slots.get_mut(place).and_then(Option::as_mut) else { continue };
             let served = connection.serve(&mut self.buffer, &mut self.tally, |happened| {
                 self.happened.push((place, happened));
             });
@@ -164,7 +163,7 @@ impl Crowd {
                 let (stream, cursor) = (connection.stream, connection.progress.cursor);
                 self.tally.error(&format!("a reader of stream {stream} after entry {cursor}: {error:#}"));
                 self.happened.push((place, Happened::Broken));
-                self.connections.get_mut(place).and_then(Option::take);
+                self.slots.get_mut(place).and_then(Option::take);
                 self.free.push(place);
             }
         }

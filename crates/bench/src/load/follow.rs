@@ -2,24 +2,24 @@
 
 use anyhow::Result;
 
-use super::{crowd::Crowd, measured::Found, meter::Meter, streams::Streams};
+use super::{connections::Connections, measured::Found, meter::Meter, streams::Streams};
 use crate::plan::{Ends, Follow, Watched};
 
-pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Follow) -> Result<Found> {
+pub(super) fn run(connections: &mut Connections, watched: &[Watched], work: &Follow) -> Result<Found> {
     let pieces = match work.ends {
         Ends::Told { pieces } => Some(pieces),
         Ends::Never => None,
     };
     let mut streams = Streams::default();
-    streams.gather(crowd, work.streams, work.readers, work.ramp)?;
-    streams.first_piece(crowd, pieces)?;
-    streams.listen(crowd, work.warm_up, pieces)?;
-    let open = crowd.len();
-    let meter = Meter::begin(watched, &mut crowd.tally)?;
-    streams.listen(crowd, work.window, pieces)?;
-    let window = meter.end(watched, &mut crowd.tally)?;
+    streams.gather(connections, work.streams, work.readers, work.ramp)?;
+    streams.first_piece(connections, pieces)?;
+    streams.listen(connections, work.warm_up, pieces)?;
+    let open = connections.len();
+    let meter = Meter::begin(watched, &mut connections.tally)?;
+    streams.listen(connections, work.window, pieces)?;
+    let window = meter.end(watched, &mut connections.tally)?;
     if pieces.is_some() {
-        streams.finish(crowd, pieces)?;
+        streams.finish(connections, pieces)?;
     }
     Ok(Found::new(window, open, streams.verified))
 }

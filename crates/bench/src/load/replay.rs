@@ -5,46 +5,46 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use super::{
-    crowd::{Crowd, Happened},
+    connections::{Connections, Happened},
     measured::Found,
     meter::Meter,
     reader::Progress,
-    streams::{Patience, Streams},
+    streams::{StallTimeout, Streams},
 };
 use crate::plan::{Replay, Watched};
 
-pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Replay) -> Result<Found> {
+pub(super) fn run(connections: &mut Connections, watched: &[Watched], work: &Replay) -> Result<Found> {
     let pieces = Some(work.pieces);
     let mut streams = Streams::default();
     for _ in 0..work.streams {
         let stream = streams.begin();
-        crowd.open(streams.asker(stream)?)?;
+        connections.open(streams.asker(stream)?)?;
     }
-    streams.finish(crowd, pieces)?;
+    streams.finish(connections, pieces)?;
 
     let mut next = 0;
-    let mut come = |crowd: &mut Crowd, streams: &Streams| -> Result<()> {
-        crowd.open(streams.follower(next % work.streams, Progress::default())?)?;
+    let mut come = |connections: &mut Connections, streams: &Streams| -> Result<()> {
+        connections.open(streams.follower(next % work.streams, Progress::default())?)?;
         next += 1;
         Ok(())
     };
-    let meter = Meter::begin(watched, &mut crowd.tally)?;
+    let meter = Meter::begin(watched, &mut connections.tally)?;
     let until = Instant::now() + work.window;
     for _ in 0..work.readers {
-        come(crowd, &streams)?;
+        come(connections, &streams)?;
     }
-    let mut patience = Patience::new(crowd);
+    let mut stall = StallTimeout::new(connections);
     while Instant::now() < until {
-        let happened = crowd.turn(until)?;
+        let happened = connections.turn(until)?;
         if happened.iter().any(|(_, happened)| *happened == Happened::Broken) {
             bail!("a reader broke");
         }
-        for _ in 0..streams.settle(crowd, &happened, pieces)? {
-            come(crowd, &streams)?;
+        for _ in 0..streams.settle(connections, &happened, pieces)? {
+            come(connections, &streams)?;
         }
-        patience.check(crowd)?;
+        stall.check(connections)?;
     }
-    let window = meter.end(watched, &mut crowd.tally)?;
-    streams.finish(crowd, pieces)?;
+    let window = meter.end(watched, &mut connections.tally)?;
+    streams.finish(connections, pieces)?;
     Ok(Found::new(window, work.readers, streams.verified))
 }

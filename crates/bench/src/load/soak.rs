@@ -12,33 +12,33 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    crowd::{Crowd, Happened},
+    connections::{Connections, Happened},
     measured::{Found, Look},
     meter::Meter,
     reader::Progress,
-    streams::{Patience, Streams},
+    streams::{StallTimeout, Streams},
 };
 use crate::{
     plan::{Soak, Watched},
     process,
 };
 
-pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Soak) -> Result<Found> {
+pub(super) fn run(connections: &mut Connections, watched: &[Watched], work: &Soak) -> Result<Found> {
     let pieces = Some(work.pieces);
     let mut streams = Streams::default();
-    let mut dice = Dice(1);
+    let mut rng = Rng(1);
     // Who is to be cut upon arrival.
     let mut doomed: HashSet<usize> = HashSet::new();
     let (mut looks, began) = (Vec::new(), Instant::now());
     let (until, mut look_at) = (began + work.window, began);
-    let meter = Meter::begin(watched, &mut crowd.tally)?;
-    let mut patience = Patience::new(crowd);
+    let meter = Meter::begin(watched, &mut connections.tally)?;
+    let mut stall = StallTimeout::new(connections);
     while Instant::now() < until {
-        while crowd.len() < work.readers {
+        while connections.len() < work.readers {
             let stream = streams.begin();
             let mut asker = streams.asker(stream)?;
-            asker.target = 1 + dice.below(work.pieces);
-            doomed.insert(crowd.open(asker)?);
+            asker.target = 1 + rng.below(work.pieces);
+            doomed.insert(connections.open(asker)?);
         }
         if Instant::now() >= look_at {
             look_at += work.look;
@@ -48,21 +48,21 @@ pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Soak) -> Result
             let _ = writeln!(io::stderr(), "{}", look.line(watched));
             looks.push(look);
         }
-        let happened = crowd.turn(until.min(look_at))?;
+        let happened = connections.turn(until.min(look_at))?;
         for (place, happened) in &happened {
             match happened {
                 Happened::Arrived => {
                     if !doomed.remove(place) {
                         continue;
                     }
-                    let Some((stream, progress)) = crowd.seen(*place) else { continue };
+                    let Some((stream, progress)) = connections.seen(*place) else { continue };
                     if progress.told {
                         continue;
                     }
-                    crowd.close(*place);
-                    crowd.open(streams.follower(stream, progress)?)?;
+                    connections.close(*place);
+                    connections.open(streams.follower(stream, progress)?)?;
                     if stream % 2 == 0 {
-                        crowd.open(streams.follower(stream, Progress::default())?)?;
+                        connections.open(streams.follower(stream, Progress::default())?)?;
                     }
                 }
                 Happened::Whole | Happened::Broken => {
@@ -72,11 +72,11 @@ pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Soak) -> Result
                 Happened::Answered(status) => bail!("status {status} instead of a stream"),
             }
         }
-        streams.settle(crowd, &happened, pieces)?;
-        patience.check(crowd)?;
+        streams.settle(connections, &happened, pieces)?;
+        stall.check(connections)?;
     }
-    let window = meter.end(watched, &mut crowd.tally)?;
-    streams.finish(crowd, pieces)?;
+    let window = meter.end(watched, &mut connections.tally)?;
+    streams.finish(connections, pieces)?;
     Ok(Found { looks, ..Found::new(window, work.readers, streams.verified) })
 }
 
@@ -90,9 +90,9 @@ impl Look {
 
 /// A linear congruential generator (Knuth, MMIX): variety is all that is asked of it.
 #[derive(Debug)]
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound.max(1)

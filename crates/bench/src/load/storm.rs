@@ -7,37 +7,37 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::{
-    crowd::{Crowd, Happened},
+    connections::{Connections, Happened},
     measured::Found,
     meter::Meter,
     reader::Progress,
-    streams::{Patience, Streams},
+    streams::{StallTimeout, Streams},
     tally::Times,
 };
 use crate::plan::{Storm, Watched};
 
-pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Storm) -> Result<Found> {
+pub(super) fn run(connections: &mut Connections, watched: &[Watched], work: &Storm) -> Result<Found> {
     let mut streams = Streams::default();
-    streams.gather(crowd, 1, work.readers + 1, std::time::Duration::ZERO)?;
-    streams.listen(crowd, work.warm_up, Some(work.pieces))?;
+    streams.gather(connections, 1, work.readers + 1, std::time::Duration::ZERO)?;
+    streams.listen(connections, work.warm_up, Some(work.pieces))?;
     // The first connection is the one that asked.
-    let cut: Vec<Progress> = (1..=work.readers).filter_map(|place| crowd.close(place)).collect();
-    streams.listen(crowd, work.away, Some(work.pieces))?;
+    let cut: Vec<Progress> = (1..=work.readers).filter_map(|place| connections.close(place)).collect();
+    streams.listen(connections, work.away, Some(work.pieces))?;
     let (_, witness) =
-        crowd.seen(0).context("the stream has ended before the storm was over: make it longer")?;
+        connections.seen(0).context("the stream has ended before the storm was over: make it longer")?;
 
-    let meter = Meter::begin(watched, &mut crowd.tally)?;
+    let meter = Meter::begin(watched, &mut connections.tally)?;
     let began = Instant::now();
     for progress in &cut {
-        let mut newcomer = streams.follower(0, *progress)?;
-        newcomer.target = witness.cursor.max(progress.cursor + 1);
-        crowd.open(newcomer)?;
+        let mut new_connection = streams.follower(0, *progress)?;
+        new_connection.target = witness.cursor.max(progress.cursor + 1);
+        connections.open(new_connection)?;
     }
-    let open = crowd.len();
+    let open = connections.len();
     let mut times = Vec::with_capacity(cut.len());
-    let mut patience = Patience::new(crowd);
+    let mut stall = StallTimeout::new(connections);
     while times.len() < cut.len() {
-        let happened = crowd.turn(Instant::now() + std::time::Duration::from_secs(1))?;
+        let happened = connections.turn(Instant::now() + std::time::Duration::from_secs(1))?;
         let now = began.elapsed();
         for (_, happened) in &happened {
             match happened {
@@ -47,10 +47,10 @@ pub(super) fn run(crowd: &mut Crowd, watched: &[Watched], work: &Storm) -> Resul
                 Happened::Answered(_) => {}
             }
         }
-        streams.settle(crowd, &happened, Some(work.pieces))?;
-        patience.check(crowd)?;
+        streams.settle(connections, &happened, Some(work.pieces))?;
+        stall.check(connections)?;
     }
-    let window = meter.end(watched, &mut crowd.tally)?;
-    streams.finish(crowd, Some(work.pieces))?;
+    let window = meter.end(watched, &mut connections.tally)?;
+    streams.finish(connections, Some(work.pieces))?;
     Ok(Found { caught_up: Times::of(&times), ..Found::new(window, open, streams.verified) })
 }

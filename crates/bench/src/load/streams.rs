@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use tokenwire_core::GenerationId;
 
 use super::{
-    crowd::{Crowd, Happened, Newcomer},
+    connections::{Connections, Happened, NewConnection},
     reader::Progress,
     request,
 };
@@ -20,7 +20,7 @@ use super::{
 const IN_FLIGHT: usize = 256;
 
 /// How long nothing at all may happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -44,15 +44,15 @@ impl Streams {
     }
 
     /// Who asks for a stream.
-    pub(super) fn asker(&self, stream: usize) -> Result<Newcomer> {
+    pub(super) fn asker(&self, stream: usize) -> Result<NewConnection> {
         let request = request::ask(self.get(stream)?.id);
-        Ok(Newcomer { request, stream, progress: Progress::default(), asks: true, target: 1 })
+        Ok(NewConnection { request, stream, progress: Progress::default(), asks: true, target: 1 })
     }
 
     /// Who reads a stream on from what they have seen of it.
-    pub(super) fn follower(&self, stream: usize, progress: Progress) -> Result<Newcomer> {
+    pub(super) fn follower(&self, stream: usize, progress: Progress) -> Result<NewConnection> {
         let request = request::follow(self.get(stream)?.id, progress.cursor);
-        Ok(Newcomer { request, stream, progress, asks: false, target: progress.cursor + 1 })
+        Ok(NewConnection { request, stream, progress, asks: false, target: progress.cursor + 1 })
     }
 
     fn get(&self, stream: usize) -> Result<&Stream> {
@@ -87,7 +87,7 @@ impl Streams {
     /// Begins `streams` streams over `ramp`, with so many readers each, and returns when everybody has an entry.
     pub(super) fn gather(
         &mut self,
-        crowd: &mut Crowd,
+        connections: &mut Connections,
         streams: usize,
         readers: usize,
         ramp: Duration,
@@ -96,7 +96,7 @@ impl Streams {
         let (mut asked, mut in_flight, mut arrived) = (0, 0, 0);
         let mut joining: VecDeque<usize> = VecDeque::new();
         let mut others_called = vec![false; streams];
-        let mut patience = Patience::new(crowd);
+        let mut stall = StallTimeout::new(connections);
         while arrived < streams * readers {
             let mut next = Instant::now() + Duration::from_millis(100);
             while asked < streams && in_flight < IN_FLIGHT {
@@ -106,20 +106,20 @@ impl Streams {
                     break;
                 }
                 let stream = self.begin();
-                crowd.open(self.asker(stream)?)?;
+                connections.open(self.asker(stream)?)?;
                 (asked, in_flight) = (asked + 1, in_flight + 1);
             }
             while in_flight < IN_FLIGHT
                 && let Some(stream) = joining.pop_front()
             {
-                crowd.open(self.follower(stream, Progress::default())?)?;
+                connections.open(self.follower(stream, Progress::default())?)?;
                 in_flight += 1;
             }
-            for (place, happened) in crowd.turn(next)? {
+            for (place, happened) in connections.turn(next)? {
                 match happened {
                     Happened::Answered(200) => {
                         in_flight -= 1;
-                        let Some((stream, _)) = crowd.seen(place) else { continue };
+                        let Some((stream, _)) = connections.seen(place) else { continue };
                         if let Some(called) = others_called.get_mut(stream)
                             && !std::mem::replace(called, true)
                         {
@@ -134,28 +134,33 @@ impl Streams {
                     Happened::Broken => bail!("a reader broke before everybody was there"),
                 }
             }
-            patience.check(crowd)?;
+            stall.check(connections)?;
         }
         Ok(())
     }
 
     /// Reads on until somebody says something.
-    pub(super) fn first_piece(&mut self, crowd: &mut Crowd, pieces: Option<u64>) -> Result<()> {
-        let mut patience = Patience::new(crowd);
-        while crowd.tally.counts.pieces == 0 {
-            let happened = crowd.turn(Instant::now() + Duration::from_secs(1))?;
-            self.settle(crowd, &happened, pieces)?;
-            patience.check(crowd)?;
+    pub(super) fn first_piece(&mut self, connections: &mut Connections, pieces: Option<u64>) -> Result<()> {
+        let mut stall = StallTimeout::new(connections);
+        while connections.tally.counts.pieces == 0 {
+            let happened = connections.turn(Instant::now() + Duration::from_secs(1))?;
+            self.settle(connections, &happened, pieces)?;
+            stall.check(connections)?;
         }
         Ok(())
     }
 
     /// Reads on for so long. Returns before that when somebody has come to an end, one way or the other.
-    pub(super) fn listen(&mut self, crowd: &mut Crowd, time: Duration, pieces: Option<u64>) -> Result<()> {
+    pub(super) fn listen(
+        &mut self,
+        connections: &mut Connections,
+        time: Duration,
+        pieces: Option<u64>,
+    ) -> Result<()> {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            let happened = crowd.turn(until)?;
-            if self.settle(crowd, &happened, pieces)? > 0 {
+            let happened = connections.turn(until)?;
+            if self.settle(connections, &happened, pieces)? > 0 {
                 return Ok(());
             }
         }
@@ -163,12 +168,12 @@ impl Streams {
     }
 
     /// Reads on until nobody is left.
-    pub(super) fn finish(&mut self, crowd: &mut Crowd, pieces: Option<u64>) -> Result<()> {
-        let mut patience = Patience::new(crowd);
-        while crowd.len() > 0 {
-            let happened = crowd.turn(Instant::now() + Duration::from_secs(1))?;
-            self.settle(crowd, &happened, pieces)?;
-            patience.check(crowd)?;
+    pub(super) fn finish(&mut self, connections: &mut Connections, pieces: Option<u64>) -> Result<()> {
+        let mut stall = StallTimeout::new(connections);
+        while connections.len() > 0 {
+            let happened = connections.turn(Instant::now() + Duration::from_secs(1))?;
+            self.settle(connections, &happened, pieces)?;
+            stall.check(connections)?;
         }
         Ok(())
     }
@@ -176,7 +181,7 @@ impl Streams {
     /// Verifies who has come to the end, and lets them go. How many are gone.
     pub(super) fn settle(
         &mut self,
-        crowd: &mut Crowd,
+        connections: &mut Connections,
         happened: &[(usize, Happened)],
         pieces: Option<u64>,
     ) -> Result<usize> {
@@ -184,11 +189,11 @@ impl Streams {
         for (place, happened) in happened {
             match happened {
                 Happened::Whole => {
-                    let Some((stream, progress)) = crowd.seen(*place) else { continue };
+                    let Some((stream, progress)) = connections.seen(*place) else { continue };
                     if let Err(wrong) = self.verify(stream, progress, pieces) {
-                        crowd.tally.error(&format!("{wrong:#}"));
+                        connections.tally.error(&format!("{wrong:#}"));
                     }
-                    crowd.close(*place);
+                    connections.close(*place);
                     gone += 1;
                 }
                 Happened::Broken => gone += 1,
@@ -202,26 +207,26 @@ impl Streams {
 
 /// Gives up when nothing comes any more.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct StallTimeout {
     reads: u64,
     since: Instant,
 }
 
-impl Patience {
-    pub(super) fn new(crowd: &Crowd) -> Self {
-        Self { reads: crowd.tally.counts.reads, since: Instant::now() }
+impl StallTimeout {
+    pub(super) fn new(connections: &Connections) -> Self {
+        Self { reads: connections.tally.counts.reads, since: Instant::now() }
     }
 
     /// # Errors
     /// Nothing has come for too long.
-    pub(super) fn check(&mut self, crowd: &Crowd) -> Result<()> {
-        if crowd.tally.counts.reads != self.reads {
-            *self = Self::new(crowd);
+    pub(super) fn check(&mut self, connections: &Connections) -> Result<()> {
+        if connections.tally.counts.reads != self.reads {
+            *self = Self::new(connections);
         }
         ensure!(
-            self.since.elapsed() < PATIENCE,
-            "nothing has come for {PATIENCE:?}, and {} connections still wait",
-            crowd.len()
+            self.since.elapsed() < STALL_TIMEOUT,
+            "nothing has come for {STALL_TIMEOUT:?}, and {} connections still wait",
+            connections.len()
         );
         Ok(())
     }
@@ -247,7 +252,7 @@ mod tests {
     /// What is found wrong when two readers of one stream get these frames.
     fn errors(first: &str, second: &str) -> Vec<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut crowd = Crowd::new(listener.local_addr().unwrap()).unwrap();
+        let mut connections = Connections::new(listener.local_addr().unwrap()).unwrap();
         let answers = [first.to_owned(), second.to_owned()];
         let server = std::thread::spawn(move || {
             answers.map(|frames| {
@@ -258,11 +263,11 @@ mod tests {
         });
         let mut streams = Streams::default();
         let stream = streams.begin();
-        crowd.open(streams.asker(stream).unwrap()).unwrap();
-        crowd.open(streams.follower(stream, Progress::default()).unwrap()).unwrap();
-        streams.finish(&mut crowd, Some(1)).unwrap();
+        connections.open(streams.asker(stream).unwrap()).unwrap();
+        connections.open(streams.follower(stream, Progress::default()).unwrap()).unwrap();
+        streams.finish(&mut connections, Some(1)).unwrap();
         server.join().unwrap();
-        crowd.tally.errors().told
+        connections.tally.errors().told
     }
 
     fn frames(stamp: u64) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     args::Mode,
-    plan::{Fault, Target},
+    plan::{Fault, TargetId},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,16 +70,16 @@ impl Way {
     }
 
     /// What is hurt in place of the process, and how. Its answer then needs no other attempt.
-    pub(super) fn dependency(self) -> Option<(Target, Fault)> {
+    pub(super) fn dependency(self) -> Option<(TargetId, Fault)> {
         match self {
             Self::Kill | Self::Freeze | Self::Isolate | Self::Restart | Self::Drain | Self::DrainHastily => {
                 None
             }
-            Self::RedisAway => Some((Target::Redis, Fault::Kill { down: Duration::from_secs(10) })),
-            Self::RedisSwitch => Some((Target::Redis, Fault::Switch { closes: true })),
-            Self::RedisSwitchUnnoticed => Some((Target::Redis, Fault::Switch { closes: false })),
-            Self::RabbitMqRestart => Some((Target::RabbitMq, Fault::Kill { down: Duration::ZERO })),
-            Self::RabbitMqConnections => Some((Target::RabbitMq, Fault::CloseConnections)),
+            Self::RedisAway => Some((TargetId::Redis, Fault::Kill { down: Duration::from_secs(10) })),
+            Self::RedisSwitch => Some((TargetId::Redis, Fault::Switch { closes: true })),
+            Self::RedisSwitchUnnoticed => Some((TargetId::Redis, Fault::Switch { closes: false })),
+            Self::RabbitMqRestart => Some((TargetId::RabbitMq, Fault::Kill { down: Duration::ZERO })),
+            Self::RabbitMqConnections => Some((TargetId::RabbitMq, Fault::CloseConnections)),
         }
     }
 }

@@ -161,7 +161,7 @@ impl Ending<'_> {
             Some(_) => Some(Cause::Own),
             // The log was slow: it could not say any more that it ends.
             None if opened.refused => (stood_still || self.log_is_slow).then_some(Cause::Own),
-            None => (opened.asked || stood_still || !self.plan.is_kind_to_the_log()).then_some(Cause::Own),
+            None => (opened.asked || stood_still || !self.plan.never_fails_the_log()).then_some(Cause::Own),
         }
     }
 }

@@ -26,22 +26,22 @@ const ENDED_WITHIN: Duration = Duration::from_secs(3);
 /// How soon a reader is told that its stream is damaged: at its next look, where the log answers, if slowly.
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
-pub(super) async fn live(world: &Arc<World>, wanted: &Wanted, doors: &[Generations]) {
+pub(super) async fn live(world: &Arc<World>, wanted: &Wanted, apis: &[Generations]) {
     let began = Instant::now();
     sleep(wanted.at).await;
     let again = async {
         match wanted.again_after {
             Some(after) => {
                 sleep(after).await;
-                submit(world, wanted, doors).await
+                submit(world, wanted, apis).await
             }
             None => false,
         }
     };
-    let (first, again) = futures::join!(submit(world, wanted, doors), again);
+    let (first, again) = futures::join!(submit(world, wanted, apis), again);
     let limit = began + if first || again { world.plan.all_ended } else { world.plan.all_expired };
     let readers = wanted.readers.iter().map(|Reading { name, manner }| async move {
-        let reader = Reader { world, wanted, doors, name, manner: *manner, seen: &world.seen[name] };
+        let reader = Reader { world, wanted, apis, name, manner: *manner, seen: &world.seen[name] };
         if timeout_at(limit, Box::pin(reader.read())).await.is_err() {
             world.record.violation(Rule::I10, format_args!("reader {name} hangs"));
         }
@@ -49,18 +49,18 @@ pub(super) async fn live(world: &Arc<World>, wanted: &Wanted, doors: &[Generatio
     let stop = async {
         if let Some(after) = wanted.stopped_after {
             sleep(after).await;
-            stop(world, wanted, doors).await;
+            stop(world, wanted, apis).await;
         }
     };
     futures::join!(join_all(readers), stop);
 }
 
-fn door<'a>(world: &World, doors: &'a [Generations]) -> &'a Generations {
-    &doors[world.chance.index(doors.len())]
+fn any_api<'a>(world: &World, apis: &'a [Generations]) -> &'a Generations {
+    &apis[world.rng.index(apis.len())]
 }
 
 /// Until it is accepted, or the client has had enough. Whether it was.
-async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
+async fn submit(world: &World, wanted: &Wanted, apis: &[Generations]) -> bool {
     for _ in 0..TRIES {
         let submission = Submission {
             id: wanted.id,
@@ -69,9 +69,9 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
             on_disconnect: wanted.on_disconnect,
             metadata: wanted.name.clone().into(),
         };
-        let submitting = door(world, doors).submit(submission);
-        let answer = if world.weather.strikes(|rates| rates.client_impatient) {
-            timeout(world.chance.millis(0..=80), submitting).await.ok()
+        let submitting = any_api(world, apis).submit(submission);
+        let answer = if world.injector.hits(|rates| rates.client_impatient) {
+            timeout(world.rng.millis(0..=80), submitting).await.ok()
         } else {
             Some(submitting.await)
         };
@@ -100,17 +100,17 @@ async fn submit(world: &World, wanted: &Wanted, doors: &[Generations]) -> bool {
             }
             None => world.record.note(format_args!("{} submitted by a client that went away", wanted.name)),
         }
-        sleep(world.chance.millis(50..=6000)).await;
+        sleep(world.rng.millis(50..=6000)).await;
     }
     false
 }
 
-async fn stop(world: &World, wanted: &Wanted, doors: &[Generations]) {
+async fn stop(world: &World, wanted: &Wanted, apis: &[Generations]) {
     for _ in 0..TRIES {
         let asked = world.record.now();
         // Where a call may fail, its next worker ends it.
-        let is_kind = world.weather.is_kind_to_the_log() && world.plan.is_kind_to_the_log();
-        if door(world, doors).cancel(wanted.id).await.is_ok() {
+        let is_kind = world.injector.never_fails_the_log() && world.plan.never_fails_the_log();
+        if any_api(world, apis).cancel(wanted.id).await.is_ok() {
             // A worker that gave it up at this very moment ends it.
             sleep(ENDED_WITHIN).await;
             let waits = {
@@ -130,7 +130,7 @@ async fn stop(world: &World, wanted: &Wanted, doors: &[Generations]) {
 struct Reader<'a> {
     world: &'a World,
     wanted: &'a Wanted,
-    doors: &'a [Generations],
+    apis: &'a [Generations],
     name: &'a str,
     manner: Manner,
     seen: &'a History<Event>,
@@ -147,24 +147,24 @@ enum Cut {
 impl Reader<'_> {
     async fn read(&self) {
         let world = self.world;
-        sleep(world.chance.millis(0..=3000)).await;
+        sleep(world.rng.millis(0..=3000)).await;
         let tail = world.record.facts().streams.get(&self.wanted.id).map_or(0, |stream| stream.entries.len());
-        let joined = if world.chance.happens(0.5) { 0 } else { world.chance.index(tail + 1) };
+        let joined = if world.rng.happens(0.5) { 0 } else { world.rng.index(tail + 1) };
         self.seen.joined(self.name, Seq::START.plus(joined));
         loop {
             // In the calm everybody stays, so that somebody sees a stream end by itself.
             let connection = Box::pin(self.connect());
-            let cut = if world.weather.is_calm() {
+            let cut = if world.injector.is_calm() {
                 connection.await
             } else {
-                timeout(world.chance.millis(10..=9000), connection).await.unwrap_or(Cut::Away)
+                timeout(world.rng.millis(10..=9000), connection).await.unwrap_or(Cut::Away)
             };
             match cut {
                 Cut::Over => return,
-                Cut::Away if self.manner == Manner::Leaves && world.chance.happens(0.5) => {
+                Cut::Away if self.manner == Manner::Leaves && world.rng.happens(0.5) => {
                     return world.record.note(format_args!("reader {} leaves", self.name));
                 }
-                Cut::Away => sleep(world.chance.millis(10..=3000)).await,
+                Cut::Away => sleep(world.rng.millis(10..=3000)).await,
             }
         }
     }
@@ -174,7 +174,7 @@ impl Reader<'_> {
         let (world, id) = (self.world, self.wanted.id);
         let (cursor, connected) = (self.seen.cursor(self.name), world.record.now());
         world.record.note(format_args!("reader {} follows after {cursor}", self.name));
-        let mut follower = match door(world, self.doors).follow(id, cursor).await {
+        let mut follower = match any_api(world, self.apis).follow(id, cursor).await {
             Ok(follower) => follower,
             Err(error) => return self.refused(&error, connected),
         };
@@ -216,7 +216,7 @@ impl Reader<'_> {
     fn is_told_late(&self, connected: Moment) -> bool {
         let damaged = self.world.record.damaged(self.wanted.id).unwrap_or_default();
         let is_late = self.world.record.now() > damaged.max(connected) + TOLD_WITHIN;
-        is_late && self.world.plan.is_kind_to_the_log()
+        is_late && self.world.plan.never_fails_the_log()
     }
 
     fn refused(&self, error: &FollowError, connected: Moment) -> Cut {

@@ -19,67 +19,67 @@ use tokio_util::sync::CancellationToken;
 use super::{Process, World};
 use crate::{
     clock::{JumpingClock, MOST_OFF},
-    models::{Babble, Watched},
-    plan::{Blow, STALL_TIME, name_of},
+    injector::{Life, Service},
+    models::{RandomModel, Watched},
+    plan::{Fault, STALL_TIME, name_of},
     record::Death,
-    weather::{Life, Service},
 };
 
 /// How soon another worker comes for one that has died of a prompt, once the faults have ended.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) struct Staff {
+pub(super) struct Workers {
     world: Arc<World>,
-    workers: Vec<Employed>,
+    workers: Vec<RunningWorker>,
     tasks: JoinSet<()>,
     /// Every process, dead ones too: freezing the dead changes nothing.
     lives: Vec<Arc<Life>>,
     clocks: Vec<Arc<JumpingClock>>,
-    hired: usize,
+    spawned: usize,
 }
 
-struct Employed {
+struct RunningWorker {
     life: Arc<Life>,
     soft: CancellationToken,
     hard: CancellationToken,
 }
 
-impl Staff {
-    pub(super) fn new(world: Arc<World>, doors: impl IntoIterator<Item = Process>) -> Self {
-        let mut staff = Self {
+impl Workers {
+    pub(super) fn new(world: Arc<World>, apis: impl IntoIterator<Item = Process>) -> Self {
+        let mut workers = Self {
             world,
             workers: Vec::new(),
             tasks: JoinSet::new(),
             lives: Vec::new(),
             clocks: Vec::new(),
-            hired: 0,
+            spawned: 0,
         };
-        for door in doors {
-            staff.lives.push(door.node.life);
-            staff.clocks.push(door.clock);
+        for api in apis {
+            workers.lives.push(api.node.life);
+            workers.clocks.push(api.clock);
         }
-        for _ in 0..staff.world.plan.workers {
-            staff.hire();
+        for _ in 0..workers.world.plan.workers {
+            workers.spawn();
         }
-        staff
+        workers
     }
 
     /// One blow after another, until the calm.
-    pub(super) async fn suffer(&mut self) {
+    pub(super) async fn run_faults(&mut self) {
         let world = Arc::clone(&self.world);
         let began = Instant::now();
         let calm = began + world.plan.calm;
         while Instant::now() < calm {
-            let quiet = world.chance.millis(50..=world.plan.quiet);
+            let quiet = world.rng.millis(50..=world.plan.quiet);
             sleep_until((Instant::now() + quiet).min(calm)).await;
             self.long_outage(began.elapsed());
             self.recover(0.4);
-            let blows = &world.plan.blows;
-            if !blows.is_empty() {
-                self.strike(blows[world.chance.index(blows.len())]);
+            let faults = &world.plan.faults;
+            if !faults.is_empty() {
+                self.inject(faults[world.rng.index(faults.len())]);
             }
         }
-        world.weather.calm_down();
+        world.injector.end_faults();
         self.recover(1.0);
         world.record.note("calm");
         // A prompt may kill its process in the calm as well.
@@ -90,7 +90,7 @@ impl Staff {
     }
 
     /// Replaces those who die. Never ends.
-    pub(super) async fn keep_up(&mut self) {
+    pub(super) async fn replace_dead(&mut self) {
         loop {
             sleep(REPLACED_AFTER).await;
             self.recover(1.0);
@@ -100,69 +100,69 @@ impl Staff {
     fn long_outage(&self, now: Duration) {
         let Some((service, from, lasts)) = self.world.plan.long_outage else { return };
         if (from..from + lasts).contains(&now) {
-            self.world.weather.begin_long_outage(service);
+            self.world.injector.begin_long_outage(service);
         } else {
-            self.world.weather.end_long_outage(service);
+            self.world.injector.end_long_outage(service);
         }
     }
 
     /// Everybody finishes what runs, and goes. A worker that cannot is aborted with the runtime.
-    pub(super) async fn go_home(&mut self) {
+    pub(super) async fn shutdown(&mut self) {
         self.workers.iter().for_each(|worker| worker.soft.cancel());
         while self.tasks.join_next().await.is_some() {}
     }
 
-    fn strike(&mut self, blow: Blow) {
+    fn inject(&mut self, fault: Fault) {
         let world = Arc::clone(&self.world);
-        let chance = &world.chance;
-        match blow {
-            Blow::Kill => {
-                if let Some(worker) = self.dismiss() {
+        let rng = &world.rng;
+        match fault {
+            Fault::Kill => {
+                if let Some(worker) = self.take_one() {
                     world.record.dies(&worker.life.name, Death::Killed);
                     worker.life.end();
                 }
             }
-            Blow::Drain => {
-                if let Some(worker) = self.dismiss() {
-                    self.stop(worker, chance.millis(0..=5000));
+            Fault::Drain => {
+                if let Some(worker) = self.take_one() {
+                    self.stop(worker, rng.millis(0..=5000));
                 }
             }
-            Blow::Restart => {
+            Fault::Restart => {
                 for worker in std::mem::take(&mut self.workers) {
-                    self.stop(worker, chance.millis(0..=200));
-                    self.hire();
+                    self.stop(worker, rng.millis(0..=200));
+                    self.spawn();
                 }
             }
-            Blow::Freeze => {
-                let life = &self.lives[chance.index(self.lives.len())];
+            Fault::Freeze => {
+                let life = &self.lives[rng.index(self.lives.len())];
                 world.record.note(format_args!("{} freezes", life.name));
                 world.record.worker(&life.name, |worker| worker.froze = true);
                 life.switch.freeze();
             }
-            Blow::Outage(service) => {
+            Fault::Outage(service) => {
                 world.record.note(format_args!("the {service:?} is away"));
-                world.weather.set_away(service, true);
+                world.injector.set_away(service, true);
             }
-            Blow::Jump => {
+            Fault::Jump => {
                 let most = MOST_OFF.unsigned_abs();
-                let off = i64::try_from(chance.number(0..=2 * most)).unwrap_or(MOST_OFF) - MOST_OFF;
+                let off = i64::try_from(rng.number(0..=2 * most)).unwrap_or(MOST_OFF) - MOST_OFF;
                 world.record.note(format_args!("a clock is {off} ms off"));
-                self.clocks[chance.index(self.clocks.len())].jump(off);
+                self.clocks[rng.index(self.clocks.len())].jump(off);
             }
-            Blow::Purge => {
+            Fault::Purge => {
                 let gone = world.broker.iter().flat_map(|broker| broker.purge()).collect();
-                self.lose("purged", gone);
+                self.lose_jobs("purged", gone);
             }
-            Blow::Delete => {
+            Fault::Delete => {
                 let gone = world.broker.iter().flat_map(|broker| broker.delete()).collect();
-                self.lose("deleted", gone);
+                self.lose_jobs("deleted", gone);
             }
-            Blow::ForgetReaders => self.forget_readers(),
-            Blow::Damage => {
+            Fault::ForgetReaders => self.forget_readers(),
+            Fault::Damage => {
                 let ids: Vec<_> = world.plan.generations.iter().map(|wanted| wanted.id).collect();
-                let id = ids[chance.index(ids.len())];
+                let id = ids[rng.index(ids.len())];
                 // One in a while, so that most of a run is about something else.
-                if chance.happens(0.1)
+                if rng.happens(0.1)
                     && world.record.facts().streams.get(&id).is_some_and(|stream| stream.exists)
                 {
                     world.record.stream(id, "is damaged", |stream, now| {
@@ -174,7 +174,7 @@ impl Staff {
     }
 
     /// A worker is asked to finish, and after this time to give back what still runs.
-    fn stop(&mut self, worker: Employed, time: Duration) {
+    fn stop(&mut self, worker: RunningWorker, time: Duration) {
         let record = Arc::clone(&self.world.record);
         record.note(format_args!("{} drains", worker.life.name));
         worker.soft.cancel();
@@ -185,7 +185,7 @@ impl Staff {
         });
     }
 
-    fn lose(&self, how: &str, gone: Vec<GenerationId>) {
+    fn lose_jobs(&self, how: &str, gone: Vec<GenerationId>) {
         self.world.record.note(format_args!("the queue is {how}"));
         for id in gone {
             self.world.record.stream(id, "has its job lost", |stream, _| stream.jobs_lost += 1);
@@ -209,29 +209,29 @@ impl Staff {
         let world = Arc::clone(&self.world);
         self.workers.retain(|worker| !worker.life.has_ended());
         for life in &self.lives {
-            if life.switch.is_frozen() && world.chance.happens(probability) {
+            if life.switch.is_frozen() && world.rng.happens(probability) {
                 world.record.note(format_args!("{} thaws", life.name));
                 life.switch.thaw();
             }
         }
         for service in Service::ALL {
-            if world.chance.happens(probability) {
-                world.weather.set_away(service, false);
+            if world.rng.happens(probability) {
+                world.injector.set_away(service, false);
             }
         }
-        while self.workers.len() < world.plan.workers && world.chance.happens(probability) {
-            self.hire();
+        while self.workers.len() < world.plan.workers && world.rng.happens(probability) {
+            self.spawn();
         }
     }
 
-    fn dismiss(&mut self) -> Option<Employed> {
+    fn take_one(&mut self) -> Option<RunningWorker> {
         let count = self.workers.len();
-        (count > 0).then(|| self.workers.remove(self.world.chance.index(count)))
+        (count > 0).then(|| self.workers.remove(self.world.rng.index(count)))
     }
 
-    fn hire(&mut self) {
-        self.hired += 1;
-        let name = format!("worker {}", self.hired);
+    fn spawn(&mut self) {
+        self.spawned += 1;
+        let name = format!("worker {}", self.spawned);
         self.world.record.note(format_args!("{name} begins"));
         let process = self.world.process(name.clone());
         let plan = &self.world.plan;
@@ -253,27 +253,27 @@ impl Staff {
         life.begin(abort);
         self.lives.push(Arc::clone(&life));
         self.clocks.push(process.clock);
-        self.workers.push(Employed { life, soft, hard });
+        self.workers.push(RunningWorker { life, soft, hard });
     }
 
     fn models(&self, process: &Process) -> Catalogue {
         let plan = &self.world.plan;
         let exact =
             simulated::Config { delay: plan.pace, first_delay: plan.reading, ..simulated::Config::default() };
-        let babble = |continuation| -> Arc<dyn Model> {
-            let chance = Arc::clone(&self.world.chance);
-            Arc::new(Babble {
+        let random = |continuation| -> Arc<dyn Model> {
+            let rng = Arc::clone(&self.world.rng);
+            Arc::new(RandomModel {
                 continuation,
                 words: plan.words,
                 pace: plan.pace,
                 reading: plan.reading,
-                chance,
+                rng,
             })
         };
         let models: [Arc<dyn Model>; 3] = [
             Arc::new(Simulated::new(exact)),
-            babble(Continuation::Resampled),
-            babble(Continuation::Unsupported),
+            random(Continuation::Resampled),
+            random(Continuation::Unsupported),
         ];
         models.into_iter().fold(Catalogue::default(), |catalogue, model| {
             let name = name_of(model.continuation(&Prefix::default()));

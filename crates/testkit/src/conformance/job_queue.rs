@@ -41,7 +41,7 @@ macro_rules! job_queue_conformance {
 }
 
 /// More than anything here takes, on a machine however busy. Where it runs out, something hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a queue gets to deliver what it should not. Too short a time hides a fault; it never makes one up.
 const GLIMPSE: Duration = Duration::from_millis(300);
@@ -125,7 +125,7 @@ fn job(prompt: &str) -> Job {
 }
 
 async fn lease(queue: &dyn JobQueue) -> Lease {
-    timeout(PATIENCE, queue.lease()).await.expect("there is a job").unwrap()
+    timeout(TIMEOUT, queue.lease()).await.expect("there is a job").unwrap()
 }
 
 async fn assert_nothing_to_lease(queue: &dyn JobQueue) {

@@ -118,11 +118,11 @@ impl Guarded {
     /// death by signal n.
     ///
     /// # Panics
-    /// When it has not ended within `patience`.
-    pub fn stop(mut self, patience: Duration) -> i32 {
+    /// When it has not ended within `wait`.
+    pub fn stop(mut self, wait: Duration) -> i32 {
         self.signal(Signal::SIGTERM);
         assert!(
-            super::wait_until(patience, || self.has_ended()),
+            super::wait_until(wait, || self.has_ended()),
             "a child did not end when it was asked to: {}",
             self.output()
         );

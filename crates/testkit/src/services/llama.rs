@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{Guarded, unblock, wait_until};
 
 /// More than it takes to load a small model on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An OpenAI-compatible server on 127.0.0.1, with a port of its own. It answers requests that name any model.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl LlamaServer {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let mut process = Guarded::spawn(&command, directory.path());
             let mut port = None;
-            let ready = wait_until(PATIENCE, || {
+            let ready = wait_until(TIMEOUT, || {
                 assert!(!process.has_ended(), "the server has ended: {}", process.output());
                 port = port_in(&process.output());
                 port.is_some()

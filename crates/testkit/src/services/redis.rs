@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use super::{
     Guarded, STARTS, free_port,
     guarded::require,
-    server::{PATIENCE, Recipe, Server},
+    server::{Recipe, Server, TIMEOUT},
     unblock, wait_until,
 };
 
@@ -122,7 +122,7 @@ impl Redis {
             let in_step = || {
                 tell(port, "INFO replication").is_ok_and(|answer| answer.contains("master_link_status:up"))
             };
-            assert!(wait_until(PATIENCE, in_step), "the replica does not come up");
+            assert!(wait_until(TIMEOUT, in_step), "the replica does not come up");
         })
         .await;
     }

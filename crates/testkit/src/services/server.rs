@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{Guarded, unblock, wait_until};
 
 /// More than the slowest of them needs on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How to start a server.
 pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
@@ -55,7 +55,7 @@ impl Server {
     /// Asks it to end, and waits until it has.
     pub(super) async fn stop(&self) {
         let running = self.take();
-        unblock(|| running.stop(PATIENCE)).await;
+        unblock(|| running.stop(TIMEOUT)).await;
     }
 
     /// Starts it again with the same files, and waits until it answers.
@@ -86,7 +86,7 @@ impl Inner {
     fn launch(&self) -> bool {
         let mut running = Guarded::spawn(&self.recipe.command(), self.directory.path());
         let mut ended = false;
-        let in_time = wait_until(PATIENCE, || {
+        let in_time = wait_until(TIMEOUT, || {
             ended = running.has_ended();
             ended || self.recipe.is_up(&running)
         });

@@ -5,7 +5,7 @@ use std::task::Poll;
 use futures::poll;
 use tokio::time::{Instant, timeout};
 
-use super::{Duration, Fixture, GLIMPSE, PATIENCE, assert_nothing_to_lease, lease};
+use super::{Duration, Fixture, GLIMPSE, TIMEOUT, assert_nothing_to_lease, lease};
 
 /// And is then like any other.
 pub async fn a_retried_job_comes_back_no_sooner_than_asked(fixture: Fixture) {
@@ -65,7 +65,7 @@ pub async fn a_retried_job_reaches_the_worker_who_is_left(fixture: Fixture) {
         panic!("sooner than asked: {early:?}");
     }
     drop(leaves);
-    let lease = timeout(PATIENCE, stays).await.expect("a job that is due is delivered").unwrap();
+    let lease = timeout(TIMEOUT, stays).await.expect("a job that is due is delivered").unwrap();
     assert_eq!(*lease.job(), jobs[0]);
     lease.ack().await.unwrap();
 }

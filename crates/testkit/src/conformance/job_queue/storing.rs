@@ -2,7 +2,7 @@
 
 use tokio::time::{sleep, timeout};
 
-use super::{Duration, Fixture, JobQueue, PATIENCE, assert_nothing_to_lease, job, lease};
+use super::{Duration, Fixture, JobQueue, TIMEOUT, assert_nothing_to_lease, job, lease};
 
 /// Whatever the prompt; and the time to the millisecond.
 pub async fn a_job_comes_out_as_it_went_in(fixture: Fixture) {
@@ -47,7 +47,7 @@ pub async fn a_job_that_is_stored_twice_comes_twice(fixture: Fixture) {
 pub async fn waiting_ends_when_a_job_arrives(fixture: Fixture) {
     for store in [&fixture.queue, &fixture.elsewhere] {
         let job = job("late");
-        let (lease, ()) = futures::join!(timeout(PATIENCE, fixture.queue.lease()), async {
+        let (lease, ()) = futures::join!(timeout(TIMEOUT, fixture.queue.lease()), async {
             sleep(Duration::from_millis(100)).await;
             store.enqueue(&job).await.unwrap();
         });
@@ -92,7 +92,7 @@ async fn comes_to_count(queue: &dyn JobQueue, expected: usize) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let in_time = timeout(PATIENCE, counted).await.is_ok();
+    let in_time = timeout(TIMEOUT, counted).await.is_ok();
     assert!(in_time, "{} wait, and not {expected}", queue.waiting());
 }
 

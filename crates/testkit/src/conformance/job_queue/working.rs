@@ -6,7 +6,7 @@ use futures::future::join_all;
 use rand::RngExt;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{Arc, Duration, Fixture, GLIMPSE, PATIENCE, assert_nothing_to_lease, job, lease};
+use super::{Arc, Duration, Fixture, GLIMPSE, TIMEOUT, assert_nothing_to_lease, job, lease};
 
 /// While a lease lives, no other worker gets its job, here or elsewhere; other jobs are to be had.
 pub async fn a_leased_job_is_nobody_elses(fixture: Fixture) {
@@ -130,5 +130,5 @@ pub async fn a_queue_that_gives_up_on_nothing_has_no_dead_letters(fixture: Fixtu
     fixture.store(&["alive"]).await;
     let dead = timeout(GLIMPSE, fixture.queue.dead_letter()).await;
     assert!(dead.is_err(), "{dead:?}");
-    timeout(PATIENCE, fixture.queue.lease()).await.expect("it is alive").unwrap().ack().await.unwrap();
+    timeout(TIMEOUT, fixture.queue.lease()).await.expect("it is alive").unwrap().ack().await.unwrap();
 }

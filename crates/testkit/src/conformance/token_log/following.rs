@@ -16,7 +16,7 @@ use super::{
 use crate::wrapped::{Log, LogHooks};
 
 /// More than any wake-up takes, on a machine however busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Hints may be lost, but a log that never gives any makes its readers wait for the slow recheck.
 pub async fn an_append_wakes_whoever_listens(fixture: Fixture) {
@@ -26,7 +26,7 @@ pub async fn an_append_wakes_whoever_listens(fixture: Fixture) {
     for n in 1..=10 {
         writer.append(&[delta("a"), delta("b")]).await.unwrap();
         while seen < Seq::new(2 * n) {
-            let hint = tokio::time::timeout(PATIENCE, wakeups.next()).await.expect("an append is announced");
+            let hint = tokio::time::timeout(TIMEOUT, wakeups.next()).await.expect("an append is announced");
             if let Hint::Appended { entries, .. } = hint {
                 // I2: what is announced is already there to be read.
                 let first = entries.first().unwrap().seq;

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// More than any wake-up takes, on a machine however busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Of another request, created some time after all others.
 fn next(request: u8) -> StreamSpec {
@@ -167,7 +167,7 @@ pub async fn a_removal_wakes_whoever_listens(fixture: Fixture) {
     let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();
     fixture.log.remove(id).await.unwrap();
     loop {
-        let hint = tokio::time::timeout(PATIENCE, wakeups.next()).await.expect("a removal is announced");
+        let hint = tokio::time::timeout(TIMEOUT, wakeups.next()).await.expect("a removal is announced");
         if matches!(hint, Hint::Look)
             && fixture.elsewhere.read(id, Seq::START, NonZeroUsize::MIN).await.is_err()
         {
@@ -213,7 +213,7 @@ pub async fn pages_and_hints_say_which_stream_of_an_id_they_are_of(fixture: Fixt
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, announced).await.expect("an append is announced");
+        tokio::time::timeout(TIMEOUT, announced).await.expect("an append is announced");
         fixture.elsewhere.remove(id).await.unwrap();
     }
 }
