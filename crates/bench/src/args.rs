@@ -8,53 +8,53 @@ use std::{
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-/// Measures the real program under load, beside what this machine can do at best in the same minute.
+/// Measures the real program under load, and a minimal server (the floor) on the same machine in the same minute.
 ///
-/// What is left out has a value that the scenario chooses, shown in the report.
+/// The scenario chooses the values of options that are not set. The report shows them.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Options {
     #[arg(value_enum)]
     pub(crate) scenario: Scenario,
-    /// What is measured: one `serve`, or an `api` and a `worker` on Redis and RabbitMQ.
+    /// System under test: one `serve`, or an `api` and a `worker` on Redis and RabbitMQ.
     #[arg(long, value_enum, default_value_t = Mode::Embedded)]
     pub(crate) mode: Mode,
-    /// How durable the embedded log is.
+    /// Durability of the embedded log.
     #[arg(long, value_enum, default_value_t = Sync::Commit)]
     pub(crate) sync: Sync,
-    /// How durable Redis is.
+    /// Durability of Redis.
     #[arg(long, value_enum, default_value_t = Fsync::Everysec)]
     pub(crate) redis: Fsync,
-    /// Tiny numbers, for a few seconds: for correctness only.
+    /// Small numbers, for a run of a few seconds: checks correctness only.
     #[arg(long)]
     pub(crate) small: bool,
-    /// How many streams.
+    /// Number of streams.
     #[arg(long, value_name = "COUNT")]
     pub(crate) streams: Option<NonZeroUsize>,
-    /// How many readers each stream has; with accept, how many connections; with replay and soak, how many read at a time.
+    /// Number of readers of each stream. With `accept`: number of connections. With `replay` and `soak`: readers at a time.
     #[arg(long, value_name = "COUNT")]
     pub(crate) readers: Option<NonZeroUsize>,
-    /// How many pieces a second each stream says; 0 is as fast as it goes.
+    /// Deltas per second of each stream. 0 means as fast as possible.
     #[arg(long, value_name = "PER SECOND")]
     pub(crate) rate: Option<f64>,
-    /// How many pieces an answer has.
+    /// Number of deltas of an answer.
     #[arg(long, value_name = "COUNT")]
     pub(crate) pieces: Option<NonZeroU32>,
-    /// How long is measured.
+    /// Length of the measurement, in seconds.
     #[arg(long)]
     pub(crate) seconds: Option<f64>,
-    /// So many times in a row, on the same server: the report tells the median of the ratios.
+    /// Number of measurements in a row, on the same server. The report shows the median of the ratios.
     #[arg(long, default_value = "1", value_name = "COUNT")]
     pub(crate) rounds: NonZeroUsize,
-    /// Without the floor beside it.
+    /// Do not measure the floor.
     #[arg(long)]
     pub(crate) no_floor: bool,
-    /// Write what was measured here, as JSON.
+    /// Write the results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// The program. [default: the one of this workspace, built as this one is]
+    /// Program under test. [default: the one of this workspace, built with the same profile]
     #[arg(long, value_name = "PATH")]
     pub(crate) tokenwire: Option<PathBuf>,
-    /// Further settings of every process of the program, as in its environment.
+    /// Environment variable of every process of the program. Can be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) settings: Vec<String>,
 }
@@ -66,19 +66,19 @@ pub(crate) enum Scenario {
     Fanout,
     /// 500 streams, one reader each.
     Streams,
-    /// Eight streams, as fast as it goes.
+    /// Eight streams, as fast as possible.
     Flat,
-    /// Prompts that nobody reads, as fast as they are stored.
+    /// Prompts without readers, as fast as they are stored.
     Accept,
-    /// 15,000 open streams that hardly say anything.
+    /// 15,000 open streams with few deltas.
     Idle,
-    /// 5,000 readers of one stream, cut at once, resumed at once.
+    /// 5,000 readers of one stream, all cut at once, all resumed at once.
     Storm,
-    /// Finished streams of 5,000 pieces, read from their start.
+    /// Finished streams of 5,000 deltas, read from their start.
     Replay,
-    /// Ten minutes of readers that come, are cut, resume and go.
+    /// Ten minutes of readers that connect, are cut, resume and leave.
     Soak,
-    /// From the start to ready.
+    /// Time from the start of the program until it is ready.
     Start,
 }
 
@@ -92,9 +92,9 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sync {
-    /// On the disk before anybody sees it.
+    /// On the disk before readers see it.
     Commit,
-    /// With the operating system.
+    /// In the cache of the operating system.
     Os,
     /// In memory alone.
     None,

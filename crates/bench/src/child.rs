@@ -1,4 +1,4 @@
-//! This program, started again in another part: to load, or to be the floor.
+//! The child processes of this program: the load process and the floor.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -24,7 +24,7 @@ fn again(part: &str) -> Result<Child> {
     command.spawn().with_context(|| format!("starting this program {part}"))
 }
 
-/// Loads a server from a process of its own, and returns what that has measured.
+/// Loads a server from a child process, and returns the results.
 pub(crate) fn load(address: SocketAddr, watched: &[Watched], work: &Work) -> Result<Measured> {
     let plan = Plan { address, watched: watched.to_vec(), work: work.clone() };
     let mut child = again(LOAD)?;

@@ -1,8 +1,8 @@
-//! The floor: what the same bytes to the same sockets cost on this machine at best.
+//! The floor: the lowest cost of the same bytes to the same sockets on this machine.
 //!
-//! One thread, one epoll instance, and one `write()` for each event and reader. No durability, no queue, no framework: it
-//! speaks just enough HTTP to be loaded by the same load process, and says the very words of the simulated model. Nothing
-//! that delivers events one at a time over sockets costs less; a server that puts several events into one write does.
+//! One thread, one epoll instance, and one `write()` for each event and reader. No durability, no queue, no framework. It
+//! implements enough HTTP for the load process, and sends the words of the simulated model. A server that sends each event
+//! in its own write cannot cost less; a server that sends several events in one write can.
 //!
 //! It runs in a process of its own, prints its port, and ends with its standard input.
 
@@ -26,7 +26,7 @@ use self::{
 };
 use crate::load::raise_open_file_limit;
 
-/// What the floor is to say.
+/// What the floor sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct FloorConfig {
     /// Before the first piece.
@@ -38,17 +38,17 @@ pub(crate) struct FloorConfig {
     pub(crate) canned: String,
 }
 
-/// How many events an unpaced stream says before others and new readers have their turn.
+/// How many events a stream without a pace sends before the other streams and new readers are served.
 const RUN: usize = 16;
 
 const LISTENER: Token = Token(usize::MAX);
 const PARENT: Token = Token(usize::MAX - 1);
 
-/// The whole of the floor's process. The first line of its input says what to say.
+/// The floor's process. The first line of its input is a [`FloorConfig`].
 pub(crate) fn run() -> Result<()> {
     let mut config = String::new();
-    io::stdin().read_line(&mut config).context("reading what to say")?;
-    let config: FloorConfig = serde_json::from_str(&config).context("what to say")?;
+    io::stdin().read_line(&mut config).context("reading the configuration")?;
+    let config: FloorConfig = serde_json::from_str(&config).context("the configuration")?;
     raise_open_file_limit()?;
     let mut floor = Floor::new(&config)?;
     let port = floor.listener.local_addr()?.port();
@@ -67,7 +67,7 @@ struct Floor {
     conns: Vec<Option<Conn>>,
     streams: Vec<Stream>,
     known: HashMap<String, usize>,
-    /// Of streams with a pace, when each says its next event.
+    /// Of streams with a pace: when each sends its next event.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Streams without one.
     unpaced: Vec<usize>,
@@ -94,7 +94,7 @@ impl Floor {
         })
     }
 
-    /// Waits for something to do, and does it. False when the parent is gone.
+    /// Handles the next events. False when the parent has ended.
     fn turn(&mut self) -> Result<bool> {
         let wait = match self.due.peek() {
             _ if self.unpaced.iter().any(|stream| self.is_free(*stream)) => Some(Duration::ZERO),
@@ -198,7 +198,7 @@ impl Floor {
         }
     }
 
-    /// By how much the pause after the first piece is longer than others: out of step, as those of the simulated model are.
+    /// How much longer the pause after the first delta is, so that streams are out of step like those of the simulated model.
     fn phase(&self, stream: usize) -> Duration {
         if self.streams.get(stream).is_none_or(|stream| stream.ends.len() != 2) {
             return Duration::ZERO;
@@ -206,7 +206,7 @@ impl Floor {
         self.delay * u32::try_from(stream * 7919 % 1000).unwrap_or_default() / 1000
     }
 
-    /// Whether nobody is behind.
+    /// Whether every reader has every event.
     fn is_free(&self, stream: usize) -> bool {
         self.streams.get(stream).is_some_and(|stream| {
             let conn = |place: &usize| self.conns.get(*place).and_then(Option::as_ref);
@@ -214,7 +214,7 @@ impl Floor {
         })
     }
 
-    /// The next event, to everybody who reads; whether there will be another.
+    /// Sends the next event to all readers. Returns whether there is another.
     fn say(&mut self, stream: usize) -> bool {
         let Some(stream) = self.streams.get_mut(stream) else { return false };
         let more = self.script.event(stream.ends.len(), &mut stream.bytes);

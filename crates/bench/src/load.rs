@@ -1,7 +1,7 @@
-//! The load process: one thread that opens connections, reads them, and checks every piece.
+//! The load process: one thread that opens connections, reads them, and checks every delta.
 //!
-//! It is told what to do on its standard input, says what it measured on its standard output, and looks at the CPU time of
-//! those it measures itself, at the very instants between which it counts.
+//! It reads its plan from standard input, and writes its results to standard output. It samples the CPU time of the measured
+//! processes itself, at the start and the end of its window.
 
 mod accept;
 mod connections;
@@ -28,7 +28,7 @@ use crate::{
     process,
 };
 
-/// The whole of the load process.
+/// The load process.
 pub(crate) fn run() -> Result<()> {
     let mut plan = String::new();
     io::stdin().read_to_string(&mut plan).context("reading the plan")?;
@@ -56,8 +56,8 @@ fn work(plan: &Plan) -> Result<Measured> {
     Ok(Measured { open, resting, window, first_token, caught_up, verified, errors, looks, sample })
 }
 
-/// As many sockets as the system lets us have.
+/// Raises the open-file limit to the hard limit.
 pub(crate) fn raise_open_file_limit() -> Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("asking for the limit of descriptors")?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit of descriptors")
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading the open-file limit")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the open-file limit")
 }

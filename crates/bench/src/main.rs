@@ -1,29 +1,30 @@
-//! Measures the real program under load, and what this machine can do at best beside it.
+//! Measures the real program under load, and a minimal server on the same machine.
 //!
 //! ```text
 //! cargo run --release -p bench -- streams --mode cluster --json streams.json
 //! ```
 //!
-//! starts the release binary of this workspace (with a Redis and a RabbitMQ of its own in cluster mode), loads it over loopback
+//! starts the release binary of this workspace (in cluster mode with its own Redis and RabbitMQ), loads it over loopback
 //! sockets from a **separate process**, and prints a table. Then the same load process reads the same words at the same pace
-//! from a **floor** ([`floor`]): a bare epoll loop that does one `write()` for each event and reader and nothing else.
+//! from the **floor** ([`floor`]): an epoll loop that does one `write()` for each event and reader, and nothing else.
 //!
-//! **What is measured.** CPU time (user and system) of each process of the server between two instants, divided by the events
-//! that readers received between them; the same of the floor, and the ratio. Latency from the moment when the model made a
-//! piece, which the piece itself says, to the moment when the load process has read it: log and all. The time from a question,
-//! its connection included, to its first piece. Private memory (`RssAnon`) per open stream. What the load process itself used, and what else the
-//! machine did meanwhile: with more than a busy core of either, the figures are not the server's alone, and the report says
-//! so.
+//! **It measures:**
+//! - CPU time (user and system) of each process of the server in a window, divided by the events that readers received in
+//!   it; the same of the floor, and the ratio.
+//! - Latency from the time when the model made a delta (its stamp) to the time when the load process has read it.
+//! - Time from a prompt, connect included, to its first delta.
+//! - Private memory (`RssAnon`) per open stream.
+//! - CPU time of the load process and of the rest of the machine. Above one core of either, the report warns.
 //!
-//! **What is checked.** Every reader got entries 1, 2, 3 … without a gap or a repetition over all of its connections; where
-//! streams end, it was told the end, had as many pieces as the end says, and the same ones as every other reader of that
-//! stream. Any error is told, and the exit code is 1.
+//! **It checks:** every reader gets entries 1, 2, 3 … without a gap or a repetition over all its connections. At the end of a
+//! stream, every reader has the end, the number of deltas that the end states, and the same deltas as the other readers. After
+//! an error the exit code is 1.
 //!
-//! **What is not.** Networks: everything is on one machine, and all share its cores, so that rates and latencies depend on
-//! what else runs. CPU time per event and its ratio to the floor depend on it much less. Memory of the kernel (sockets). Real
-//! models. Durability: that is the chaos run's. How late the model itself is: a piece that is made late counts from then.
+//! **It does not measure:** networks (all processes share the cores of one machine, so rates and latencies depend on other
+//! load; CPU time per event and its ratio depend on it much less), memory of the kernel, real models, durability (see
+//! `crates/chaos`), and delays of the model itself.
 //!
-//! Linux alone has what this looks at. `cargo bench -p bench` measures appending, following and encoding by themselves.
+//! It needs Linux. `cargo bench -p bench` measures append, follow and encode alone.
 
 mod args;
 mod child;
@@ -51,7 +52,7 @@ use crate::args::Options;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match arguments.next().as_deref() {
-        // This program in its other parts: see `child`.
+        // The child processes: see `child`.
         Some(child::LOAD) => load::run(),
         Some(child::FLOOR) => floor::run(),
         _ => run::run(&Options::parse()),
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody listens: then there is nothing to say.
+            // A closed standard error is no error.
             let _ = writeln!(io::stderr(), "{error:#}");
             ExitCode::FAILURE
         }

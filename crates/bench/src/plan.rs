@@ -1,10 +1,10 @@
-//! What the load process is told to do, as JSON on its standard input.
+//! The work of the load process, as JSON on its standard input.
 
 use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// What everybody asks: one question, so that every stream has the same words.
+/// The prompt of every stream, so that every stream has the same words.
 pub(crate) const QUERY: &str = "What does a river carry?";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,11 +36,11 @@ pub(crate) enum Work {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Follow {
     pub(crate) streams: usize,
-    /// Of each stream, the one who asked included.
+    /// Of each stream, the asker included.
     pub(crate) readers: usize,
     /// Over how long the streams are begun.
     pub(crate) ramp: Duration,
-    /// From the moment when everybody reads to the beginning of what is measured.
+    /// From the time when all readers read to the start of the window.
     pub(crate) warm_up: Duration,
     /// How long is measured, unless a stream ends before.
     pub(crate) window: Duration,
@@ -52,11 +52,11 @@ pub(crate) struct Follow {
 pub(crate) enum Ends {
     /// Every reader is told the end of its stream, after so many pieces.
     Told { pieces: u64 },
-    /// Nothing: streams last longer than anybody waits.
+    /// Nothing: the streams last longer than the run.
     Never,
 }
 
-/// Submits prompts that nobody reads, over connections that are kept.
+/// Submits prompts without reading their answers, over kept connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Accept {
     pub(crate) connections: usize,
@@ -71,7 +71,7 @@ pub(crate) struct Accept {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Storm {
     pub(crate) readers: usize,
-    /// From the moment when everybody reads to the cut.
+    /// From the time when all readers read to the cut.
     pub(crate) warm_up: Duration,
     /// From the cut to the first reader that comes back.
     pub(crate) away: Duration,

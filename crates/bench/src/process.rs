@@ -3,7 +3,7 @@
 //! CPU time is user and system time of all threads, those that have ended included. `/proc/PID/stat` tells it in ticks of
 //! 10 ms, but the kernel derives it from an exact sum: over a window of seconds that is as good as nanoseconds, which
 //! `/proc/PID/task/*/schedstat` tells of the threads that still live. What the kernel does for a process in interrupts (the
-//! receiving half of the loopback interface) is in neither for certain: it is charged to whoever was running.
+//! receiving half of the loopback interface) is in neither for certain: it is charged to the running process.
 //!
 //! Memory is `RssAnon`: what the process has allocated and touched, without its binary and mapped files. Memory of sockets is
 //! the kernel's, and in none of it.

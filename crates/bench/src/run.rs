@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The same load on the floor.
+/// Puts the same load on the floor.
 fn floor(load: &Load, server: &Measured) -> Result<Measured> {
     let floor = Floor::start(&FloorConfig {
         first_delay: load.first_delay,

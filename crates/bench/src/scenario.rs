@@ -98,7 +98,7 @@ impl Load {
         let work = match options.scenario {
             Scenario::Fanout | Scenario::Streams | Scenario::Start => follow(ends),
             Scenario::Flat => {
-                // Everybody is there before the first word.
+                // All readers connect before the first word.
                 first_delay = if options.small { Duration::from_millis(200) } else { Duration::from_secs(1) };
                 follow(ends)
             }

@@ -1,7 +1,7 @@
 //! The server under test: the real program as `serve`, or as `api` and `worker` on a Redis and a RabbitMQ of their own.
 //!
-//! Everything is as an operator would have it, but for the model, room for the load, and where the data is. Logs go to a file
-//! at their default level.
+//! Settings are the defaults, except for the model, limits for the load, and the data directory. Logs go to a file at their
+//! default level.
 
 use std::{
     fs,
@@ -130,7 +130,7 @@ impl Start<'_> {
     }
 }
 
-/// Asks until it says yes.
+/// Polls until the server is ready.
 async fn ready(processes: &mut [Guarded], address: SocketAddr, began: Instant) -> Result<Duration> {
     let request = Request::get("/ready");
     loop {

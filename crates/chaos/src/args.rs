@@ -4,35 +4,35 @@ use std::{fmt, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Hurts a running Tokenwire at random instants, and checks that no reader lost, repeated or reordered anything.
+/// Injects faults into a running Tokenwire at random instants, and checks that no reader lost, repeated or reordered anything.
 ///
-/// The seed decides the prompts, the readers and the faults. The instants at which they meet are the machine's: the same
-/// seed is the same plan, not the same run.
+/// The seed decides the prompts, the readers and the faults. The machine decides their timing: the same seed gives the same
+/// plan, and not the same run.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Options {
-    /// How many rounds of prompts and faults.
+    /// Number of rounds of prompts and faults.
     #[arg(long, default_value_t = 50)]
     pub(crate) rounds: usize,
-    /// Measures instead, with nothing else going on: a worker in mid-answer is hurt, so many times in each way, and its
-    /// reader tells for how long it saw nothing.
+    /// Measure takeovers instead. The run injects each kind of fault this many times, one answer at a time, and reports how
+    /// long the reader of the answer saw nothing.
     #[arg(long, value_name = "N", conflicts_with = "rounds")]
     pub(crate) takeovers: Option<NonZeroUsize>,
-    /// What everything random follows from.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// What is hurt: one `serve`, or two `api` and three `worker` on Redis and RabbitMQ.
+    /// System under test: one `serve`, or two `api` and three `worker` on Redis and RabbitMQ.
     #[arg(long, default_value_t = Mode::Embedded)]
     pub(crate) mode: Mode,
-    /// The program. [default: `tokenwire` in the directory of this one]
+    /// Program under test. [default: `tokenwire` in the directory of this program]
     #[arg(long)]
     pub(crate) binary: Option<PathBuf>,
-    /// A binary of an older version. Every start of a process takes the old or the new one, as the seed says: a mixed fleet in
-    /// cluster mode, and one data directory for both in embedded mode. The old one runs with `--attempts 1000`, because it
-    /// counts restarts as attempts. Faults that version 6e312e1 does not survive are left out: Redis away for a minute, the
-    /// switch of a primary, a queue purged or deleted, a busy or closed upstream, and a taken port.
+    /// Binary of an older version. Each start of a process uses the old or the new binary, as the seed decides. In cluster
+    /// mode both versions run side by side; in embedded mode they share a data directory. The old version runs with
+    /// `--attempts 1000`, because it counts restarts as attempts. Faults that version 6e312e1 does not survive are left out:
+    /// Redis down for a minute, a failover of Redis, a purged or deleted queue, a busy or closed upstream, and a port in use.
     #[arg(long, value_name = "PATH", conflicts_with = "takeovers")]
     pub(crate) previous: Option<PathBuf>,
-    /// Keep what every process wrote, its data, and all violations in this directory.
+    /// Keep the logs and the data of every process, and all violations, in this directory.
     #[arg(long)]
     pub(crate) keep: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ impl fmt::Display for Mode {
 }
 
 impl Options {
-    /// What to type to run this again.
+    /// The command that repeats this run.
     pub(crate) fn again(&self) -> String {
         let Self { rounds, takeovers, seed, mode, previous, .. } = self;
         let what = match takeovers {

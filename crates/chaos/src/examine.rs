@@ -1,4 +1,4 @@
-//! Judges one generation and everybody who read it, and gathers what helps to find out why it is wrong.
+//! Checks one generation and its readers, and collects what helps to explain a violation.
 
 use std::{fmt::Display, time::Duration};
 
@@ -30,7 +30,7 @@ pub(crate) async fn examine(
     (judged, wrong)
 }
 
-/// All that helps to find out why.
+/// What helps to explain a violation.
 fn explain(
     generation: &Generation,
     wrong: &[String],
@@ -54,7 +54,7 @@ fn explain(
         lines.push(format!("  {} said of it, {} lines:", process.name, about.len()));
         lines.extend(ends(&about));
     }
-    lines.push("  faults around its beginning:".into());
+    lines.push("  faults around its start:".into());
     let asked_at = generation.asked_at;
     let (from, until) = (asked_at.checked_sub(AROUND).unwrap_or(asked_at), asked_at + AROUND);
     lines.extend(world.fault_log.between(from, until).iter().map(|line| format!("    {line}")));

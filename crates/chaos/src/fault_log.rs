@@ -1,4 +1,4 @@
-//! Who is being hurt when: the faults so far, and how much of a silence fell into a calm.
+//! Records each fault with its times, and finds how much of a silence had no fault.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Every fault from the moment it is done to the moment it is undone.
+/// All faults, each from its start to its end.
 #[derive(Debug)]
 pub(crate) struct FaultLog {
     began: Instant,
@@ -48,7 +48,7 @@ impl FaultLog {
         FaultGuard { fault_log: self, index: spans.len() - 1 }
     }
 
-    /// The longest part of this time in which nobody was hurt.
+    /// The longest part of this time without a fault.
     pub(crate) fn calm(&self, from: Instant, until: Instant) -> Duration {
         let (mut calm_from, mut longest) = (from, Duration::ZERO);
         for span in &*self.lock() {
@@ -61,7 +61,7 @@ impl FaultLog {
         longest.max(until.saturating_duration_since(calm_from))
     }
 
-    /// Seconds since the beginning, for people.
+    /// Seconds since the start, for the report.
     pub(crate) fn clock(&self) -> String {
         self.seconds(Instant::now())
     }
@@ -71,7 +71,7 @@ impl FaultLog {
         self.lock().iter().map(|span| (span.who.clone(), span.kind)).collect()
     }
 
-    /// The faults of this time, for people.
+    /// The faults of this time, for the report.
     pub(crate) fn between(&self, from: Instant, until: Instant) -> Vec<String> {
         let spans = self.lock();
         let line = |span: &FaultSpan| {

@@ -17,19 +17,19 @@ pub(crate) struct Generation {
     pub(crate) asked_at: Instant,
     /// Of the POST.
     pub(crate) body: String,
-    /// Somebody saw a 200.
+    /// A client saw a 200.
     accepted: watch::Sender<bool>,
     progress: watch::Sender<Progress>,
-    /// Somebody pressed stop.
+    /// A client asked for an end.
     is_stopped: AtomicBool,
 }
 
-/// How far anybody has read.
+/// How far the readers have come.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// The last entry that anybody saw.
+    /// The last entry that a reader saw.
     pub(crate) seq: u64,
-    /// Whose it is: the number of the attempt, and the region where it runs.
+    /// The number of its attempt, and the region where that runs.
     pub(crate) attempt: u64,
     pub(crate) region: String,
 }
@@ -67,7 +67,7 @@ impl Generation {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// Somebody saw an entry.
+    /// A reader saw an entry.
     pub(crate) fn saw(&self, seq: u64, frame: &Frame) {
         self.progress.send_if_modified(|progress| {
             let is_new = seq > progress.seq;
@@ -84,7 +84,7 @@ impl Generation {
         });
     }
 
-    /// Waits until somebody has read so far.
+    /// Waits until a reader has come so far.
     pub(crate) async fn until(&self, is_reached: impl FnMut(&Progress) -> bool) -> Progress {
         let mut progress = self.progress.subscribe();
         progress.wait_for(is_reached).await.expect("the sender is ours").clone()

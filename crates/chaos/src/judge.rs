@@ -1,7 +1,7 @@
-//! What was promised to readers, held against what they saw.
+//! Checks what readers saw against the promises of `docs/http.md`.
 //!
-//! The log of a generation is what an undisturbed reader saw of it at the very end, after every fault. It must be whole
-//! (I1) and say what the model says when nobody is hurt; every other reader must have seen the same (`testkit::history`).
+//! After all faults, one more reader reads each generation. What it sees must be whole (I1), and must be the text of the
+//! model without faults. Every other reader must have seen the same (`testkit::history`).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::{
     reader::{Ending, Record},
 };
 
-/// What is counted of one reader or of many.
+/// Counts of one reader, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) pieces: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Counts {
     pub(crate) reordered: usize,
 }
 
-/// How a generation ended, and everything that is wrong with it.
+/// How a generation ended, and what is wrong with it.
 #[derive(Debug)]
 pub(crate) struct GenerationReport {
     pub(crate) ending: String,
@@ -38,7 +38,7 @@ pub(crate) struct GenerationReport {
     pub(crate) faults: Vec<String>,
 }
 
-/// Counts what came against what should have come: everything after the first cursor, once, in order.
+/// Compares the ids that a reader saw with those it should see: all ids after its first cursor, once, in order.
 pub(crate) fn count(joined_after: u64, ids: impl IntoIterator<Item = u64>) -> Counts {
     let (mut counts, mut seen, mut top) = (Counts::default(), BTreeSet::new(), joined_after);
     for id in ids {
@@ -54,7 +54,7 @@ pub(crate) fn count(joined_after: u64, ids: impl IntoIterator<Item = u64>) -> Co
     counts
 }
 
-/// What the simulated model says when nobody is hurt.
+/// The text of the simulated model without faults.
 pub(crate) async fn undisturbed(generation: &Generation) -> String {
     let config = simulated::Config {
         delay: std::time::Duration::ZERO,
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_must_end_as_somebody_wanted() {
+    fn an_answer_must_end_as_its_clients_want() {
         let ended = |event: &str, data: &str| faults(ended(event, data), ended(event, data));
         assert!(ended("error", "{\"type\":\"exhausted\"}").contains("error, exhausted"));
         assert!(ended("cancelled", "{\"cause\":\"requested\"}").contains("no client asked for it"));

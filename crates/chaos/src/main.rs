@@ -1,14 +1,14 @@
-//! The chaos run: hurts a running Tokenwire at random instants, and checks what every reader saw.
+//! The chaos run: injects faults into a running Tokenwire at random instants, and checks what every reader saw.
 //!
 //! `cargo run --release -p chaos -- --mode cluster --rounds 300 --seed 1` starts the real program, in cluster mode on a real
-//! Redis and a real RabbitMQ behind proxies that misbehave. Many generations run at once, each with readers that cut
-//! themselves at random bytes and resume anywhere; processes are killed, frozen and drained, servers restarted, and
-//! connections cut, delayed and swallowed. At the end everything is healed, and every promise of `docs/http.md` is held
-//! against what each reader saw. Any violation is an exit code of 1, with the seed.
+//! Redis and a real RabbitMQ behind proxies that inject faults. Many generations run at once. Their readers cut their own
+//! connections at random bytes, and resume. The run kills, freezes and drains processes, restarts servers, and cuts, delays
+//! and blocks connections. At the end it stops all faults, and checks every promise of `docs/http.md` against what each
+//! reader saw. After a violation the exit code is 1; the report has the seed.
 //!
-//! The seed decides what is planned ([`plan`]), not how it meets the system: that is what the simulator is for.
+//! The seed decides the plan ([`plan`]), and not the timing. A run of the simulator (`crates/sim`) repeats exactly.
 //!
-//! `--takeovers 10` is another run on the same system: a quiet one, to tell how long a takeover takes ([`takeover`]).
+//! `--takeovers 10` measures how long a takeover takes, with no other load ([`takeover`]).
 
 mod args;
 mod clients;
@@ -41,13 +41,13 @@ async fn main() -> ExitCode {
     options.keep = options.keep.and_then(|keep| absolute(keep).ok());
     let beside = current_exe().ok().map(|chaos| chaos.with_file_name("tokenwire"));
     let Some(binary) = options.binary.clone().or(beside).and_then(|path| path.canonicalize().ok()) else {
-        say("there is no tokenwire to hurt: build it (cargo build --release -p tokenwire), or say --binary");
+        say("no tokenwire to test: build it (cargo build --release -p tokenwire), or set --binary");
         return ExitCode::FAILURE;
     };
     let previous = match options.previous.as_ref().map(|path| path.canonicalize()).transpose() {
         Ok(previous) => previous,
         Err(error) => {
-            say(&format!("the binary of --previous cannot be used: {error}"));
+            say(&format!("cannot use the binary of --previous: {error}"));
             return ExitCode::FAILURE;
         }
     };

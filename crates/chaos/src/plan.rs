@@ -1,7 +1,7 @@
-//! What will happen, round by round: who asks and reads how, and what is hurt when.
+//! The plan of a run, round by round: the prompts, their readers, and the faults.
 //!
-//! All of it follows from the seed. What does not is how it meets the system: instants are counted from the beginning of
-//! a round, and the system takes its own time.
+//! All of it follows from the seed. Times count from the start of a round. The timing of the system does not follow from the
+//! seed.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(crate) struct Round {
     pub(crate) faults: Vec<PlannedFault>,
 }
 
-/// One generation and everybody who has to do with it.
+/// One generation and its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prompt {
     pub(crate) at: Duration,
@@ -95,7 +95,7 @@ impl Asks {
     }
 }
 
-/// What the one who asked does after that.
+/// What the asker does after it sent the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
     /// Reads to the end.
@@ -123,7 +123,7 @@ pub(crate) enum Joins {
     Cursor,
 }
 
-/// One fault, and who suffers it.
+/// One fault, with its time and its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedFault {
     pub(crate) at: Duration,
@@ -191,7 +191,7 @@ pub(crate) enum Fault {
     HalfClose,
     /// Every connection is reset, and new ones are, for this time.
     Unreachable { lasts: Duration },
-    /// Nothing passes for this time, and nobody is told.
+    /// Nothing passes for this time, and the connections stay open.
     BlackHole { lasts: Duration },
     /// Everything passes later for a time.
     Delay { by: Duration, lasts: Duration },
@@ -575,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hundred_rounds_hurt_everybody_in_every_way() {
+    fn two_hundred_rounds_have_every_fault_on_every_target() {
         let cluster = kinds(plan("--mode cluster --rounds 200", 1), 200);
         assert_eq!(cluster.len(), 30, "{cluster:?}");
         let embedded = kinds(plan("--mode embedded --rounds 200", 1), 200);

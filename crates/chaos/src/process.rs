@@ -1,4 +1,4 @@
-//! One process of the product: started, hurt, and started again where it was.
+//! One process of the product: its start, its faults, and its restart on the same port and data.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ const SLOWEST: u64 = 60;
 /// its prompt: a queue that keeps those would be full.
 const MAX_WAITING: usize = 100;
 
-/// What a worker says when it begins with a job.
+/// What a worker logs when it starts a job.
 const BEGINNINGS: [&str; 2] = ["generation started", "taking a generation over"];
 
 /// Of [`Setup::Default`]: twenty words a second, so that a silence is known to a twentieth.
@@ -44,13 +44,13 @@ const END: Duration = Duration::from_secs(20);
 /// How a process is set up.
 #[derive(Debug)]
 pub(crate) enum Setup {
-    /// For any weather: nothing ends because it takes long. Everything else is as it comes, the number of attempts included.
+    /// For runs with faults: long time limits. All other settings have their defaults, the number of attempts included.
     Relaxed {
         rng: Box<StdRng>,
         /// The port of the service behind the model `upstream`.
         upstream: u16,
     },
-    /// As it comes, with its metrics at this port.
+    /// All settings have their defaults. Metrics are at this port.
     Default { metrics: u16 },
 }
 
@@ -276,10 +276,10 @@ impl Process {
         text.lines().find_map(|line| line.strip_prefix(FENCED)).map_or(Some(0), |count| count.parse().ok())
     }
 
-    /// Suffers a fault, and is up again when this returns.
+    /// Injects a fault, and returns when the process is up again.
     ///
     /// # Errors
-    /// It took it worse than it should.
+    /// The process did not behave as it should.
     pub(crate) async fn inject(&mut self, fault: Fault) -> Result<(), String> {
         self.look()?;
         match fault {

@@ -1,7 +1,6 @@
-//! A reader who resumes by itself, cuts itself at random bytes, and writes down what it sees.
+//! A reader that resumes by itself, cuts itself at random bytes, and records what it sees.
 //!
-//! It judges what only it can see: statuses, and how bodies end. Whether its entries are the log's is decided afterwards,
-//! in [`crate::judged`].
+//! It checks statuses and the ends of bodies. Its entries are compared with the log's afterwards, in [`crate::judged`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +12,7 @@ use crate::{generation::Generation, world::World};
 
 const TERMINAL: [&str; 5] = ["done", "error", "timeout", "expired", "cancelled"];
 
-/// A reader that was cut so often is left in peace, so that it comes to an end.
+/// After so many cuts a reader is not cut any more, so that it comes to an end.
 const CUTS: u32 = 6;
 
 /// About the length of an answer, in bytes on the wire: cuts fall everywhere, the head of the response included.
@@ -33,7 +32,7 @@ pub(crate) struct Record {
     pub(crate) longest_stall: Duration,
     pub(crate) longest_calm_stall: Duration,
     pub(crate) ending: Ending,
-    /// What happened to it, for people.
+    /// What happened to it, for the report.
     pub(crate) trail: Vec<String>,
 }
 
@@ -196,7 +195,7 @@ impl Reader {
         match end {
             _ if told => Next::Over(Ending::Told),
             End::Malformed(what) => self.stop(&what),
-            End::Whole => self.stop("a polite end without a terminal event"),
+            End::Whole => self.stop("an orderly end without a terminal event"),
             End::Budget if self.leaves_after.is_some() => Next::Over(Ending::Left),
             End::Budget | End::Cut(_) | End::Silence => {
                 self.cuts_left = self.cuts_left.saturating_sub((end == End::Budget).into());
@@ -267,7 +266,7 @@ mod tests {
     const WORD: &str = "id: 2\ndata: word\n\n";
     const DONE: &str = "id: 3\nevent: done\ndata:{}\n\n";
 
-    fn polite(body: &str) -> String {
+    fn whole(body: &str) -> String {
         format!("{}0\r\n\r\n", cut(body))
     }
 
@@ -311,7 +310,7 @@ mod tests {
             "HTTP/1.1 503 Service Unavailable\r\n\r\n".into(),
             cut("event: queued\ndata:{}\n\n"),
             cut(&format!("{STARTED}{WORD}")),
-            polite(DONE),
+            whole(DONE),
         ])
         .await;
         assert_eq!((record.ending, violations.as_str()), (Ending::Told, ""));
@@ -323,8 +322,8 @@ mod tests {
     async fn every_broken_promise_of_a_server_is_a_violation() {
         let not_found = || "HTTP/1.1 404 Not Found\r\n\r\n".to_owned();
         for (answers, violation) in [
-            (vec![polite(&format!("{STARTED}{WORD}"))], "a polite end without a terminal event"),
-            (vec![polite(&format!("{STARTED}{WORD}{DONE}{WORD}"))], "after the terminal event"),
+            (vec![whole(&format!("{STARTED}{WORD}"))], "an orderly end without a terminal event"),
+            (vec![whole(&format!("{STARTED}{WORD}{DONE}{WORD}"))], "after the terminal event"),
             (vec![cut(STARTED), not_found()], "status 404"),
             (vec![cut("event: queued\ndata:{}\n\n"), not_found()], "status 404"),
             (vec!["HTTP/1.1 204 No Content\r\n\r\n".into()], "status 204"),

@@ -58,7 +58,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Makes the replica the primary and the primary the replica, while everybody works.
+    /// Makes the replica the primary and the primary the replica, while clients use both.
     ///
     /// Replication is asynchronous, so a switch at any moment may lose the last writes. This one loses none: writes are held
     /// back until the replica has all of them. What is tested is that the product follows, and that nothing is lost where

@@ -1,4 +1,4 @@
-//! The table at the end.
+//! The report of a run.
 
 use std::{
     collections::BTreeMap,
@@ -19,12 +19,12 @@ use crate::{
 /// How many violations are shown in full.
 const SHOWN: usize = 20;
 
-/// Everything that a run adds up to.
+/// The totals of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     options: Options,
     pub(crate) took: Duration,
-    /// From the moment when everything was whole again to the last reader's end.
+    /// From the end of the last fault to the last reader's end.
     pub(crate) settled_after: Duration,
     pub(crate) faults: BTreeMap<&'static str, usize>,
     /// How often the binary of `--previous` was started.
@@ -45,7 +45,7 @@ pub(crate) struct Report {
     counts: Counts,
     hung: usize,
     longest_stall: Duration,
-    /// Whose that was.
+    /// The generation of the longest stall.
     stalled: Option<GenerationId>,
     longest_calm_stall: Duration,
     pub(crate) violations: Vec<String>,
@@ -153,7 +153,7 @@ impl Display for Report {
         row("pieces reordered", &self.counts.reordered)?;
         row("readers hung", &self.hung)?;
         row("longest silence between two pieces, s", &seconds(self.longest_stall))?;
-        row("  of which nobody was being hurt, s", &seconds(self.longest_calm_stall))?;
+        row("  of which without any fault, s", &seconds(self.longest_calm_stall))?;
         if let Some(id) = self.stalled {
             row("  in generation", &id)?;
         }

@@ -1,4 +1,4 @@
-//! A run: starts the system, plays the plan, heals everything, waits until everybody was told the end, and judges.
+//! A run: starts the system, runs the plan, stops all faults, waits until every reader has its end, and checks them.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -23,8 +23,8 @@ use crate::{
     world::World,
 };
 
-/// How long after the last fault everybody must have been told the end: a few answers at the slowest pace, one after the
-/// other, and every patience of the product in between.
+/// Every reader must have its end this long after the last fault. It is the time of a few answers at the slowest pace, one
+/// after the other, and of all timeouts of the product.
 const BOUND: Duration = Duration::from_secs(120);
 
 /// How many generations may run at once. A machine that is slower than the plan gets more time, not more work.
@@ -33,10 +33,10 @@ const AT_ONCE: usize = 40;
 /// How long the plan waits for one of them to end. Longer than every outage: after that the product hangs, and the run ends.
 const STUCK: Duration = Duration::from_secs(240);
 
-/// How many of the last readers read at once.
+/// How many generations are read at once for the last check.
 const LAST_READERS: usize = 8;
 
-/// How many rounds pass between two lines about them.
+/// How many rounds there are between two lines of progress.
 const TOLD_EVERY: usize = 10;
 
 /// What happens at an instant of a round.
@@ -76,7 +76,7 @@ pub(crate) async fn run(options: &Options, binaries: &Binaries) -> Result<Report
     Ok(report)
 }
 
-/// Waits for what ends when its readers do, who give up after `bound`.
+/// Waits for `ending`, and stops its readers after `bound`.
 pub(crate) async fn within<T>(bound: Duration, world: &World, ending: impl Future<Output = T>) -> T {
     let mut ending = pin!(ending);
     if let Ok(ended) = timeout(bound, &mut ending).await {
@@ -131,21 +131,21 @@ async fn play(options: &Options, world: &Arc<World>, running: &Running) -> Lived
     lived
 }
 
-/// Reads every generation once more, and holds everything against it.
+/// Reads every generation once more, and compares all readers with that.
 async fn judge_all(
     report: &mut Report,
     world: &Arc<World>,
     system: &System,
     seen: Vec<(Arc<Generation>, Vec<Record>)>,
 ) {
-    // A world of its own: the first one may have given up.
+    // The first world may have given up.
     let last_world = Arc::new(World::new(system.replicas()));
     let judging = async {
         let mut read = stream::iter(seen)
             .map(|(generation, records)| {
                 let last_world = Arc::clone(&last_world);
                 async move {
-                    // Whoever left before knowing whether the prompt was accepted repeats it, as the contract says.
+                    // A client that does not know whether its prompt was accepted sends it again.
                     let opening =
                         if generation.is_accepted() { Opening::Get { after: 0 } } else { Opening::Post };
                     let last = Reader::new(&last_world, &generation, "the last", opening, 0);

@@ -1,4 +1,4 @@
-//! Everything that can be hurt: the processes, the servers they need, and the network between them.
+//! The targets of faults: the processes, the servers that they need, and the network between them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use crate::{
     world::World,
 };
 
-/// How often a process that nobody hurts is looked at: it must not end by itself.
+/// How often a process without a fault is checked. It must not end by itself.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Faults that wait for a victim that still suffers from an earlier one. RabbitMQ needs the longest, and has few.
+/// How many faults may wait for a target that recovers from an earlier one. RabbitMQ takes the longest, and gets few.
 const WAITING: usize = 64;
 
 /// All of it, whole.
@@ -34,7 +34,7 @@ pub(crate) struct System {
     targets: Vec<Target>,
 }
 
-/// One thing that can be hurt, with what it is called.
+/// One target, with its name.
 #[derive(Debug)]
 struct Target {
     id: TargetId,
@@ -98,7 +98,7 @@ impl System {
         for Target { id, kind, .. } in &mut self.targets {
             match kind {
                 TargetKind::Process(process) if *id == TargetId::Process(index) => {
-                    reached = Some(&mut **process)
+                    reached = Some(&mut **process);
                 }
                 TargetKind::Link(link)
                     if [TargetId::RedisLink(index), TargetId::RabbitMqLink(index)].contains(id) =>
@@ -124,16 +124,16 @@ impl System {
         Ok(())
     }
 
-    /// Hurts one thing once, and waits until it is whole again.
+    /// Injects one fault, and waits until its target has recovered.
     ///
     /// # Errors
-    /// What is wrong then.
+    /// The target did not recover.
     pub(crate) async fn inject_once(&mut self, id: TargetId, fault: Fault) -> Result<(), String> {
         let target = self.targets.iter_mut().find(|target| target.id == id);
         target.ok_or("the mode has no such part")?.kind.inject(fault).await
     }
 
-    /// From now on everything suffers what it is sent, one fault after the other, until [`Running::heal`].
+    /// Runs every target, which takes one fault after the other, until [`Running::recover`].
     pub(crate) fn run(self, world: &Arc<World>) -> Running {
         let mut targets = JoinSet::new();
         let senders = self.targets.into_iter().map(|target| {
@@ -146,7 +146,7 @@ impl System {
     }
 }
 
-/// A system while it is being hurt.
+/// A system into which faults are injected.
 #[derive(Debug)]
 pub(crate) struct Running {
     senders: Vec<(TargetId, mpsc::Sender<Fault>)>,
@@ -156,12 +156,12 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn inject(&self, planned: PlannedFault) {
         let sender = self.senders.iter().find(|(id, _)| *id == planned.target);
-        let (_, sender) = sender.expect("the plan hurts what there is");
+        let (_, sender) = sender.expect("the plan names targets of this mode");
         // The other side ends only once this one is dropped.
         let _ = sender.send(planned.fault).await;
     }
 
-    /// Waits until everything that was begun is over, and everything is whole again.
+    /// Waits until every fault has ended, and every target has recovered.
     pub(crate) async fn recover(self) -> System {
         drop(self.senders);
         let mut targets = self.targets.join_all().await;

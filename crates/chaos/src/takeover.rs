@@ -1,12 +1,11 @@
-//! How long a reader waits when the worker of its answer is hurt.
+//! Measures how long a reader waits when the worker of its answer has a fault.
 //!
-//! The chaos run shows that nothing is lost when everything happens at once. This shows how fast one answer goes on when
-//! nothing else happens: at the default settings one reader reads one answer, and the very process that gives it is hurt in
-//! the middle. It stays hurt until another attempt has begun; then it comes back while that one speaks, and must learn that
-//! it is fenced.
+//! The settings are the defaults, and there is one answer with one reader. The run injects a fault into the worker of the
+//! answer, in the middle of it. The fault lasts until another attempt has begun. Then the first worker comes back, and must
+//! learn that it is fenced.
 //!
-//! A wrong text, a reader that hangs and a worker that is not fenced are violations. Times are told, not judged: they are
-//! the machine's too.
+//! A wrong text, a reader that hangs and a worker that is not fenced are violations. The times depend on the machine, so the
+//! run reports them and sets no limit.
 
 mod table;
 mod way;
@@ -34,13 +33,13 @@ use crate::{
     world::World,
 };
 
-/// How many words have been said when the blow falls. Enough are left for the one that comes back to meet its successor.
+/// The word of the answer at which the fault is injected. Enough words are left for the first worker to meet its successor.
 const MIDDLE: RangeInclusive<u64> = 20..=100;
 
 /// More than an answer and the slowest takeover take.
 const BOUND: Duration = Duration::from_secs(90);
 
-/// How often the one that has come back is asked whether it has been fenced.
+/// How often the first worker is asked whether it was fenced.
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) async fn run(
@@ -61,7 +60,7 @@ pub(crate) async fn run(
     Ok(table)
 }
 
-/// One answer, hurt once.
+/// One answer with one fault.
 async fn trial(system: &mut System, way: Way, rng: &mut StdRng) -> Trial {
     let words = rng.random_range(MIDDLE);
     let query = format!("What happens after {words} words, {}?", way.name());
@@ -91,7 +90,10 @@ async fn trial(system: &mut System, way: Way, rng: &mut StdRng) -> Trial {
     let mut wrong: Vec<_> =
         fault.into_iter().chain(world.violations()).chain(last_world.violations()).collect();
     if wrong.is_empty() && way.dependency().is_none() && judged.attempts < 2 {
-        wrong.push(format!("generation {}: nobody took over, and nothing was shown", generation.id));
+        wrong.push(format!(
+            "generation {}: no other worker took over, so nothing was measured",
+            generation.id
+        ));
     }
     wrong.extend(system.look().err());
     let fenced_after = inject.unwrap_or_else(|why| {
@@ -101,8 +103,8 @@ async fn trial(system: &mut System, way: Way, rng: &mut StdRng) -> Trial {
     Trial { silence, fenced_after, attempts: judged.attempts, wrong }
 }
 
-/// Hurts the process that gives this answer, once it has said so many words. Returns how long it took, where it came back,
-/// until it was fenced.
+/// Injects a fault into the worker of this answer after so many words. Returns how long the worker ran before it was fenced,
+/// if it came back.
 async fn inject(
     way: Way,
     words: u64,
@@ -126,7 +128,7 @@ async fn inject(
     };
     let name = process.name.clone();
     let _guard = world.fault_log.begin(&name, way.name());
-    // Whoever gives up waiting undoes what was done all the same: the next time needs it.
+    // The fault ends also when the wait is given up: the next trial needs the process.
     let replaced = world.give_up.run_until_cancelled(generation.until(|now| now.attempt > before.attempt));
     match way {
         Way::Restart => process.inject(Fault::Kill { down: Duration::ZERO }).await?,

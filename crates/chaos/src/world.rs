@@ -1,4 +1,4 @@
-//! What every reader and every fault of a run shares.
+//! The state that all readers and faults of a run share.
 
 use std::{
     fmt::Display,
@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) fault_log: FaultLog,
     /// Where the API listens.
     replicas: Vec<u16>,
-    /// Fires when everything has been whole for so long that whoever still waits is hung.
+    /// Fires long after the last fault. A reader that still waits then is hung.
     pub(crate) give_up: CancellationToken,
     violations: Mutex<Vec<String>>,
     /// How many prompts were sent again by clients that did not wait for an answer.
@@ -43,7 +43,7 @@ impl World {
         client::local(*self.replicas.choose(rng).expect("there is a replica"))
     }
 
-    /// Something happened that must not.
+    /// Records a violation.
     pub(crate) fn violation(&self, what: impl Display) {
         self.lock().push(format!("at {}: {what}", self.fault_log.clock()));
     }

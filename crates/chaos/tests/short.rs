@@ -9,13 +9,13 @@ use std::{
 };
 
 #[test]
-fn one_process_loses_nothing_however_it_is_hurt() {
+fn one_process_loses_nothing_under_any_fault() {
     // Six SIGTERMs in a row, five kills in a row, and starts on a taken port among them.
     chaos(&["--mode", "embedded", "--rounds", "18"], "ended: done");
 }
 
 #[test]
-fn a_cluster_loses_nothing_whichever_part_of_it_is_hurt() {
+fn a_cluster_loses_nothing_under_any_fault() {
     // One kill of RabbitMQ, one switch of Redis and one queue purged among them.
     chaos(&["--mode", "cluster", "--rounds", "12"], "ended: done");
 }
@@ -35,7 +35,7 @@ fn chaos(arguments: &[&str], proof: &str) {
         let why = String::from_utf8_lossy(&built.stderr);
         assert!(
             tokenwire.exists(),
-            "there is no {} to hurt, and cargo built none: {why}",
+            "there is no {} to test, and cargo built none: {why}",
             tokenwire.display()
         );
     }

@@ -1,13 +1,11 @@
-//! A model that answers from a script: a TOML file of prompts, and of what to say to each of them.
+//! A model that answers from a script: a TOML file of prompts and answers.
 //!
-//! It is there to show on demand what a model does: text at a pace, reasoning, calls of tools, a failure in mid-answer, any
-//! ending, any usage. What it says follows from the script and the conversation alone; `stop` and `max_tokens` are kept,
-//! a token being a piece that it says, and every other option is accepted, as none changes a script.
-//! `docs/models.md` has the format.
+//! It shows on demand what a model does: text at a pace, reasoning, tool calls, a failure in the middle of an answer, any
+//! ending, any usage. The script and the conversation decide the answer. `stop` and `max_tokens` apply, with one token a delta;
+//! other options are accepted and ignored. `docs/models.md` has the format.
 //!
-//! It remembers nothing: what earlier attempts said is all that it knows of them. It goes on from any text with the very
-//! text of an undisturbed run ([`Continuation::Exact`]). Reasoning and calls leave no such trace ([`Prefix::beyond_text`]
-//! says that there are some, not which), so an answer that already holds some starts over.
+//! It keeps no state. It continues from any text exactly ([`Continuation::Exact`]). A prefix does not hold reasoning and calls
+//! ([`Prefix::beyond_text`] says only that there are some), so an answer with reasoning or calls starts over.
 
 mod file;
 mod playback;
@@ -45,12 +43,12 @@ pub enum LoadError {
         #[source]
         cause: io::Error,
     },
-    /// It holds something else than a script.
+    /// It is no script.
     #[error("{} is no script: {problems}", path.display())]
     Invalid {
         /// Which file.
         path: PathBuf,
-        /// Everything that is wrong with it.
+        /// Its mistakes.
         problems: ScriptError,
     },
 }

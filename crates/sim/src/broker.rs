@@ -1,4 +1,4 @@
-//! A queue that counts deliveries and gives up, and that people purge and delete: what a broker does, in memory.
+//! A broker in memory: a queue that counts deliveries and gives up, and that can be purged and deleted.
 //!
 //! A job that comes back because its lease was dropped has one delivery less before it. Beyond the limit it becomes a dead
 //! letter. A job that is to be retried is another message, which is counted from the beginning. A purge takes what waits;
@@ -82,7 +82,7 @@ impl Broker {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Everything that waits is gone. Whose jobs those were.
+    /// Drops all waiting messages. Returns their generations.
     pub(crate) fn purge(&self) -> Vec<GenerationId> {
         let mut state = self.shared.lock();
         let waiting = std::mem::take(&mut state.ready).into_iter();
@@ -91,7 +91,7 @@ impl Broker {
         waiting.chain(later).chain(dead).map(|message| message.job.id).collect()
     }
 
-    /// Everything is gone, and leases are void.
+    /// Drops all messages. Leases become void.
     pub(crate) fn delete(&self) -> Vec<GenerationId> {
         let mut gone = self.purge();
         gone.extend(std::mem::take(&mut self.shared.lock().leased).into_values());

@@ -1,4 +1,4 @@
-//! Defects to plant, one at a time: each is a mistake that somebody could make in an adapter, and breaks one promise. A
+//! Defects to plant, one at a time: each is a possible mistake in an adapter, and breaks one promise. A
 //! simulator that lets one pass proves nothing.
 
 use crate::Rule;

@@ -39,7 +39,7 @@ type SharedWriter = Arc<tokio::sync::Mutex<Box<dyn LogWriter>>>;
 struct State {
     newest: BTreeMap<GenerationId, SharedWriter>,
     after_seal: BTreeMap<GenerationId, Vec<Entry>>,
-    /// Somebody has taken its tail, and will read next.
+    /// A reader has taken its tail, and will read next.
     joining: BTreeSet<GenerationId>,
     tails: BTreeMap<GenerationId, broadcast::Sender<Hint>>,
     /// Of the newest writer.

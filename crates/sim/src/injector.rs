@@ -1,7 +1,7 @@
-//! What goes wrong, how often, and until when.
+//! Injects faults into the calls of processes.
 //!
-//! Each run draws which kinds of fault it has at all: a fault that is always mixed with all others hides what it does
-//! alone. From the calm on nothing new goes wrong, and everything that was accepted has to come to its end.
+//! Each run draws which kinds of fault it has: a fault that is always mixed with all others hides what it does alone. After a
+//! time, the calm, there are no new faults, and every accepted generation has to end.
 
 use std::{
     collections::BTreeMap,
@@ -18,16 +18,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::rng::Rng;
 
-/// Some hundred times what a run needs: simulated time stands still while somebody has something to do.
+/// A hundred times what a run needs. Simulated time stands still while a task is ready, so an endless loop needs a limit.
 const MOST_CALLS: u64 = 100_000;
 
-/// How many jobs a run delivers once more at most.
+/// The most jobs that a run delivers twice.
 const MOST_REPEATED: u64 = 12;
 
-/// How often each fault strikes, per opportunity.
+/// The probability of each fault, per opportunity.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    /// A call takes long, one way or the other.
+    /// A call takes long, on the way there or back.
     pub(crate) slow: f64,
     /// A call fails before it has an effect.
     pub(crate) refused: f64,
@@ -77,7 +77,7 @@ impl Rates {
     }
 }
 
-/// What all machines share, and what can be away for a while.
+/// A shared service that can have an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     /// The log, for reads and writes.
@@ -93,7 +93,7 @@ impl Service {
     pub(crate) const ALL: [Self; 4] = [Self::Log, Self::Commits, Self::Queue, Self::Models];
 }
 
-/// Whether a service is there.
+/// The outage of a service.
 #[derive(Debug, Default)]
 struct Outage {
     is_away: AtomicBool,
@@ -110,9 +110,9 @@ pub(crate) struct FaultInjector {
     outages: [Outage; Service::ALL.len()],
     calls: AtomicU64,
     jobs_repeated: AtomicU64,
-    /// What is on its way although the one who sent it may be gone.
+    /// Calls on their way. Their sender may be gone.
     pub(crate) travelling: TaskTracker,
-    /// What a dead worker held and nobody has noticed.
+    /// What a dead worker held. Its death was not noticed.
     unnoticed: Mutex<Vec<Box<dyn std::any::Any + Send>>>,
 }
 
@@ -130,7 +130,7 @@ impl FaultInjector {
         }
     }
 
-    /// Whether this fault strikes now.
+    /// Whether this fault happens now.
     pub(crate) fn hits(&self, rate: impl FnOnce(&Rates) -> f64) -> bool {
         self.rng.happens(rate(&self.rates)) && !self.is_calm()
     }
@@ -179,19 +179,19 @@ impl FaultInjector {
         self.outage(service).is_away.load(Ordering::SeqCst)
     }
 
-    /// Keeps what a dead worker held, so that nobody learns of its death from that.
+    /// Keeps what a dead worker held, so that its death is not noticed.
     pub(crate) fn keep_unnoticed(&self, held: impl Send + 'static) {
         self.unnoticed.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(held));
     }
 
-    /// Whoever goes round in a circle is stopped, and found to hang.
+    /// Stops a task that calls in an endless loop. It is then found to hang.
     async fn count_call(&self) {
         if self.calls.fetch_add(1, Ordering::Relaxed) > MOST_CALLS {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Copies that are copied again fill every slot for ever, which no broker does.
+    /// Copies of copies would fill every slot for ever. No broker does that.
     pub(crate) fn may_repeat_job(&self) -> bool {
         self.jobs_repeated.fetch_add(1, Ordering::Relaxed) < MOST_REPEATED
     }
@@ -230,7 +230,7 @@ pub(crate) struct Node {
     pub(crate) life: Arc<Life>,
 }
 
-/// What is known of a process.
+/// The state of a process.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) name: String,
@@ -251,7 +251,7 @@ impl Life {
         let _ = self.task.set(task);
     }
 
-    /// The process dies, without a word.
+    /// The process dies without notice.
     pub(crate) fn end(&self) {
         self.is_dead.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.get() {
@@ -304,7 +304,7 @@ impl Node {
         }
     }
 
-    /// One call: `effect` happens, or does not, and this says what the caller learns of it.
+    /// One call: `effect` happens or not. Returns what the caller learns of it.
     pub(crate) async fn call<T>(
         &self,
         service: Service,
@@ -321,7 +321,7 @@ impl Node {
         self.injector.count_call().await;
         self.thawed().await;
         self.wait_if_slow().await;
-        // Whoever cannot reach the log cannot store anything in it.
+        // Without the log there are no commits.
         let is_away = |service| self.injector.is_away(service);
         if is_away(service) || service == Service::Commits && is_away(Service::Log) {
             return Err(format!("away: {service:?}").into());

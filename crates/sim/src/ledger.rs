@@ -1,5 +1,5 @@
-//! Writes down what the log and the queue really did. Sits right above the adapters, below all faults: what it saw is
-//! what happened, whatever the callers were told.
+//! Records what the log and the queue really did. The ledger is right above the adapters and below all faults, so it is right
+//! also where a caller got an error.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -35,7 +35,7 @@ impl LedgerLog {
     }
 }
 
-/// What was stored of a damaged stream cannot be read any more, nor added to.
+/// A damaged stream can neither be read nor written.
 fn look_for_damage(record: &Record, id: GenerationId) -> Result<(), LogError> {
     let broken = || {
         if record.tells_damage {
@@ -142,7 +142,7 @@ impl LogHooks for LedgerLog {
             stream.accepted
         });
         if was_accepted {
-            self.record.violation_of(id, Rule::I9, "was removed after somebody was told that it is accepted");
+            self.record.violation_of(id, Rule::I9, "was removed after a client was told that it is accepted");
         }
         Ok(())
     }

@@ -4,14 +4,14 @@
 //!  clients and readers ─ Generations ┐                            ┌ MemoryLog
 //!                                    ├ Node (faults) ─ Ledger ────┤
 //!  workers ──────────────── Worker ──┘      │                     └ MemoryQueue
-//!                                           └─▶ oracle: I1 to I11 on what everybody saw
+//!                                           └─▶ oracle: I1 to I11 on what clients and readers saw
 //! ```
 //!
-//! Everything random comes from one generator, everything runs on one thread and in tokio's paused time: a seed gives the
-//! same history every time, and a seed that breaks something is all that is needed to see it again. Faults strike between
-//! the system and the adapters; the ledger sits below them and knows what really happened; the oracle compares the two.
+//! All randomness comes from one generator, and everything runs on one thread in tokio's paused time. So a seed gives the same
+//! history every time, and repeats a failure. Faults are injected between the system and the adapters. The ledger is below
+//! them, and records what really happened. The oracle compares the two.
 //!
-//! That the oracle sees anything is shown by planting [`Defect`]s: each is caught.
+//! The tests plant [`Defect`]s to show that the oracle finds each of them.
 //!
 //! Not here: wire formats (I8 is tested with the encoders), real brokers, disks and processes.
 #![expect(clippy::indexing_slicing, reason = "this is a test, and may panic")]

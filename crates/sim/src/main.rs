@@ -1,27 +1,27 @@
-//! `cargo run --release -p sim -- --seeds 10000`: runs many seeds, and says which of them break something.
+//! `cargo run --release -p sim -- --seeds 10000`: runs many seeds, and reports those that break an invariant.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Parser;
 
-/// Runs the whole system under faults, one seed after another, and checks what everybody saw.
+/// Runs the whole system with injected faults, one seed after another, and checks what clients and readers saw.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// How many seeds to run
+    /// Number of seeds
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
-    /// The first seed
+    /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Print the history of every seed, not only of those that break something
+    /// Print the history of every seed, not only of those that break an invariant
     #[arg(long)]
     history: bool,
 }
 
-/// How often progress is said, in seeds.
+/// Seeds between two lines of progress.
 const PROGRESS: u64 = 500;
 
-/// How many seeds are run twice, before all.
+/// How many seeds run twice, before all others.
 const REPEATED: usize = 100;
 
 #[derive(Debug, Default)]
@@ -37,10 +37,10 @@ struct Total {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let end = cli.from.saturating_add(cli.seeds);
-    // What does not repeat itself proves nothing.
+    // A run that does not repeat exactly proves nothing.
     let goes_two_ways = |seed: &u64| sim::run(*seed, None).history != sim::run(*seed, None).history;
     if let Some(seed) = (cli.from..end).take(REPEATED).find(goes_two_ways) {
-        say(&format!("seed {seed} has two histories: something in it is not drawn from the seed"));
+        say(&format!("seed {seed} has two histories: something does not follow from the seed"));
         return ExitCode::FAILURE;
     }
     let mut total = Total::default();
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     if total.broken.is_empty() {
         return ExitCode::SUCCESS;
     }
-    say(&format!("broken: {:?}; see one again with --from SEED --seeds 1", total.broken));
+    say(&format!("broken: {:?}; repeat one with --from SEED --seeds 1", total.broken));
     ExitCode::FAILURE
 }
 

@@ -1,7 +1,7 @@
-//! The three kinds of model, and what is watched about each.
+//! The three kinds of model, and what is recorded about each.
 //!
-//! Every piece carries two numbers as its tokens: which asking it comes from, and which piece of that asking it is. So
-//! the oracle knows, for every entry of a stream, who said it, and whether one is missing.
+//! Every delta has two numbers as its tokens: the number of the call of the model, and the number of the delta in that call.
+//! So the oracle knows the origin of every entry, and whether one is missing.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -177,7 +177,7 @@ impl NumberedAnswer {
                     ModelFault::Silence => return std::future::pending().await,
                     ModelFault::End => return None,
                     ModelFault::Error | ModelFault::Refusal => {
-                        // Whoever asks on gets the end.
+                        // A caller that goes on gets the end.
                         self.fault = Some((before, ModelFault::End));
                         return Some((Err(ModelError::Unavailable("it broke".into())), self));
                     }
@@ -213,7 +213,7 @@ fn number(index: usize) -> TokenId {
     TokenId(u32::try_from(index).unwrap_or(u32::MAX))
 }
 
-/// Says so many words of its own choice, another choice every time.
+/// Generates so many random words.
 #[derive(Debug)]
 pub(crate) struct RandomModel {
     pub(crate) continuation: Continuation,

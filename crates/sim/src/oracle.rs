@@ -1,5 +1,5 @@
-//! Says of each generation what is wrong with it: its stream against the ledger, its readers against its stream, and its
-//! end against what was asked of it.
+//! Finds what is wrong with each generation: compares its stream with the ledger, its readers with its stream, and its end
+//! with its request.
 
 mod ending;
 mod pieces;
@@ -47,7 +47,7 @@ impl Oracle<'_> {
 
     fn faults(&self, case: &Case<'_>, stream: &Stream, facts: &Facts) -> Faults {
         if stream.damaged.is_some() {
-            // Everybody has left it, and what was seen is what was there.
+            // All readers have left, and the log may have forgotten it.
             return readers(case, &stream.entries, |_| Manner::Leaves);
         }
         let Some(stored) = &case.stored else {
@@ -87,7 +87,7 @@ fn is_whole(case: &Case<'_>, stored: &[(Seq, Event)], stream: &Stream) -> Faults
         }
     }
     let has_ended = stored.last().is_some_and(|(_, event)| event.is_terminal());
-    // Nobody looks at one whose job was lost after its last reader had gone: it would only be cancelled.
+    // A generation whose job was lost after its last reader left is not looked at: it would only be cancelled.
     let is_detached = stream.on_disconnect == Some(OnDisconnect::Detached);
     let is_read = case.readers.iter().any(|(reader, _)| reader.manner == Manner::Stays);
     let is_forgotten = stream.jobs_lost > 0 && !stream.has_jobs_left() && !is_detached && !is_read;
@@ -97,7 +97,7 @@ fn is_whole(case: &Case<'_>, stored: &[(Seq, Event)], stream: &Stream) -> Faults
     faults
 }
 
-/// I7: who stays sees everything after its first cursor; who leaves, everything up to its last one.
+/// I7: a reader that stays sees everything after its first cursor. One that leaves sees everything up to its last cursor.
 fn readers(case: &Case<'_>, stored: &[(Seq, Event)], manner: impl Fn(&Reading) -> Manner) -> Faults {
     let faults = case.readers.iter().flat_map(|(reader, history)| match manner(reader) {
         Manner::Stays => history.faults(stored),

@@ -1,4 +1,4 @@
-//! What a run consists of, drawn from its seed before it begins.
+//! The plan of a run, drawn from its seed before it starts.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(crate) struct Plan {
 /// Something that hits more than one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A worker's process ends, without a word.
+    /// A worker's process ends without notice.
     Kill,
     /// A worker is asked to finish, and another one comes.
     Drain,
@@ -80,7 +80,7 @@ pub(crate) enum Fault {
     Delete,
     /// The log forgets who reads.
     ForgetReaders,
-    /// A stream is written over by somebody else.
+    /// A stream is overwritten.
     Damage,
 }
 
@@ -103,11 +103,11 @@ pub(crate) struct Wanted {
     pub(crate) request: GenerateRequest,
     pub(crate) nature: Nature,
     pub(crate) at: Duration,
-    /// So long after the first submission the same one comes a second time, through another door maybe.
+    /// So long after the first submission the same one comes a second time, maybe through another API process.
     pub(crate) again_after: Option<Duration>,
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) readers: Vec<Reading>,
-    /// So long after it was asked for, somebody stops it.
+    /// A client stops it so long after it was asked for.
     pub(crate) stopped_after: Option<Duration>,
 }
 
@@ -149,7 +149,7 @@ impl Plan {
         ];
         let often = often.into_iter().filter(|_| rng.happens(0.5)).collect::<Vec<_>>();
         let seldom = seldom.into_iter().filter(|_| rng.happens(0.2)).collect::<Vec<_>>();
-        // Now and then one kind alone, so that it strikes again and again.
+        // Now and then one kind alone, so that it happens many times.
         let faults = if rng.happens(0.3) && !seldom.is_empty() {
             vec![seldom[rng.index(seldom.len())]]
         } else {
@@ -201,7 +201,7 @@ impl Plan {
         (plan, rates)
     }
 
-    /// Whether the log is always there, and nobody stands still who asks it.
+    /// Whether the log has no outage, and no process freezes.
     pub(crate) fn never_fails_the_log(&self) -> bool {
         let is_the_log = |service| matches!(service, Service::Log | Service::Commits);
         let is_long = self.long_outage.is_some_and(|(service, ..)| is_the_log(service));

@@ -1,4 +1,4 @@
-//! What really happened in a run, as the ledgers below all faults saw it, and the history for people.
+//! What really happened in a run, as the ledgers below all faults saw it, and a readable history.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use tokenwire_core::{
 };
 use tokio::time::Instant;
 
-/// What a run may break: an invariant of the core, or a promise that has no number.
+/// A rule that a run may break: an invariant of the core, or a promise without a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// Entries 1..=n, one terminal, the last; every piece of an answer once and in order.
@@ -28,7 +28,7 @@ pub enum Rule {
     I5,
     /// The stream exists before the job.
     I6,
-    /// Readers see the log, whatever woke them.
+    /// Readers see the log, regardless of the hints.
     I7,
     /// Accepted means durable.
     I9,
@@ -136,7 +136,7 @@ pub(crate) struct Stream {
     pub(crate) jobs_acked: usize,
     /// Those that the queue has lost.
     pub(crate) jobs_lost: usize,
-    /// When the task of storing its job was last given to somebody, and when that was last done.
+    /// When the claim on storing its job was last given, and when its job was last stored.
     pub(crate) job_claimed: Option<Moment>,
     pub(crate) job_stored: Option<Moment>,
     /// When its data was lost.
@@ -194,7 +194,7 @@ impl Stream {
             jobs_stored: self.jobs_stored,
             jobs_acked: self.jobs_acked,
             jobs_lost: self.jobs_lost,
-            // Whoever creates it stores its job.
+            // Its creator stores its job.
             job_claimed: Some(now),
             accepted: self.accepted,
             asked: std::mem::take(&mut self.asked),
@@ -220,7 +220,7 @@ impl Stream {
         self.jobs_stored > self.jobs_acked + self.jobs_lost
     }
 
-    /// Whether nobody has worked on it since then, and it has not ended.
+    /// Whether no worker has worked on it since then, and it has not ended.
     pub(crate) fn waits_since(&self, then: Moment) -> bool {
         let is_owned = self.heard.is_some_and(|heard| heard + WRITER_TIMEOUT >= then);
         self.exists && self.sealed.is_none() && !is_owned && self.opened < then

@@ -1,4 +1,4 @@
-//! One run: clients, readers, workers, and the blows that they take; then the calm, the end, and the oracle.
+//! One run: clients, readers, workers and faults; then the calm, the end, and the oracle.
 
 mod client;
 mod workers;
@@ -48,12 +48,12 @@ use crate::{
     rng::Rng,
 };
 
-/// What came of one seed.
+/// The result of one seed.
 #[derive(Debug)]
 pub struct Run {
-    /// Everything that must not happen, and did. Empty when all is well.
+    /// The violations. Empty when all is well.
     pub violations: Vec<Violation>,
-    /// What happened, a line each.
+    /// What happened, one line each.
     pub history: String,
     /// How many generations were accepted.
     pub accepted: usize,
@@ -207,7 +207,7 @@ async fn simulate(seed: u64, defect: Option<Defect>) -> Run {
     let keep_watch = futures::future::join_all(watches);
     let all = async {
         futures::join!(Box::pin(clients), Box::pin(workers.run_faults()));
-        // What was delivered twice is still to be found sealed, and what has no readers may still run.
+        // Jobs that were delivered twice still have to be acknowledged, and generations without readers may still run.
         let is_over = timeout(LONG, workers.replace_dead()).await.is_err();
         debug_assert!(is_over, "it never ends");
         if timeout(LONG, workers.shutdown()).await.is_err() {

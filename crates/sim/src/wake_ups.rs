@@ -1,5 +1,5 @@
-//! Wake-ups that are lost, late, repeated, out of order, or say too little. Never too much: entries that were not
-//! appended are a planted defect.
+//! Hints that are lost, late, repeated, out of order, or without their entries. Hints with entries that were not appended are
+//! a planted defect.
 
 use tokenwire_core::token_log::{Hint, Wakeups};
 use tokio::{sync::broadcast, time::sleep};
@@ -9,7 +9,7 @@ use crate::injector::Node;
 /// As small as an adapter would make it, so that a slow reader falls behind.
 const HINTS: usize = 16;
 
-/// The same hints, but for what happens to them on the way.
+/// Injects faults into hints.
 pub(crate) fn garble(mut tail: Wakeups, node: &Node) -> Wakeups {
     let (sender, receiver) = broadcast::channel(HINTS);
     let mut way = Way { node: node.clone(), held: None, last: None };
@@ -21,7 +21,7 @@ pub(crate) fn garble(mut tail: Wakeups, node: &Node) -> Wakeups {
                 hint = tail.next() => hint,
             };
             for hint in way.arrivals(hint).await {
-                // Nobody listening any more is seen above.
+                // A closed channel is noticed above.
                 let _ = sender.send(hint);
             }
         }

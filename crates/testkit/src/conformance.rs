@@ -55,7 +55,7 @@ mod tests {
         fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
     }
 
-    /// A case that its macro does not name would be run by nobody, in silence.
+    /// A case that its macro does not name would not run, without a warning.
     #[test]
     fn every_case_is_in_the_list_of_its_suite() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance");

@@ -67,7 +67,7 @@ impl<T: Clone + Debug + PartialEq> History<T> {
     /// With every fault.
     #[track_caller]
     pub fn assert_equals(&self, log: &[(Seq, T)]) {
-        assert!(!self.lock().is_empty(), "nobody saw anything");
+        assert!(!self.lock().is_empty(), "no reader saw anything");
         let faults = self.faults(log);
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "nobody saw anything")]
+    #[should_panic(expected = "no reader saw anything")]
     fn a_test_in_which_nobody_reads_proves_nothing() {
         history(&[]).assert_equals(&LOG);
     }

@@ -6,7 +6,7 @@ use memchr::memmem;
 use mio::net::TcpStream;
 use testkit::client::leading_number;
 
-/// A stream: everything that was said, and who reads.
+/// A stream: all that was sent, and its readers.
 #[derive(Default)]
 pub(super) struct Stream {
     pub(super) bytes: Vec<u8>,
@@ -18,7 +18,7 @@ pub(super) struct Stream {
 pub(super) struct Conn {
     socket: TcpStream,
     heard: Vec<u8>,
-    /// What it reads.
+    /// The stream that it reads.
     pub(super) stream: Option<usize>,
     /// How many bytes of that it has.
     sent: usize,
@@ -26,7 +26,7 @@ pub(super) struct Conn {
     events: usize,
 }
 
-/// What the other side wants.
+/// What the client asks for.
 pub(super) enum Asked {
     Nothing,
     Gone,
@@ -83,7 +83,7 @@ impl Conn {
 
     /// For answers that always fit.
     pub(super) fn say(&mut self, bytes: &[u8]) {
-        // Whoever is gone is noticed at the next read.
+        // A closed connection is noticed at the next read.
         let _ = self.socket.write(bytes);
     }
 
@@ -101,13 +101,13 @@ impl Conn {
         self.events == stream.ends.len()
     }
 
-    /// Everything that it has not got yet, one write for each event, until the socket is full.
+    /// Sends what it lacks, one write for each event, until the socket is full.
     pub(super) fn catch_up(&mut self, stream: &Stream) {
         while let Some(end) = stream.ends.get(self.events) {
             let Some(bytes) = stream.bytes.get(self.sent..*end) else { return };
             match self.socket.write(bytes) {
                 Ok(written) => self.sent += written,
-                // Full, or gone: both come to be known by an event of the poll.
+                // Full or closed: the poll reports both.
                 Err(_) => return,
             }
             if self.sent == *end {

@@ -1,4 +1,4 @@
-//! The bytes that the floor says: those of the product, its chunks included.
+//! The bytes that the floor sends: the same as the product, chunks included.
 
 use std::{fmt::Write, time::Duration};
 
@@ -11,14 +11,14 @@ use tokenwire_core::{
 
 use crate::{clock::micros, plan::QUERY};
 
-/// What every stream says.
+/// The words of every stream.
 pub(super) struct Script {
     /// Each as it is behind the stamp, split into lines as frames are.
     words: Vec<String>,
 }
 
 impl Script {
-    /// The answer of the simulated model to what everybody asks.
+    /// The answer of the simulated model to [`QUERY`].
     pub(super) fn new(pieces: usize) -> Result<Self> {
         let config = Config { delay: Duration::ZERO, words: Some(pieces), ..Config::default() };
         let name = ModelName::new("simulated").context("a name")?;

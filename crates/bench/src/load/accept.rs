@@ -1,4 +1,4 @@
-//! Submits prompts that nobody reads, one after the other on each of many connections.
+//! Submits prompts without reading their answers, one after the other on each of many connections.
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::plan::{Accept, Watched};
 
-/// How long the answer about one prompt may take.
+/// How long the response about one prompt may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn run(connections: &mut Connections, watched: &[Watched], work: &Accept) -> Result<Found> {

@@ -1,8 +1,7 @@
-//! Many connections and one thread: opens them, sends what they ask, and reads what comes.
+//! Many connections in one thread: opens them, sends requests, and reads responses.
 //!
-//! The load tool shares the machine with what it measures, so everything here is cheap: one system call to learn who has
-//! something, one for each connection to read it, no copy of what is whole, no task, no lock. What it costs is measured and
-//! reported beside the rest.
+//! The load tool shares the machine with the server, so it must be cheap: one system call to learn which connections are
+//! ready, one for each of them to read, no copy of whole frames, no task, no lock. The report shows its CPU time.
 
 use std::{
     io::{self, Read, Write},
@@ -20,10 +19,10 @@ use super::{
 };
 use crate::clock::micros;
 
-/// As much as a connection can have for us at once.
+/// The most bytes of one read.
 const BUFFER: usize = 1 << 20;
 
-/// How many connections are looked at in a turn: what happened is told after it.
+/// How many ready connections a turn handles at most.
 const TURN: usize = 512;
 
 /// All connections, open or not.
@@ -40,46 +39,46 @@ pub(crate) struct Connections {
     pub(crate) tally: Tally,
 }
 
-/// Something that the work may want to know of a connection.
+/// What happened on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
     /// The head of an answer came, with this status.
     Answered(u16),
-    /// The reader has come as far as it wanted to ([`NewConnection::target`]).
+    /// The reader has reached its target ([`NewConnection::target`]).
     Arrived,
-    /// The answer is there, all of it.
+    /// The response is complete.
     Whole,
-    /// It is broken, and counted as an error; it is closed already.
+    /// It broke. It is counted as an error, and closed.
     Broken,
 }
 
 #[derive(Debug)]
 struct Connection {
     socket: TcpStream,
-    /// What is to be sent once the connection stands.
+    /// The request, until it is sent.
     request: Vec<u8>,
     asked_at: u64,
-    /// Zero once it was told.
+    /// Zero after [`Happened::Arrived`].
     target: u64,
     parser: Parser,
     /// Which stream it reads.
     stream: usize,
     progress: Progress,
-    /// Whether its first piece tells the time to the first token.
+    /// Whether its first delta counts as the time to the first token.
     asks: bool,
 }
 
-/// Somebody who is to join the crowd.
+/// A connection to open.
 #[derive(Debug)]
 pub(crate) struct NewConnection {
     pub(crate) request: Vec<u8>,
     /// Which stream it reads.
     pub(crate) stream: usize,
-    /// What it has seen of it on earlier connections.
+    /// What its reader has seen on earlier connections.
     pub(crate) progress: Progress,
     /// Whether it begins the stream.
     pub(crate) asks: bool,
-    /// The entry upon which it is told that the reader has arrived.
+    /// The entry at which [`Happened::Arrived`] is reported.
     pub(crate) target: u64,
 }
 
@@ -97,7 +96,7 @@ impl Connections {
         })
     }
 
-    /// Begins to connect. The request goes out as soon as the connection stands.
+    /// Starts to connect. The request is sent when the connection is established.
     pub(crate) fn open(&mut self, new_connection: NewConnection) -> Result<usize> {
         let NewConnection { request, stream, progress, asks, target } = new_connection;
         let mut socket = TcpStream::connect(self.address).context("a socket")?;
@@ -120,14 +119,14 @@ impl Connections {
         Ok(place)
     }
 
-    /// Cuts a connection. What its reader has seen; none if there is no connection at this place any more.
+    /// Closes a connection. Returns what its reader has seen, or `None` if there is no connection at this place.
     pub(crate) fn close(&mut self, place: usize) -> Option<Progress> {
         let connection = self.slots.get_mut(place)?.take()?;
         self.free.push(place);
         Some(connection.progress)
     }
 
-    /// Asks again on the same connection.
+    /// Sends another request on the same connection.
     pub(crate) fn ask_again(&mut self, place: usize, request: Vec<u8>) -> Result<()> {
         let connection = self.slots.get_mut(place).and_then(Option::as_mut).context("no such connection")?;
         connection.asked_at = micros();
@@ -146,7 +145,7 @@ impl Connections {
         self.slots.len() - self.free.len()
     }
 
-    /// Reads whatever has come, or waits for something until then. What happened, but for pieces: those are counted.
+    /// Reads all ready connections, or waits for one until then. Returns what happened. Deltas are only counted.
     pub(crate) fn turn(&mut self, until: Instant) -> Result<Vec<(usize, Happened)>> {
         let wait = until.saturating_duration_since(Instant::now()).min(Duration::from_secs(1));
         match self.poll.poll(&mut self.events, Some(wait)) {
@@ -199,7 +198,7 @@ impl Connection {
                         if std::mem::take(asks) {
                             tally.first_token(now.saturating_sub(*asked_at));
                         }
-                        // What was made before this connection asked is backlog, and tells nothing of the server.
+                        // A delta from before the request is backlog, and its age says nothing about the server.
                         tally.piece((made_at >= *asked_at).then(|| now.saturating_sub(made_at)));
                     }
                     Meant::Entry => tally.entry(),

@@ -1,4 +1,4 @@
-//! Asks for streams, reads them, and measures a window in the middle: everybody reads, and nobody has come to the end.
+//! Asks for streams, reads them, and measures a window in which all readers read and no stream has ended.
 
 use anyhow::Result;
 

@@ -35,7 +35,7 @@ pub(crate) struct Look {
     pub(crate) memory: Vec<u64>,
 }
 
-/// What a kind of work found, beside what everybody counts.
+/// What a kind of work found, beside the common counts.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) window: Window,

@@ -1,4 +1,4 @@
-//! What everybody used between two instants.
+//! What each process used in a window.
 
 use std::time::{Duration, Instant};
 

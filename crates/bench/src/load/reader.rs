@@ -1,10 +1,10 @@
-//! One reader of one stream: what it has seen, over all of its connections, and whether that was right.
+//! One reader of one stream: what it has seen over all its connections, and whether that is right.
 
 use anyhow::{Result, bail, ensure};
 
 use testkit::client::{Part, leading_number};
 
-/// What tells the number of pieces, in the data of the end.
+/// The field of the end with the number of deltas.
 const COUNT: &[u8] = b"\"output_tokens\":";
 
 /// What a reader knows of its stream.
@@ -12,18 +12,18 @@ const COUNT: &[u8] = b"\"output_tokens\":";
 pub(crate) struct Progress {
     /// The last entry that it saw.
     pub(crate) cursor: u64,
-    /// How many of them were text.
+    /// How many of the entries were text.
     pub(crate) pieces: u64,
-    /// Follows from every piece and its place: two readers that saw the same have the same.
+    /// A hash of every delta and its place. Two readers that saw the same have the same mark.
     pub(crate) mark: u64,
-    /// It was told the end.
+    /// It has seen the end.
     pub(crate) told: bool,
 }
 
-/// What a part of an answer meant to its reader.
+/// What a part of a response means to its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meant {
-    /// A piece of text that was made at this time; zero if it does not say.
+    /// A delta that was made at this time. Zero without a stamp.
     Delta {
         made_at: u64,
     },
@@ -33,7 +33,7 @@ pub(crate) enum Meant {
 }
 
 impl Progress {
-    /// Takes an event in.
+    /// Handles one part.
     ///
     /// # Errors
     /// It is not the next one.
@@ -44,7 +44,7 @@ impl Progress {
                 self.step(id)?;
                 let made_at = leading_number(text);
                 self.pieces += 1;
-                // A step of FNV for each piece. That stamps differ is enough to tell pieces apart.
+                // One step of FNV for each delta. Stamps differ, so they tell deltas apart.
                 self.mark = (self.mark ^ made_at ^ (text.len() as u64) << 56).wrapping_mul(0x0100_0000_01b3);
                 Ok(Meant::Delta { made_at })
             }

@@ -1,16 +1,16 @@
-//! What readers ask.
+//! The requests of the load.
 
 use testkit::client::Request;
 use tokenwire_core::GenerationId;
 
 use crate::plan::QUERY;
 
-/// Begins a stream, and reads it.
+/// Starts a stream, and reads it.
 pub(super) fn ask(id: GenerationId) -> Vec<u8> {
     Request::post("/ask", serde_json::json!({ "query": QUERY, "uuid": id.to_string() })).to_bytes()
 }
 
-/// Begins a stream, and lets others read it: one answer for each question, so that the connection can be used again.
+/// Starts a stream without reading it, so that the connection can be used again.
 pub(super) fn submit() -> Vec<u8> {
     Request::post("/v1/responses", serde_json::json!({ "input": QUERY, "background": true })).to_bytes()
 }

@@ -1,7 +1,7 @@
-//! Readers that come, are cut, resume and go, for a long time; memory is looked at all along.
+//! Readers that connect, are cut, resume and leave, for a long time. Memory is sampled.
 //!
-//! Each place is one person after the other: asks, is cut at some entry, comes back right after it, reads to the end, and
-//! makes room for the next. Every second one is joined by somebody who reads the same stream from the start.
+//! Each reader asks, is cut at some entry, resumes after it, and reads to the end. Then the next reader takes its place. For
+//! every second stream, another reader reads it from the start.
 
 use std::{
     collections::HashSet,
@@ -27,7 +27,7 @@ pub(super) fn run(connections: &mut Connections, watched: &[Watched], work: &Soa
     let pieces = Some(work.pieces);
     let mut streams = Streams::default();
     let mut rng = Rng(1);
-    // Who is to be cut upon arrival.
+    // Readers that are cut when they reach their target.
     let mut doomed: HashSet<usize> = HashSet::new();
     let (mut looks, began) = (Vec::new(), Instant::now());
     let (until, mut look_at) = (began + work.window, began);
@@ -44,7 +44,7 @@ pub(super) fn run(connections: &mut Connections, watched: &[Watched], work: &Soa
             look_at += work.look;
             let memory = watched.iter().map(|watched| process::memory(watched.pid)).collect::<Result<_>>()?;
             let look = Look { seconds: began.elapsed().as_secs_f64(), memory };
-            // Somebody may be waiting for ten minutes.
+            // A run takes ten minutes: it shows progress.
             let _ = writeln!(io::stderr(), "{}", look.line(watched));
             looks.push(look);
         }
@@ -88,7 +88,7 @@ impl Look {
     }
 }
 
-/// A linear congruential generator (Knuth, MMIX): variety is all that is asked of it.
+/// A linear congruential generator (Knuth, MMIX). Its quality does not matter here.
 #[derive(Debug)]
 struct Rng(u64);
 

@@ -1,6 +1,6 @@
-//! Cuts all readers of one stream at once, lets them resume, and takes the time until the last has caught up.
+//! Cuts all readers of one stream at once, lets them resume, and measures the time until the last has caught up.
 //!
-//! Who asked is not cut: it knows how far the stream was when the others came back. To have caught up is to have that entry.
+//! The asker is not cut: it knows how far the stream was when the others came back. A reader that has that entry has caught up.
 
 use std::time::Instant;
 

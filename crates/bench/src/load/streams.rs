@@ -1,4 +1,4 @@
-//! The streams of a run, those who read them, and what all readers of one have to agree on.
+//! The streams of a run and their readers. All readers of a stream must agree.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use super::{
 /// backlog takes.
 const IN_FLIGHT: usize = 256;
 
-/// How long nothing at all may happen.
+/// How long no bytes may come.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -43,13 +43,13 @@ impl Streams {
         self.streams.len() - 1
     }
 
-    /// Who asks for a stream.
+    /// The connection that asks for a stream.
     pub(super) fn asker(&self, stream: usize) -> Result<NewConnection> {
         let request = request::ask(self.get(stream)?.id);
         Ok(NewConnection { request, stream, progress: Progress::default(), asks: true, target: 1 })
     }
 
-    /// Who reads a stream on from what they have seen of it.
+    /// A connection that reads a stream on.
     pub(super) fn follower(&self, stream: usize, progress: Progress) -> Result<NewConnection> {
         let request = request::follow(self.get(stream)?.id, progress.cursor);
         Ok(NewConnection { request, stream, progress, asks: false, target: progress.cursor + 1 })
@@ -62,12 +62,11 @@ impl Streams {
         }
     }
 
-    /// A reader has come to the end of its answer: it must have been told the end of the stream, and have seen what all
-    /// others have seen.
+    /// Checks a reader at the end of its response: it must have the end of the stream, and the same deltas as all others.
     pub(super) fn verify(&mut self, stream: usize, seen: Progress, pieces: Option<u64>) -> Result<()> {
         ensure!(
             seen.told,
-            "stream {stream}: a polite end after entry {} without a terminal event",
+            "stream {stream}: an orderly end after entry {} without a terminal event",
             seen.cursor
         );
         if let Some(pieces) = pieces {
@@ -84,7 +83,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Begins `streams` streams over `ramp`, with so many readers each, and returns when everybody has an entry.
+    /// Starts `streams` streams over `ramp`, with `readers` readers each. Returns when every reader has an entry.
     pub(super) fn gather(
         &mut self,
         connections: &mut Connections,
@@ -129,9 +128,9 @@ impl Streams {
                     Happened::Answered(status) => bail!("status {status} instead of a stream"),
                     Happened::Arrived => arrived += 1,
                     Happened::Whole => {
-                        bail!("a stream has ended before everybody was there: make answers longer")
+                        bail!("a stream ended before all readers had an entry: make answers longer")
                     }
-                    Happened::Broken => bail!("a reader broke before everybody was there"),
+                    Happened::Broken => bail!("a reader broke before all readers had an entry"),
                 }
             }
             stall.check(connections)?;
@@ -139,7 +138,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Reads on until somebody says something.
+    /// Reads on until the first delta.
     pub(super) fn first_piece(&mut self, connections: &mut Connections, pieces: Option<u64>) -> Result<()> {
         let mut stall = StallTimeout::new(connections);
         while connections.tally.counts.pieces == 0 {
@@ -150,7 +149,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Reads on for so long. Returns before that when somebody has come to an end, one way or the other.
+    /// Reads on for this time, or until a reader ends.
     pub(super) fn listen(
         &mut self,
         connections: &mut Connections,
@@ -167,7 +166,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Reads on until nobody is left.
+    /// Reads on until every reader has ended.
     pub(super) fn finish(&mut self, connections: &mut Connections, pieces: Option<u64>) -> Result<()> {
         let mut stall = StallTimeout::new(connections);
         while connections.len() > 0 {
@@ -178,7 +177,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Verifies who has come to the end, and lets them go. How many are gone.
+    /// Checks and closes the readers that have ended. Returns their number.
     pub(super) fn settle(
         &mut self,
         connections: &mut Connections,
@@ -205,7 +204,7 @@ impl Streams {
     }
 }
 
-/// Gives up when nothing comes any more.
+/// Fails when no bytes have come for [`STALL_TIMEOUT`].
 #[derive(Debug)]
 pub(super) struct StallTimeout {
     reads: u64,

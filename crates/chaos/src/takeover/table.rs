@@ -69,7 +69,7 @@ impl Display for Table {
                 "{name:<34}{times:>7}{attempts:>10}{silence:>11}{longest:>11}{fenced:>11}{latest:>11}"
             )
         };
-        line("what was hurt", ["times", "attempts", "median", "longest", "median", "longest"])?;
+        line("fault", ["times", "attempts", "median", "longest", "median", "longest"])?;
         for (way, trials) in &self.rows {
             let silences = Spread::of(trials.iter().map(|trial| trial.silence));
             let fenced = Spread::of(trials.iter().filter_map(|trial| trial.fenced_after));

@@ -1,4 +1,4 @@
-//! The ways in which the process of an answer, or what it depends on, is hurt.
+//! The faults of the takeover run: of the worker of an answer, or of a server that it needs.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// Those of a mode. A single process has nobody who could replace it but itself.
+    /// The faults of a mode. A single process can only be replaced by itself.
     pub(crate) fn all(mode: Mode) -> &'static [Self] {
         match mode {
             Mode::Embedded => &[Self::Restart, Self::Drain],
@@ -69,7 +69,7 @@ impl Way {
         }
     }
 
-    /// What is hurt in place of the process, and how. Its answer then needs no other attempt.
+    /// The target and the fault, where it is not the process. The answer then needs no other attempt.
     pub(super) fn dependency(self) -> Option<(TargetId, Fault)> {
         match self {
             Self::Kill | Self::Freeze | Self::Isolate | Self::Restart | Self::Drain | Self::DrainHastily => {

@@ -1,7 +1,6 @@
-//! The script as it is written: a TOML file, read into a [`Script`] or into everything that is wrong with it.
+//! Reads a script, a TOML file, into a [`Script`] or into a list of all its mistakes.
 //!
-//! Each answer and each step is read by itself, so that a mistake in one hides none in another, and every problem can say
-//! where it is.
+//! Each answer and each step is read alone, so that a mistake in one hides no other, and every problem has its place.
 
 use std::{fmt, ops::Range, time::Duration};
 
@@ -27,7 +26,7 @@ pub(super) fn read(text: &str) -> Result<Script, ScriptError> {
     if problems.is_empty() { Ok(Script { answers }) } else { Err(ScriptError::new(problems)) }
 }
 
-/// A part of the script, for people.
+/// A place in the script, for messages.
 #[derive(Clone, Copy)]
 enum Place {
     Script,
@@ -139,7 +138,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// One step. Without a `matcher`, a mistake was found there already, and nothing can be said of texts that refer to it.
+    /// One step. Without a `matcher` its mistake is reported already, and texts that refer to it cannot be checked.
     fn step(
         &mut self,
         entry: Spanned<DeValue<'a>>,
@@ -186,7 +185,7 @@ fn can_follow(before: &[Step], step: &Step) -> Result<(), &'static str> {
         .ok_or("has once without a text before it, by which the next attempt could know that there was one")
 }
 
-/// Whether no attempt comes to the end of these.
+/// Whether every attempt ends in an error.
 fn ends_in_error(steps: &[Step]) -> bool {
     matches!(steps.last(), Some(Step::Fail(Fault { once: false, .. })))
 }
@@ -215,12 +214,12 @@ impl AnswerEntry {
         let text = match (&self.prompt, &self.pattern) {
             (Some(_), Some(_)) => return Err("has a prompt and a pattern: leave one out".into()),
             (Some(prompt), None) if prompt.trim().is_empty() && self.tool.is_none() => {
-                return Err("has a blank prompt, which nobody can send".into());
+                return Err("has a blank prompt, which no client can send".into());
             }
             (Some(prompt), None) => MatchText::Exactly(prompt.clone()),
             (None, Some(pattern)) => {
                 MatchText::Like(Regex::new(pattern).map_err(|error| {
-                    // The last line says what is wrong; those before it draw where.
+                    // The last line has the message; the lines before it show the place.
                     let error = error.to_string();
                     let what = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
                     format!("has a pattern that cannot be used: {what}")
@@ -232,7 +231,7 @@ impl AnswerEntry {
     }
 }
 
-/// The fields of an answer that a step would take for its own when they are written below it.
+/// Fields of an answer. TOML gives them to a step when they are written below it.
 const OF_THE_ANSWER: [&str; 6] = ["tool", "prompt", "pattern", "pace", "finish", "usage"];
 
 #[derive(Deserialize)]

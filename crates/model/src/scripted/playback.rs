@@ -1,4 +1,4 @@
-//! An answer of a script that is being given: its steps, cut where the request wants it, and then one after the other.
+//! Plays an answer of a script: expands its steps, cuts them at the limits of the request, and returns one after the other.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,16 +12,16 @@ use tokio::time::sleep;
 use super::script::{Answer, Fault, Step};
 use crate::words::words;
 
-/// How many characters of a call's arguments make a piece: a call of any size comes in several.
+/// Characters of a call's arguments in one delta. A call of any size has several.
 const ARGUMENTS_PIECE: usize = 8;
 
-/// What is still to be said.
+/// The rest of an answer.
 pub(super) struct Playback {
     actions: VecDeque<Action>,
     pace: Duration,
-    /// None once it has come, or cannot come any more.
+    /// None after it was returned, or after an error.
     end: Option<(FinishReason, Usage)>,
-    /// Whether this attempt has said something.
+    /// Whether this attempt has returned an output.
     spoke: bool,
 }
 
@@ -41,7 +41,7 @@ impl Action {
 }
 
 impl Playback {
-    /// The whole answer, as an undisturbed run gives it.
+    /// The whole answer.
     pub(super) fn of(
         answer: &Answer,
         captures: Option<&Captures<'_>>,
@@ -64,15 +64,15 @@ impl Playback {
         let asked = || messages.map(|message| message.content().split_whitespace().count() as u64).sum();
         let usage = Usage {
             input_tokens: answer.input_tokens.unwrap_or_else(asked),
-            // What the script says is for the answer as the script has it.
+            // The count of the script is for the whole answer.
             output_tokens: answer.output_tokens.filter(|_| !stopped && !exhausted).unwrap_or(said),
         };
         Self { actions: actions.into(), pace: answer.pace, end: Some((reason, usage)), spoke: false }
     }
 
-    /// What remains of it after this text.
+    /// The rest of the answer after this text.
     pub(super) fn after(mut self, text: &str) -> Result<Self, ModelError> {
-        // Only another script than before can have said something else: never splice the two.
+        // Only another script can have generated another text. Never join the two.
         let changed = || {
             let message = "the script was changed while it was being played; ask again".to_owned();
             ModelError::Rejected { message }
@@ -89,7 +89,7 @@ impl Playback {
                         break;
                     }
                 }
-                // Over, for an attempt that came to the text behind it.
+                // Past, for an attempt that came to the text behind it.
                 Some(Action::Wait(_) | Action::Fail(Fault { once: true, .. })) => {}
                 Some(Action::Reasoning(_) | Action::ToolCall(_) | Action::Fail(_)) | None => {
                     return Err(changed());
@@ -99,7 +99,7 @@ impl Playback {
         Ok(self)
     }
 
-    /// The next thing that it says.
+    /// The next output.
     pub(super) async fn next(mut self) -> Option<(Result<Output, ModelError>, Self)> {
         loop {
             let output = match self.actions.pop_front() {
@@ -133,7 +133,7 @@ impl Playback {
     }
 }
 
-/// The steps, with what was captured, in pieces. None of them is empty.
+/// The steps as deltas, with captured texts filled in. No delta is empty.
 fn actions(steps: &[Step], captures: Option<&Captures<'_>>, id: GenerationId) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut calls = 0;
@@ -171,7 +171,7 @@ fn actions(steps: &[Step], captures: Option<&Captures<'_>>, id: GenerationId) ->
     actions
 }
 
-/// What was captured, as it is written between the quotes of JSON: a prompt cannot break out of a string.
+/// Escapes a captured text as in a JSON string, so that a prompt cannot end the string.
 fn in_json(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
@@ -186,7 +186,7 @@ fn chunks(text: String) -> impl Iterator<Item = String> {
     })
 }
 
-/// Ends the answer before the first of these texts, wherever its pieces are cut; whether there was one.
+/// Ends the answer before the first of these texts. Returns whether there was one.
 fn stop(actions: &mut Vec<Action>, stops: &StopTexts) -> bool {
     let text: String = actions
         .iter()
@@ -210,7 +210,7 @@ fn stop(actions: &mut Vec<Action>, stops: &StopTexts) -> bool {
     true
 }
 
-/// Ends the answer after so many pieces; whether there were more.
+/// Ends the answer after so many deltas. Returns whether there were more.
 fn limit(actions: &mut Vec<Action>, pieces: usize) -> bool {
     let said = actions.iter().enumerate().filter(|(_, action)| action.is_said());
     let mut said = said.map(|(at, _)| at).skip(pieces.saturating_sub(1));

@@ -1,4 +1,4 @@
-//! A script that has been checked: which answer there is to a conversation, and what its steps are.
+//! A script after its check: its answers, what they match, and their steps.
 
 use std::{fmt, time::Duration};
 
@@ -7,13 +7,13 @@ use tokenwire_core::{Conversation, FinishReason, Message, model::ModelError};
 
 use super::{file, template::Template};
 
-/// What a scripted model says, and to what.
+/// The answers of a scripted model.
 #[derive(Debug)]
 pub struct Script {
     pub(super) answers: Vec<Answer>,
 }
 
-/// Everything that is wrong with a script, each with its line and, where it is in one, the number of its answer.
+/// The mistakes in a script, each with its line, and with the number of its answer if it is in one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ScriptError {
     problems: Vec<String>,
@@ -58,7 +58,7 @@ impl Script {
     }
 }
 
-/// One answer, and what it answers.
+/// One answer, and what it matches.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) matcher: Matcher,
@@ -71,36 +71,36 @@ pub(super) struct Answer {
     pub(super) output_tokens: Option<u64>,
 }
 
-/// What an answer waits for.
+/// What an answer matches.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    /// The name of a tool: then it is the result of a call to it, and else something that the user said.
+    /// With the name of a tool it matches the result of a call of it, and otherwise a message of the user.
     pub(super) tool: Option<String>,
     pub(super) text: MatchText,
 }
 
 #[derive(Debug)]
 pub(super) enum MatchText {
-    /// Whatever is said.
+    /// Any text.
     Any,
     /// This text exactly.
     Exactly(String),
-    /// A text in which this is found.
+    /// A text that contains a match.
     Like(Regex),
 }
 
 impl Matcher {
-    /// Whether it answers everything.
+    /// Whether it matches everything.
     fn is_any(&self) -> bool {
         self.tool.is_none() && matches!(self.text, MatchText::Any)
     }
 
-    /// What it looks for, where that is a pattern.
+    /// Its pattern, if it has one.
     pub(super) fn pattern(&self) -> Option<&Regex> {
         if let MatchText::Like(pattern) = &self.text { Some(pattern) } else { None }
     }
 
-    /// Whether this is what it waits for, and what its pattern found.
+    /// Whether it matches, and what its pattern captured.
     #[expect(
         clippy::option_option,
         reason = "the outer level is whether it fits, the inner one whether it has a pattern"
@@ -118,14 +118,14 @@ impl Matcher {
     }
 }
 
-/// Which tool the last message is the result of; empty when nobody can say.
+/// The tool of which the last message is the result. Empty if no call has its id.
 fn called(conversation: &Conversation) -> Option<&str> {
     let Message::Tool { tool_call_id, .. } = conversation.last() else { return None };
     let mut calls = conversation.before().iter().rev().flat_map(Message::tool_calls);
     Some(calls.find(|call| call.id == *tool_call_id).map_or("", |call| call.name.as_str()))
 }
 
-/// One thing to say or do.
+/// One step of an answer.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Text, word by word.
@@ -136,12 +136,12 @@ pub(super) enum Step {
     Reasoning(Template),
     /// A call, its arguments a few characters at a time.
     ToolCall {
-        /// Left out: one that follows from the generation's.
+        /// Default: one that follows from the id of the generation.
         id: Option<String>,
         name: String,
         arguments: Template,
     },
-    /// Nothing, for this time.
+    /// Wait for this time.
     Wait(Duration),
     /// A failure.
     Fail(Fault),
@@ -151,7 +151,7 @@ pub(super) enum Step {
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) kind: FaultKind,
-    /// It happens only to an attempt that said the text before it, so the one that goes on from there passes.
+    /// Only an attempt that generated the text before it fails. An attempt that continues from there does not.
     pub(super) once: bool,
 }
 

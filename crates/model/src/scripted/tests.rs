@@ -354,7 +354,7 @@ prompt = " "
         "line 47, answer 6, step 9: unknown variant `tired`, expected one of",
         "line 49, answer 6, step 11: is never reached",
         "line 56, answer 8: answer.say is a list: write [[answer.say]]",
-        "line 58, answer 9: has a blank prompt, which nobody can send",
+        "line 58, answer 9: has a blank prompt, which no client can send",
     ];
     for (problem, expected) in told.iter().zip(expected) {
         assert!(problem.starts_with(expected), "{expected} is not {problem} in {told:#?}");

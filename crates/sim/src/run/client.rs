@@ -59,7 +59,7 @@ fn any_api<'a>(world: &World, apis: &'a [Generations]) -> &'a Generations {
     &apis[world.rng.index(apis.len())]
 }
 
-/// Until it is accepted, or the client has had enough. Whether it was.
+/// Submits until the prompt is accepted or the client gives up. Returns whether it was accepted.
 async fn submit(world: &World, wanted: &Wanted, apis: &[Generations]) -> bool {
     for _ in 0..TRIES {
         let submission = Submission {
@@ -152,7 +152,7 @@ impl Reader<'_> {
         let joined = if world.rng.happens(0.5) { 0 } else { world.rng.index(tail + 1) };
         self.seen.joined(self.name, Seq::START.plus(joined));
         loop {
-            // In the calm everybody stays, so that somebody sees a stream end by itself.
+            // In the calm every reader stays, so that a reader sees the end of the stream.
             let connection = Box::pin(self.connect());
             let cut = if world.injector.is_calm() {
                 connection.await

@@ -1,4 +1,4 @@
-//! The workers of a run, and everything that hits them.
+//! The workers of a run, and the faults of whole processes and services.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -25,7 +25,7 @@ use crate::{
     record::Death,
 };
 
-/// How soon another worker comes for one that has died of a prompt, once the faults have ended.
+/// After the faults have ended: how soon a worker that a prompt killed is replaced.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Workers {
@@ -64,7 +64,7 @@ impl Workers {
         workers
     }
 
-    /// One blow after another, until the calm.
+    /// Injects one fault after another, until the calm.
     pub(super) async fn run_faults(&mut self) {
         let world = Arc::clone(&self.world);
         let began = Instant::now();
@@ -89,7 +89,7 @@ impl Workers {
         }
     }
 
-    /// Replaces those who die. Never ends.
+    /// Replaces dead workers. Never ends.
     pub(super) async fn replace_dead(&mut self) {
         loop {
             sleep(REPLACED_AFTER).await;
@@ -106,7 +106,7 @@ impl Workers {
         }
     }
 
-    /// Everybody finishes what runs, and goes. A worker that cannot is aborted with the runtime.
+    /// Every worker finishes what runs, and ends. A worker that cannot is aborted with the runtime.
     pub(super) async fn shutdown(&mut self) {
         self.workers.iter().for_each(|worker| worker.soft.cancel());
         while self.tasks.join_next().await.is_some() {}
@@ -161,7 +161,7 @@ impl Workers {
             Fault::Damage => {
                 let ids: Vec<_> = world.plan.generations.iter().map(|wanted| wanted.id).collect();
                 let id = ids[rng.index(ids.len())];
-                // One in a while, so that most of a run is about something else.
+                // Seldom, so that most of a run is about other faults.
                 if rng.happens(0.1)
                     && world.record.facts().streams.get(&id).is_some_and(|stream| stream.exists)
                 {
@@ -192,7 +192,7 @@ impl Workers {
         }
     }
 
-    /// What the log does not know any more does not mean that nobody reads: the grace begins anew.
+    /// After the log forgets its readers, the grace of each stream starts anew.
     fn forget_readers(&self) {
         self.world.record.note("the log forgets its readers");
         for wanted in &self.world.plan.generations {
@@ -204,7 +204,7 @@ impl Workers {
         }
     }
 
-    /// Ends what lasts, each with this probability.
+    /// Ends each fault that lasts with this probability, and replaces dead workers.
     fn recover(&mut self, probability: f64) {
         let world = Arc::clone(&self.world);
         self.workers.retain(|worker| !worker.life.has_ended());

@@ -16,7 +16,7 @@ fn every_planted_defect_is_caught_by_its_rule() {
             None => unseen.push(defect),
         }
     }
-    assert!(unseen.is_empty(), "nobody saw {unseen:?} in {SEEDS} seeds");
+    assert!(unseen.is_empty(), "the oracle found no {unseen:?} in {SEEDS} seeds");
 }
 
 #[expect(clippy::print_stderr, reason = "the table is said aloud: cargo test -p sim -- defect --nocapture")]

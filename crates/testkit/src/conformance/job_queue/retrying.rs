@@ -52,7 +52,7 @@ pub async fn a_job_may_be_retried_any_number_of_times(fixture: Fixture) {
     assert!(dead.is_err(), "a retry is no failure: {dead:?}");
 }
 
-/// Of several who wait, one may go away; whoever stays gets the job when it is due.
+/// Of several waiting callers, one may be dropped. Another one gets the job when it is due.
 pub async fn a_retried_job_reaches_the_worker_who_is_left(fixture: Fixture) {
     let jobs = fixture.store(&["busy"]).await;
     let held = lease(&*fixture.queue).await;

@@ -43,7 +43,7 @@ pub async fn a_job_that_is_stored_twice_comes_twice(fixture: Fixture) {
     assert_nothing_to_lease(&*fixture.queue).await;
 }
 
-/// Whoever stores it.
+/// From any instance.
 pub async fn waiting_ends_when_a_job_arrives(fixture: Fixture) {
     for store in [&fixture.queue, &fixture.elsewhere] {
         let job = job("late");
@@ -63,7 +63,7 @@ pub async fn a_working_queue_is_ready(fixture: Fixture) {
     fixture.elsewhere.ready().await.unwrap();
 }
 
-/// At once where it was stored, so that nobody takes in more than may wait; elsewhere in a while.
+/// At once on the instance that stored it, so that it does not accept more than may wait. On others after a while.
 pub async fn what_waits_is_counted_until_it_is_leased(fixture: Fixture) {
     fixture.store(&["a", "b", "c"]).await;
     assert!(fixture.queue.waiting() >= 3, "{} of 3 are counted", fixture.queue.waiting());

@@ -34,7 +34,7 @@ pub async fn an_acknowledged_job_never_comes_back(fixture: Fixture) {
     assert_nothing_to_lease(&*fixture.queue).await;
 }
 
-/// At once, to whoever asks, as often as it takes. A broker's own limit on deliveries is more than this.
+/// At once, to any caller, many times. A broker's own limit on deliveries is higher.
 pub async fn a_dropped_lease_gives_its_job_back(fixture: Fixture) {
     let jobs = fixture.store(&["unlucky"]).await;
     for _ in 0..4 {

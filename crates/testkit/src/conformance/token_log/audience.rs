@@ -1,4 +1,4 @@
-//! What nobody reads is not generated for ever.
+//! A generation without readers ends.
 
 use tokenwire_core::{CancelCause, token_log::PRESENCE_TTL};
 use tokio::time::{Instant, sleep};
@@ -10,7 +10,7 @@ use super::{
 /// How long each stream is watched: more than the time after which a silent audience counts as gone.
 const WATCH: Duration = Duration::from_secs(PRESENCE_TTL.as_secs() + 3);
 
-/// Cancelled as abandoned: a stream whose readers went away, and one that nobody ever read, whether a writer watches or
+/// Cancelled as abandoned: a stream whose readers went away, and one that was never read, whether a writer watches or
 /// opens later. Left alone: one that is attended, one that is detached. All at once, because time may be real here.
 pub async fn only_an_absent_audience_cancels(fixture: Fixture) {
     futures::join!(
@@ -64,7 +64,7 @@ async fn abandoned(fixture: &Fixture, audience: Audience) {
         fixture.elsewhere.touch_presence(id).await.unwrap();
     }
     let cause = loop {
-        assert!(last_seen.elapsed() < WATCH * 4, "nobody noticed that the audience has gone");
+        assert!(last_seen.elapsed() < WATCH * 4, "the log did not notice that the readers have gone");
         sleep(Duration::from_millis(250)).await;
         writer.append(&[delta("text")]).await.unwrap();
         if let Some(cause) = writer.cancellation().cause() {

@@ -8,7 +8,7 @@ use super::{
     finished, started, token,
 };
 
-/// I4: whoever opens, and whether or not it writes.
+/// I4: for every opener, also for one that does not write.
 pub async fn attempts_count_up(fixture: Fixture) {
     let id = fixture.stream().await;
     let logs = [&fixture.log, &fixture.elsewhere];
@@ -41,11 +41,11 @@ pub async fn the_newest_writer_fences_the_older_ones(fixture: Fixture) {
     assert!(matches!(late, Err(LogError::Fenced | LogError::Sealed)), "{late:?}");
 }
 
-/// Whoever is given the job of a stream can tell whether its owner lives: it is heard of with its opening and with every
+/// The holder of the job of a stream can tell whether its owner lives: it is heard of with its opening and with every
 /// append, empty ones too, and then falls silent. One that is fenced is not heard of any more.
 pub async fn an_owner_is_heard_of_until_it_falls_silent(fixture: Fixture) {
     let id = fixture.stream().await;
-    assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner(), "nobody has opened it");
+    assert!(!fixture.page(id, Seq::START, 1).await.phase.has_owner(), "it was not opened");
     let mut owner = fixture.log.open_writer(id).await.unwrap();
     assert!(fixture.page(id, Seq::START, 1).await.phase.has_owner());
     for batch in [&[delta("text")][..], &[]] {

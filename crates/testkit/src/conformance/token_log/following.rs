@@ -15,7 +15,7 @@ use super::{
 };
 use crate::wrapped::{Log, LogHooks};
 
-/// More than any wake-up takes, on a machine however busy.
+/// More than any wake-up takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Hints may be lost, but a log that never gives any makes its readers wait for the slow recheck.
@@ -68,7 +68,7 @@ pub async fn readers_who_join_at_any_moment_see_the_log_once_and_in_order(fixtur
     for (reader, seen) in seen.into_iter().enumerate() {
         assert!(seen == entries, "reader {reader} saw {} of {} entries", seen.len(), entries.len());
     }
-    // Whoever resumes from a cursor sees the rest.
+    // A reader that resumes from a cursor sees the rest.
     for after in [0, 1, 150, 300, 301] {
         assert_eq!(
             follow(Arc::clone(&fixture.elsewhere), id, Seq::new(after as u64)).await,

@@ -47,7 +47,7 @@ pub async fn metadata_may_be_empty(fixture: Fixture) {
     assert_eq!(fixture.elsewhere.spec(id).await.map(metadata).unwrap(), Bytes::new());
 }
 
-/// Bytes are bytes, of any value, up to a mebibyte; and large metadata hold nobody's text up or mix it up.
+/// Metadata hold any bytes, up to a mebibyte. Large ones neither delay nor mix up the text of other streams.
 pub async fn the_largest_metadata_comes_back_exactly(fixture: Fixture) {
     let mut created = Vec::new();
     for first in [0, 10, 200] {
@@ -60,7 +60,7 @@ pub async fn the_largest_metadata_comes_back_exactly(fixture: Fixture) {
     }
     let fixture = fixture.reopen().await;
     for (id, spec) in created {
-        // Not `assert_eq`: nobody wants to read the difference.
+        // Not `assert_eq`: the difference would be too long to print.
         assert!(fixture.elsewhere.spec(id).await.unwrap().metadata == spec.metadata);
         assert_eq!(fixture.events(id).await, [delta("text")]);
     }

@@ -1,4 +1,4 @@
-//! An owner wants an answer gone, and it is: whoever still writes it, however late they come.
+//! A removed stream is gone, also for a writer that comes back late.
 
 use futures::future::{join, select};
 use tokenwire_core::{Follower, follow::FollowError, token_log::Hint};
@@ -86,7 +86,7 @@ pub async fn a_writer_of_a_removed_stream_leaves_the_next_one_alone(fixture: Fix
     assert_eq!(fixture.events(id).await, [delta("new"), finished()]);
 }
 
-/// Whichever of its streams somebody still writes.
+/// Whichever of its streams still has a writer.
 pub async fn an_id_that_was_removed_twice_stays_removed(fixture: Fixture) {
     let (id, mut first) = fixture.writing().await;
     first.append(&[delta("first")]).await.unwrap();
@@ -177,7 +177,7 @@ pub async fn a_removal_wakes_whoever_listens(fixture: Fixture) {
     assert_gone(&fixture, id).await;
 }
 
-/// Whoever has a job for one of them can tell whether this is it.
+/// The holder of a job can tell whether the job belongs to this stream.
 pub async fn a_writer_says_which_stream_of_an_id_it_writes(fixture: Fixture) {
     let id = GenerationId::fresh();
     for spec in [next(1), next(2)] {
@@ -189,7 +189,7 @@ pub async fn a_writer_says_which_stream_of_an_id_it_writes(fixture: Fixture) {
     }
 }
 
-/// In every phase, so that whoever reads one of them notices the next.
+/// In every phase, so that a reader of one of them notices the next.
 pub async fn pages_and_hints_say_which_stream_of_an_id_they_are_of(fixture: Fixture) {
     let id = GenerationId::fresh();
     let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();

@@ -16,7 +16,7 @@ pub async fn entries_are_numbered_from_one_without_a_gap(fixture: Fixture) {
         let seq = writer.append(&batch).await.unwrap();
         appended.extend(batch);
         assert_eq!(seq.get(), appended.len() as u64);
-        // I2: durable, and therefore there for everybody, when it returns.
+        // I2: durable, and so visible to all readers, when it returns.
         assert_eq!(fixture.page(id, Seq::START, 1).await.last_seq, seq);
     }
     let last = writer.seal(&finished()).await.unwrap();
