@@ -65,7 +65,7 @@ everything() {
     step "dependencies" dependencies
     step "lints" cargo clippy --workspace --all-targets --features "$in_process" --locked -- -D warnings
     step "lints of the lean build" cargo clippy --package model --package tokenwire --all-targets --locked -- -D warnings
-    # Also that docs/config.md and docs/api.md are what `tokenwire config docs` and `tokenwire openapi docs` print. Not
+    # Also that docs/config.md is what `tokenwire config docs` prints. Not
     # nextest: a process per test could not share its RabbitMQ, which takes seconds to start.
     step "tests" cargo test --workspace --features "$in_process" --locked --no-fail-fast
     step "the page's unit tests" page_tests

@@ -2,12 +2,7 @@
 
 import { test } from 'node:test';
 
-import { serve } from '../browser/server.mjs';
 import { serveModels } from './models.mjs';
 import { passes } from './python.mjs';
 
 test('answers of every kind are as the document says', async (t) => passes(['openapi'], await serveModels(t)));
-
-test('schemathesis finds nothing that is not as the document says', async (t) => {
-  await passes(['surface'], await serve(t, ['--simulated-delay', '1ms']));
-});

@@ -10,7 +10,6 @@
 //! answer. Unknown fields of a request are ignored.
 
 mod cursor;
-mod description;
 mod encoder;
 mod request;
 
@@ -21,24 +20,72 @@ use axum::{
 };
 use bytes::Bytes;
 use tokenwire_core::{Follower, GenerationId, Seq, generations::Submitted};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::description::operations;
-use self::{encoder::AskEncoder, request::Ask};
+use self::{
+    cursor::{CursorHeader, CursorParameters},
+    encoder::{AskEncoder, AskEvents},
+    request::{Ask, AskRequest},
+};
 use crate::{
-    front::{app::App, caller::Caller, json, location::location, problem::Problem, refusal::Refusal},
+    front::{
+        app::App,
+        caller::Caller,
+        describe::refusals,
+        json,
+        location::location,
+        problem::Problem,
+        refusal::{Refusal, RefusalBody},
+    },
     stream::{permit::StreamPermit, response::stream_response},
 };
 
-/// `POST /ask`. Everything that can be refused is refused before the generation is accepted.
-pub(crate) async fn submit(
-    State(app): State<App>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let (head, body) = request.into_parts();
-    json::check_content_type(&head.headers)?;
-    let cursor = cursor::from_header(&head.headers)?.unwrap_or(Seq::START);
-    let Ask { id, request } = Ask::parse(&app.limits.read(body).await?, app.generations.models())?;
+refusals!(SubmitRefusals: RefusalBody<'_>, 400 408 409 413 415 422 503);
+refusals!(FollowRefusals: RefusalBody<'_>, 400 404 503);
+refusals!(CancelRefusals: RefusalBody<'_>, 404 503);
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(submit)).routes(routes!(follow, cancel))
+}
+
+/// Ask a model
+///
+/// Stores the question, and answers with the stream of what the model says. A `uuid` of the client's makes the call safe to
+/// repeat: the same id with the same body attaches to the running or finished answer. A connection that closes does not stop
+/// the answer at once: it goes on for a grace time, so that a reader can come back. Unknown fields are ignored.
+#[utoipa::path(
+    post,
+    path = "/ask",
+    operation_id = "ask",
+    tag = "Ask",
+    params(CursorHeader),
+    request_body(content = AskRequest, example = json!({"query": "Hello world", "uuid": "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3"})),
+    responses(
+        (
+            status = 200,
+            description = "The answer as it comes. By the time it begins, the question is stored durably.",
+            content_type = "text/event-stream",
+            body = AskEvents,
+            headers(("Location" = String, description = "Where the generation can be read: `/ask/{uuid}`.")),
+            links(
+                ("followGeneration" = (operation_id = "followGeneration", parameters(("uuid" = "$request.body#/uuid")))),
+                ("cancelGeneration" = (operation_id = "cancelGeneration", parameters(("uuid" = "$request.body#/uuid")))),
+            ),
+        ),
+        (
+            status = 204,
+            description = "The stream has ended, and the reader has seen all of it. An `EventSource` stops here.",
+            headers(("Location" = String, description = "Where the generation can be read: `/ask/{uuid}`.")),
+        ),
+        SubmitRefusals,
+    ),
+)]
+async fn submit(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, Refusal> {
+    // Everything that can be refused is refused before the generation is accepted.
+    let cursor = cursor::from_header(request.headers())?.unwrap_or(Seq::START);
+    let fields = json::body(&app.limits, request).await?;
+    let Ask { id, request } = Ask::of(&fields, app.generations.models())?;
+    drop(fields);
     let permit = app.limits.open_stream()?;
     let id = id.unwrap_or_else(GenerationId::fresh);
     let accepted = app.submit(caller, id, request, app.config.on_disconnect, Bytes::new()).await?;
@@ -51,8 +98,37 @@ pub(crate) async fn submit(
     Ok(stream(&app, id, follower, permit))
 }
 
-/// `GET /ask/{uuid}`.
-pub(crate) async fn follow(
+/// Read an answer, or the rest of it
+///
+/// The stream from its start, or after the entry that the reader saw last, at any replica and for as long as streams are
+/// kept. An `EventSource` resumes here by itself.
+#[utoipa::path(
+    get,
+    path = "/ask/{uuid}",
+    operation_id = "followGeneration",
+    tag = "Ask",
+    params(
+        ("uuid" = String, Path, format = "uuid", description = "The id of the generation."),
+        CursorHeader,
+        CursorParameters,
+    ),
+    responses(
+        (
+            status = 200,
+            description = "What the reader has not seen yet, and then what comes.",
+            content_type = "text/event-stream",
+            body = AskEvents,
+            headers(("Location" = String, description = "Where the generation can be read: `/ask/{uuid}`.")),
+        ),
+        (
+            status = 204,
+            description = "The stream has ended, and the reader has seen all of it. An `EventSource` stops here.",
+            headers(("Location" = String, description = "Where the generation can be read: `/ask/{uuid}`.")),
+        ),
+        FollowRefusals,
+    ),
+)]
+async fn follow(
     State(app): State<App>,
     id: Result<Path<GenerationId>, PathRejection>,
     headers: HeaderMap,
@@ -68,8 +144,18 @@ pub(crate) async fn follow(
     Ok(stream(&app, id, follower, permit))
 }
 
-/// `DELETE /ask/{uuid}`. Idempotent, also once the generation has ended.
-pub(crate) async fn cancel(
+/// Stop an answer
+///
+/// Stops the generation, wherever it runs or waits; its stream ends with `cancelled`. Idempotent, also once it has ended.
+#[utoipa::path(
+    delete,
+    path = "/ask/{uuid}",
+    operation_id = "cancelGeneration",
+    tag = "Ask",
+    params(("uuid" = String, Path, format = "uuid", description = "The id of the generation.")),
+    responses((status = 202, description = "The generation is told to stop."), CancelRefusals),
+)]
+async fn cancel(
     State(app): State<App>,
     id: Result<Path<GenerationId>, PathRejection>,
 ) -> Result<StatusCode, Refusal> {

@@ -2,7 +2,10 @@
 
 pub(crate) mod app;
 pub(crate) mod caller;
+pub(crate) mod describe;
 pub(crate) mod etag;
+pub(crate) mod events;
+pub(crate) mod fields;
 pub(crate) mod idempotency;
 pub(crate) mod json;
 pub(crate) mod limits;

@@ -25,13 +25,11 @@ mod config;
 mod front;
 pub mod metrics;
 mod openai;
-pub mod openapi;
 mod ops;
-mod paths;
 mod routes;
 mod server;
 mod stream;
 mod ui;
 
 pub use config::{Config, Cors};
-pub use routes::{router, serve, serve_operators};
+pub use routes::{document as openapi_document, router, serve, serve_operators};

@@ -11,40 +11,41 @@
 //! | `GET /v1/models`, `GET /v1/models/{id}` | what can be asked |
 
 mod call_id;
-mod chat;
-mod description;
-mod error;
-mod models;
+pub(crate) mod chat;
+pub(crate) mod error;
+pub(crate) mod models;
 mod parameters;
-mod responses;
+pub(crate) mod responses;
 
-use axum::{
-    Router,
-    middleware::from_fn,
-    routing::{any, get, post},
-};
+use axum::{middleware::from_fn, routing::any};
+use utoipa::openapi::{HeaderBuilder, RefOr};
+use utoipa_axum::router::OpenApiRouter;
 
-pub(crate) use self::description::operations;
 use self::error::OpenAiError;
-use crate::{
-    front::{app::App, problem::Problem, request_id},
-    paths,
-};
+use crate::front::{app::App, describe::text_like, problem::Problem, request_id};
 
-/// The routes, with their own answer to everything below `/v1` that is not there.
-pub(crate) fn routes() -> Router<App> {
-    let nothing = paths::OPENAI.into_iter().fold(Router::new(), |routes, path| {
+/// Everything else that OpenAI's clients may look for, and do not find.
+const OTHER_PATHS: [&str; 3] = ["/v1", "/v1/", "/v1/{*rest}"];
+
+/// What all front ends below `/v1` share: an id for each call, and OpenAI's envelope for paths and methods that are not there.
+pub(crate) fn with_dialect(routes: OpenApiRouter<App>) -> OpenApiRouter<App> {
+    let routes = OTHER_PATHS.into_iter().fold(routes, |routes, path| {
         routes.route(path, any(async || OpenAiError::from(Problem::path_not_found())))
     });
-    nothing
-        .route(paths::CHAT_COMPLETIONS, post(chat::create))
-        .route(paths::RESPONSES, post(responses::create).get(responses::open))
-        .route(paths::RESPONSES_COMPACT, post(responses::compact))
-        .route(paths::RESPONSE, get(responses::retrieve).delete(responses::delete))
-        .route(paths::RESPONSE_CANCEL, post(responses::cancel))
-        .route(paths::RESPONSE_INPUT_ITEMS, get(responses::input_items))
-        .route(paths::MODELS, get(models::list))
-        .route(paths::MODEL, get(models::retrieve))
+    let (inner, mut document) = routes.split_for_parts();
+    let operations = document.paths.paths.values_mut().flat_map(|path| {
+        [&mut path.get, &mut path.post, &mut path.delete].into_iter().filter_map(Option::as_mut)
+    });
+    for response in operations.flat_map(|operation| operation.responses.responses.values_mut()) {
+        if let RefOr::T(response) = response {
+            let about = "The id of this call, under which the server logs it.";
+            let id =
+                HeaderBuilder::new().description(Some(about)).schema(Some(text_like("^req_[0-9a-f]{32}$")));
+            response.headers.insert("x-request-id".to_owned(), id.build().into());
+        }
+    }
+    let inner = inner
         .method_not_allowed_fallback(async || OpenAiError::from(Problem::method_not_allowed()))
-        .layer(from_fn(request_id::attach))
+        .layer(from_fn(request_id::attach));
+    OpenApiRouter::with_openapi(document).merge(inner.into())
 }

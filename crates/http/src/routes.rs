@@ -1,24 +1,35 @@
 //! The only file that names the front ends: which path and method is answered by what, and what all responses share.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
     http::{HeaderName, Method, header},
-    routing::{get, post},
+    routing::get,
 };
 use tokenwire_core::Generations;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{self, AllowHeaders, AllowOrigin, CorsLayer};
 
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
 use crate::{
     ask,
     config::{Config, Cors},
-    front::{app::App, limits::Limits, problem::Problem, refusal::Refusal},
-    openai, openapi,
-    ops::{health, metrics},
-    paths, server, ui,
+    front::{
+        app::App,
+        limits::Limits,
+        problem::Problem,
+        refusal::{Refusal, RefusalBody},
+    },
+    openai::{self, chat, error::ErrorEnvelope, models, responses},
+    ops::{
+        health, metrics,
+        openapi::{self, Document},
+    },
+    server, ui,
 };
 
 /// Serves the front ends on a socket that the caller owns, until it is told to stop. Returns when every connection has
@@ -43,7 +54,7 @@ pub async fn serve_operators(
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
-    let router = or_not_found(metrics::routes(render).route(paths::HEALTH, get(health::health)));
+    let router = or_not_found(metrics::routes(render).route("/health", get(health::health)));
     server::serve_router(listener, router, Config::default(), soft, hard).await;
 }
 
@@ -51,19 +62,34 @@ pub async fn serve_operators(
 /// `/ready` to 503.
 pub fn router(generations: Generations, config: &Config, drain: CancellationToken) -> Router {
     let app = App { generations, limits: Limits::new(config), config: Arc::new(config.clone()), drain };
-    let routes = Router::new()
-        .route(paths::ASK, post(ask::submit))
-        .route(paths::GENERATION, get(ask::follow).delete(ask::cancel))
-        .route(paths::HEALTH, get(health::health))
-        .route(paths::READY, get(health::ready))
-        .route(paths::OPENAPI, get(openapi::serve))
-        .merge(openai::routes())
-        .merge(ui::routes());
+    let routes = Router::from(front_ends()).merge(ui::routes());
     let routes = or_not_found(routes).with_state(app);
     match allowed_origins(&config.cors) {
         Some(origins) => routes.layer(cors_layer(origins)),
         None => routes,
     }
+}
+
+/// Every front end but the page, and what it says of itself.
+fn front_ends() -> OpenApiRouter<App> {
+    let openai =
+        OpenApiRouter::new().merge(chat::routes()).merge(responses::routes()).merge(models::routes());
+    OpenApiRouter::with_openapi(Envelopes::openapi())
+        .merge(ask::routes())
+        .merge(openai::with_dialect(openai))
+        .merge(health::routes())
+        .merge(openapi::routes(Document(document)))
+}
+
+/// What refusals refer to.
+#[derive(OpenApi)]
+#[openapi(components(schemas(RefusalBody<'_>, ErrorEnvelope<'_>)))]
+struct Envelopes;
+
+/// The document that `GET /openapi.json` answers with.
+pub fn document() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::complete(front_ends().into_openapi()));
+    &DOCUMENT
 }
 
 fn or_not_found<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {

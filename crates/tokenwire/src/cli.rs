@@ -51,16 +51,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(Config),
     /// Prints the OpenAPI document that a server has at /openapi.json.
-    Openapi {
-        #[command(subcommand)]
-        what: Option<Openapi>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Openapi {
-    /// Prints it as Markdown instead: docs/api.md.
-    Docs,
+    Openapi,
 }
 
 #[derive(Debug, Subcommand)]

@@ -60,8 +60,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Inspect(cli) => block_on(commands::inspect::run(&cli, settings::inspect(&cli)?)),
         Command::Config(cli::Config::Check(cli)) => commands::config::check(&cli),
         Command::Config(cli::Config::Docs) => commands::config::docs(),
-        Command::Openapi { what: None } => commands::openapi::document(),
-        Command::Openapi { what: Some(cli::Openapi::Docs) } => commands::openapi::docs(),
+        Command::Openapi => commands::openapi::document(),
     }
 }
 

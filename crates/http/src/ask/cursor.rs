@@ -11,13 +11,31 @@ use axum::{
 };
 use tokenwire_core::Seq;
 
-use crate::front::problem::Problem;
+use crate::front::{
+    describe::{header, parameters, query, text_like},
+    problem::Problem,
+};
 
 const HEADER: &str = "last-event-id";
 const PARAMETER: &str = "last_event_id";
 
 /// More digits than the id of any entry that will ever be written, and few enough that every such number is a `u64`.
 const MAX_DIGITS: usize = 18;
+
+/// Ids as the encoder writes them, and nothing, which means from the start.
+const PATTERN: &str = "^(0|[1-9][0-9]{0,17})?$";
+
+parameters!(
+    /// The cursor as a header.
+    CursorHeader,
+    header("Last-Event-ID", "The id of the last event that the reader saw.", text_like(PATTERN)),
+);
+
+parameters!(
+    /// The cursor in the query.
+    CursorParameters,
+    query(PARAMETER, "The same as `Last-Event-ID`, which wins, for readers that cannot send a header.", text_like(PATTERN)),
+);
 
 /// The cursor in the request's headers, if there is one.
 pub(super) fn from_header(headers: &HeaderMap) -> Result<Option<Seq>, Problem> {

@@ -24,10 +24,10 @@ use tokenwire_core::{
 use utoipa::ToSchema;
 
 use crate::{
-    front::problem::Problem,
-    openapi::{
-        EventKind, schemas,
-        shapes::{Tokens, ToolCallPiece},
+    front::{
+        describe::{cancel_cause, finish_reason},
+        events::{Events, event_stream},
+        problem::Problem,
     },
     stream::{frames::Frames, reader::Encoder},
 };
@@ -46,16 +46,14 @@ impl AskEncoder {
 
 /// The generation is stored.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AskQueued)]
-struct Queued {
+struct AskQueued {
     #[schema(value_type = String, format = "uuid")]
     uuid: GenerationId,
 }
 
 /// A worker has begun.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AskStarted)]
-struct Started<'a> {
+struct AskStarted<'a> {
     /// From 1: how often the generation was begun.
     #[schema(value_type = u32, minimum = 1)]
     attempt: Attempt,
@@ -67,81 +65,105 @@ struct Started<'a> {
 
 /// The model is busy or cannot be reached.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AskWaiting)]
-struct Waiting {
+struct AskWaiting {
     /// When it is asked again, in milliseconds since 1970.
     until: u64,
 }
 
 /// A piece of what the model thinks.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AskReasoning)]
-struct Reasoning<'a> {
+struct AskReasoning<'a> {
     text: &'a str,
 }
 
 /// The whole answer is there.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AskDone)]
-struct Done {
-    #[schema(schema_with = schemas::finish_reason)]
+struct AskDone {
+    #[schema(schema_with = finish_reason)]
     finish_reason: FinishReason,
-    #[schema(value_type = Tokens)]
+    #[schema(value_type = AskUsage)]
     usage: Usage,
 }
 
-/// The answer will not become whole.
+/// What a generation cost, in the model's own tokens.
+#[expect(dead_code, reason = "stands for a type of the core, which knows no OpenAPI")]
+#[derive(ToSchema)]
+struct AskUsage {
+    /// Tokens of the request.
+    input_tokens: u64,
+    /// Tokens of the answer, over all attempts.
+    output_tokens: u64,
+}
+
+/// A piece of a tool call. The pieces of one index together are its id, its name and its arguments.
+#[expect(dead_code, reason = "stands for a type of the core, which knows no OpenAPI")]
+#[derive(ToSchema)]
+struct AskToolCall {
+    /// Which call of this answer, from 0.
+    index: u32,
+    /// The model's id of the call, in its first piece.
+    #[schema(required = false, nullable = false)]
+    id: Option<String>,
+    /// What to call, in its first piece.
+    #[schema(required = false, nullable = false)]
+    name: Option<String>,
+    /// A piece of the arguments: JSON once all pieces are there, if the model keeps to it.
+    #[schema(required = false)]
+    arguments: String,
+}
+
+/// The answer will not be complete.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AskEnded)]
-struct Ended<'a> {
+struct AskEnded<'a> {
     /// Why, for programs.
     r#type: &'static str,
     /// Why, for people.
     message: &'a str,
     /// Who stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schemas::cancel_cause)]
+    #[schema(schema_with = cancel_cause, required = false)]
     cause: Option<CancelCause>,
 }
 
-/// What [`encode`](Encoder::encode) makes, for those who read it.
-pub(super) fn events() -> Vec<EventKind> {
-    vec![
-        EventKind::text(
-            "A piece of the answer. Pieces carry their own spaces: join them with nothing between.",
-        ),
-        EventKind::named::<Queued>("queued", "Only when reading from the start, and without an id."),
-        EventKind::named::<Started<'_>>("started", "A worker began, or went on from the text so far."),
-        EventKind::named::<Started<'_>>("rewind", "A worker starts over: clear what you show."),
-        EventKind::named::<Waiting>(
-            "waiting_for_model",
-            "The model is busy or cannot be reached, and is asked again. Without an id; a reader that comes later may not get it.",
-        ),
-        EventKind::named::<Reasoning<'_>>(
-            "reasoning",
-            "A piece of what the model thinks before it answers, where it tells: not part of the answer.",
-        ),
-        EventKind::named::<ToolCallPiece>(
-            "tool_call",
-            "A piece of a call that the model wants made. The pieces of one `index` belong together.",
-        ),
-        EventKind::named::<Done>("done", "The whole answer is there."),
-        EventKind::named::<Ended<'_>>("cancelled", "It was stopped."),
-        EventKind::named::<Ended<'_>>("timeout", "It ran longer than it may."),
-        EventKind::named::<Ended<'_>>("expired", "No worker began in time."),
-        EventKind::named::<Ended<'_>>(
-            "error",
-            "It failed (`rejected`, `exhausted` or `lost`), and will not be tried again. Without an id where the log itself has \
-             lost the stream.",
-        ),
-    ]
+event_stream!(
+    /// The stream of an answer, described.
+    AskEvents,
+    events()
+);
+
+/// What [`AskEncoder`] writes.
+fn events() -> Events {
+    Events::new(
+        "Every event that stems from an entry of the log has its `id`, from 1 without a gap: a reader that was cut resumes \
+         after it. Exactly one of `done`, `cancelled`, `timeout`, `expired` and `error` is the last. A body that ends without \
+         one was cut. Comments (`:`) fill silence.",
+    )
+    .text("A piece of the answer. Pieces carry their own spaces: join them with nothing between.")
+    .named::<AskQueued>("queued", "The generation is stored. Only when reading from the start, and without an id.")
+    .named::<AskStarted<'_>>("started", "A worker began, or went on from the text so far.")
+    .named::<AskStarted<'_>>("rewind", "A worker starts over: clear what you show.")
+    .named::<AskWaiting>(
+        "waiting_for_model",
+        "The model is busy or cannot be reached, and is asked again. Without an id; a reader that comes later may not get it.",
+    )
+    .named::<AskReasoning<'_>>("reasoning", "A piece of the model's reasoning, where it gives any: not part of the answer.")
+    .named::<AskToolCall>("tool_call", "A piece of a tool call. The pieces of one `index` belong together.")
+    .named::<AskDone>("done", "The answer is complete.")
+    .named::<AskEnded<'_>>("cancelled", "It was stopped.")
+    .named::<AskEnded<'_>>("timeout", "It ran longer than it may.")
+    .named::<AskEnded<'_>>("expired", "No worker began in time.")
+    .named::<AskEnded<'_>>(
+        "error",
+        "It failed (`rejected`, `exhausted` or `lost`), and will not be tried again. Without an id where the log itself has lost \
+         the stream.",
+    )
 }
 
 impl Encoder<Frames> for AskEncoder {
     fn begin(&mut self, after: Seq, frames: &mut Frames) {
         frames.retry(self.reconnect_after);
         if after == Seq::START {
-            frames.named("queued", None, &Queued { uuid: self.id });
+            frames.named("queued", None, &AskQueued { uuid: self.id });
         }
     }
 
@@ -153,28 +175,28 @@ impl Encoder<Frames> for AskEncoder {
                     TextSoFar::Kept => "started",
                     TextSoFar::Superseded => "rewind",
                 };
-                frames.named(name, id, &Started { attempt: *attempt, region: region.as_deref() });
+                frames.named(name, id, &AskStarted { attempt: *attempt, region: region.as_deref() });
             }
             Event::Delta { text, tokens: _ } => frames.text(entry.seq, text),
-            Event::Reasoning { text } => frames.named("reasoning", id, &Reasoning { text }),
+            Event::Reasoning { text } => frames.named("reasoning", id, &AskReasoning { text }),
             Event::ToolCall(delta) => frames.named("tool_call", id, delta),
             Event::Finished { reason, usage } => {
-                frames.named("done", id, &Done { finish_reason: *reason, usage: *usage });
+                frames.named("done", id, &AskDone { finish_reason: *reason, usage: *usage });
             }
             Event::Failed { failure } => {
                 let (name, Problem { code, message, .. }, cause) = ended(failure);
-                frames.named(name, id, &Ended { r#type: code, message: &message, cause });
+                frames.named(name, id, &AskEnded { r#type: code, message: &message, cause });
             }
         }
     }
 
     fn waiting(&mut self, until: Timestamp, frames: &mut Frames) {
-        frames.named("waiting_for_model", None, &Waiting { until: until.as_millis() });
+        frames.named("waiting_for_model", None, &AskWaiting { until: until.as_millis() });
     }
 
     fn lost(&mut self, frames: &mut Frames) {
         let Problem { code, message, .. } = Problem::stream_lost();
-        frames.named("error", None, &Ended { r#type: code, message: &message, cause: None });
+        frames.named("error", None, &AskEnded { r#type: code, message: &message, cause: None });
     }
 }
 
@@ -198,5 +220,42 @@ fn ended(failure: &Failure) -> (&'static str, Problem, Option<CancelCause>) {
             (name, Problem { message: message.to_owned(), ..problem }, None)
         }
         _ => (name, problem, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokenwire_core::ToolCallDelta;
+
+    use super::*;
+
+    #[test]
+    fn every_event_that_is_written_is_described_and_no_other() {
+        let mut encoder = AskEncoder::new(GenerationId::fresh(), Duration::from_secs(1));
+        let mut frames = Frames::default();
+        encoder.begin(Seq::START, &mut frames);
+        let started = |text| Event::Started { attempt: Attempt::new(1), text, region: None };
+        let failed = |failure| Event::Failed { failure };
+        let call = ToolCallDelta { index: 0, id: None, name: None, arguments: String::new() };
+        for event in [
+            started(TextSoFar::Kept),
+            started(TextSoFar::Superseded),
+            Event::Delta { text: "a".to_owned(), tokens: Vec::new() },
+            Event::Reasoning { text: "a".to_owned() },
+            Event::ToolCall(call),
+            Event::Finished { reason: FinishReason::Stop, usage: Usage::default() },
+            failed(Failure::Cancelled { cause: CancelCause::Requested }),
+            failed(Failure::TimedOut),
+            failed(Failure::Expired),
+            failed(Failure::Lost),
+        ] {
+            encoder.encode(&Entry { seq: Seq::new(1), at: Timestamp::from_millis(0), event }, &mut frames);
+        }
+        encoder.waiting(Timestamp::from_millis(0), &mut frames);
+        let written = String::from_utf8(frames.take().to_vec()).unwrap();
+        let written: BTreeSet<_> = written.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        assert_eq!(events().names(), written);
     }
 }

@@ -1,11 +1,16 @@
-//! What `POST /ask` may say: bytes to a request that core knows, with every mistake told by the name of its field.
+//! What `POST /ask` takes: a body to a request that core knows, with every mistake told by the name of its field.
 
-use serde_json::Value;
-use tokenwire_core::{Conversation, GenerateRequest, GenerationId, Message, catalogue::ModelNames};
+use serde::Deserialize;
+use tokenwire_core::{Conversation, GenerateRequest, GenerationId, Message, Sampling, catalogue::ModelNames};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{AllOfBuilder, ArrayBuilder, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, schema::Type},
+};
 
 use crate::front::{
     app::resolve_model,
-    json::{self, Fields, invalid_field, list, text, type_name},
+    fields::{Count, Seed, Stop, TemperatureField, TopPField},
+    json::{self, Fields},
     problem::Problem,
 };
 
@@ -16,57 +21,115 @@ pub(super) struct Ask {
     pub(super) request: GenerateRequest,
 }
 
-/// What is read. Everything else is ignored.
-pub(super) const FIELDS: [&str; 10] =
-    ["query", "messages", "uuid", "model", "temperature", "top_p", "top_k", "seed", "max_tokens", "stop"];
+/// A question, and how to answer it. What an option does beyond this is the model's. Other fields are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct AskFields {
+    /// The prompt: not blank, and at most 256 KiB of UTF-8. Either this or `messages`.
+    #[schema(pattern = r"\S", max_length = 262_144, example = "Hello world")]
+    query: Option<String>,
+    /// What was said so far. The last message is the user's; all of them together have at most 256 KiB of UTF-8.
+    #[schema(min_items = 1, max_items = 1024)]
+    messages: Option<Vec<AskMessage>>,
+    /// The id of the generation, chosen by the client. It makes the call safe to repeat.
+    #[schema(format = "uuid")]
+    uuid: Option<String>,
+    /// One of those that `GET /v1/models` lists. Default: the first of them.
+    model: Option<String>,
+    /// 0 always takes the likeliest token.
+    #[schema(inline)]
+    temperature: Option<TemperatureField>,
+    /// Choose among the likeliest tokens that add up to this share.
+    #[schema(inline)]
+    top_p: Option<TopPField>,
+    /// Choose among this many of the likeliest tokens.
+    #[schema(inline)]
+    top_k: Option<Count>,
+    /// The same seed and question give the same answer, where the model can promise it. Default: follows from the `uuid`.
+    #[schema(inline)]
+    seed: Option<Seed>,
+    /// End after this many tokens, with `finish_reason` `length`.
+    #[schema(inline)]
+    max_tokens: Option<Count>,
+    #[schema(inline)]
+    stop: Option<Stop>,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Deserialize, ToSchema)]
+struct AskMessage {
+    role: AskRole,
+    content: String,
+}
+
+/// Who said it.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum AskRole {
+    System,
+    User,
+    Assistant,
+}
+
+/// The body of `POST /ask`: the fields, and that a question is said in one of two ways.
+pub(super) struct AskRequest;
+
+impl PartialSchema for AskRequest {
+    fn schema() -> RefOr<Schema> {
+        let query = ObjectBuilder::new().schema_type(Type::String);
+        let messages = ArrayBuilder::new().items(Ref::from_schema_name(AskMessage::name()));
+        let one = OneOfBuilder::new()
+            .item(ObjectBuilder::new().property("query", query).required("query"))
+            .item(ObjectBuilder::new().property("messages", messages).required("messages"));
+        let fields = Ref::from_schema_name(AskFields::name());
+        Schema::from(AllOfBuilder::new().item(fields).item(one)).into()
+    }
+}
+
+impl ToSchema for AskRequest {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((AskFields::name().into_owned(), AskFields::schema()));
+        AskFields::schemas(schemas);
+    }
+}
 
 impl Ask {
-    pub(super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Problem> {
-        let mut fields = json::object(body)?;
-        fields.retain(|name, _| FIELDS.contains(&name.as_str()));
-        let conversation = conversation(&fields)?;
-        let id = match text(&fields, "uuid")? {
-            Some(id) => Some(id.parse().map_err(|error| invalid_field("uuid", format!("is {error}")))?),
-            None => None,
+    pub(super) fn of(fields: &Fields, models: &ModelNames) -> Result<Self, Problem> {
+        let AskFields { query, messages, uuid, model, temperature, top_p, top_k, seed, max_tokens, stop } =
+            json::read(fields)?;
+        let conversation = conversation(query, messages)?;
+        let invalid = |error| Problem::invalid_field("uuid", format!("is {error}"));
+        let id = uuid.map(|id| id.parse().map_err(invalid)).transpose()?;
+        let model = resolve_model(model.as_deref(), models)?;
+        let sampling = Sampling {
+            temperature: temperature.map(|TemperatureField(temperature)| temperature),
+            top_p: top_p.map(|TopPField(top_p)| top_p),
+            top_k: top_k.map(|Count(top_k)| top_k),
+            seed: seed.map(|Seed(seed)| seed),
+            max_tokens: max_tokens.map(|Count(most)| most),
+            stop: stop.unwrap_or_default().0,
         };
-        let model = resolve_model(text(&fields, "model")?, models)?;
-        let sampling = json::sampling(&fields)?;
         Ok(Self { id, request: GenerateRequest { sampling, ..GenerateRequest::new(model, conversation) } })
     }
 }
 
 /// A prompt alone, or messages.
-fn conversation(fields: &Fields) -> Result<Conversation, Problem> {
-    match (text(fields, "query")?, list(fields, "messages")?) {
-        (Some(query), None) => Conversation::of(query).map_err(|error| invalid_field("query", error)),
-        (None, Some(messages)) => {
-            let messages = messages.iter().enumerate().map(|(index, said)| message(index, said));
-            Conversation::new(messages.collect::<Result<_, _>>()?)
-                .map_err(|error| invalid_field("messages", error))
+fn conversation(query: Option<String>, messages: Option<Vec<AskMessage>>) -> Result<Conversation, Problem> {
+    match (query, messages) {
+        (Some(query), None) => {
+            Conversation::of(query).map_err(|error| Problem::invalid_field("query", error))
         }
-        (Some(_), Some(_)) => Err(invalid_field("query", "and messages are both there: send one of them")),
-        (None, None) => Err(invalid_field("query", "is missing: write what you want to ask")),
-    }
-}
-
-fn message(index: usize, said: &Value) -> Result<Message, Problem> {
-    let at = |what: &str| Problem {
-        message: format!("messages[{index}]{what}"),
-        ..Problem::invalid_field("messages", "")
-    };
-    let Value::Object(said) = said else {
-        return Err(at(&format!(" must be an object, not {}", type_name(said))));
-    };
-    let message = match said.get("role").and_then(Value::as_str) {
-        Some("system") => Message::system,
-        Some("user") => Message::user,
-        Some("assistant") => Message::assistant,
-        _ => return Err(at(".role must be system, user or assistant")),
-    };
-    match said.get("content") {
-        Some(Value::String(content)) => Ok(message(content.clone())),
-        Some(other) => Err(at(&format!(".content must be a text, not {}", type_name(other)))),
-        None => Err(at(".content is missing")),
+        (None, Some(messages)) => {
+            let messages = messages.into_iter().map(|AskMessage { role, content }| match role {
+                AskRole::System => Message::system(content),
+                AskRole::User => Message::user(content),
+                AskRole::Assistant => Message::assistant(content),
+            });
+            Conversation::new(messages.collect()).map_err(|error| Problem::invalid_field("messages", error))
+        }
+        (Some(_), Some(_)) => {
+            Err(Problem::invalid_field("query", "and messages are both there: send one of them"))
+        }
+        (None, None) => Err(Problem::invalid_field("query", "is missing: write what you want to ask")),
     }
 }
 
@@ -84,7 +147,7 @@ mod tests {
     }
 
     fn parse(body: &str) -> Result<Ask, Problem> {
-        Ask::parse(body.as_bytes(), &models())
+        Ask::of(&json::object(body.as_bytes())?, &models())
     }
 
     #[test]
@@ -137,16 +200,16 @@ mod tests {
                 "query",
                 "query and messages are both there: send one of them",
             ),
-            (r#"{"messages": ["a"]}"#, "messages", "messages[0] must be an object, not a text"),
+            (r#"{"messages": ["a"]}"#, "messages[0]", "messages[0] must be an object, not a text"),
             (
                 r#"{"messages": [{"role": "user", "content": "a"}, {"role": "robot", "content": "a"}]}"#,
-                "messages",
+                "messages[1].role",
                 "messages[1].role must be system, user or assistant",
             ),
-            (r#"{"messages": [{"role": "user"}]}"#, "messages", "messages[0].content is missing"),
+            (r#"{"messages": [{"role": "user"}]}"#, "messages[0].content", "messages[0].content is missing"),
             (
                 r#"{"messages": [{"role": "user", "content": [{"type": "text"}]}]}"#,
-                "messages",
+                "messages[0].content",
                 "messages[0].content must be a text, not a list",
             ),
             (
@@ -160,12 +223,16 @@ mod tests {
                 "temperature must be a number from 0 to 2",
             ),
             (r#"{"query": "a", "top_p": "1"}"#, "top_p", "top_p must be a number, not a text"),
-            (r#"{"query": "a", "top_k": 0}"#, "top_k", "top_k must be a whole number from 1"),
-            (r#"{"query": "a", "seed": -1}"#, "seed", "seed must be a whole number from 0"),
+            (r#"{"query": "a", "top_k": 0}"#, "top_k", "top_k must be a whole number from 1 to 4294967295"),
+            (
+                r#"{"query": "a", "seed": -1}"#,
+                "seed",
+                "seed must be a whole number from 0 to 18446744073709551615",
+            ),
             (
                 r#"{"query": "a", "max_tokens": 4294967296}"#,
                 "max_tokens",
-                "max_tokens must be a whole number from 1",
+                "max_tokens must be a whole number from 1 to 4294967295",
             ),
             (r#"{"query": "a", "stop": [1]}"#, "stop", "stop must be up to 16 texts of 1 to 256 bytes"),
             (r#"{"query": "a", "stop": ""}"#, "stop", "stop must be up to 16 texts of 1 to 256 bytes"),
@@ -205,7 +272,7 @@ mod tests {
         for body in ["", "{", "{'query': 'a'}", r#"{"query": "a"} x"#, r#"{"query": "\ud800"}"#, &deep] {
             assert_eq!(parse(body).unwrap_err().code, "invalid_json", "{body:.20}");
         }
-        assert_eq!(Ask::parse(b"{\"query\": \"\xff\"}", &models()).unwrap_err().code, "invalid_json");
+        assert_eq!(json::object(b"{\"query\": \"\xff\"}").unwrap_err().code, "invalid_json");
     }
 
     #[test]
@@ -231,13 +298,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(bytes: Vec<u8>) {
-            let _ = Ask::parse(&bytes, &models());
+            let _ = json::object(&bytes).and_then(|fields| Ask::of(&fields, &models()));
         }
 
         #[test]
         fn no_fields_make_the_parser_panic(query in ".*", uuid in ".*", model in ".*") {
             let body = serde_json::json!({"query": query, "uuid": uuid, "model": model}).to_string();
-            let _ = Ask::parse(body.as_bytes(), &models());
+            let _ = parse(&body);
         }
     }
 }

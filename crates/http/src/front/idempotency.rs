@@ -9,12 +9,26 @@ use sha2::{Digest, Sha256};
 use tokenwire_core::GenerationId;
 use uuid::Builder;
 
-use super::problem::Problem;
+use super::{
+    describe::{header, parameters, text_like},
+    problem::Problem,
+};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The longest key, in bytes.
 const MAX_BYTES: usize = 255;
+
+parameters!(
+    /// The key, described.
+    IdempotencyKey,
+    header(
+        "Idempotency-Key",
+        "Makes the call safe to repeat: the same key with the same request finds the same answer, with another request it is a \
+         409. Whoever sends the key reads the answer, so it should be random.",
+        text_like("^[!-~]{1,255}$"),
+    ),
+);
 
 /// The id that the call's key stands for; `None` without a key.
 pub(crate) fn id(path: &str, headers: &HeaderMap) -> Result<Option<GenerationId>, Problem> {

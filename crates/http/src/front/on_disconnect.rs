@@ -3,10 +3,26 @@
 use axum::http::{HeaderMap, HeaderName};
 use tokenwire_core::token_log::OnDisconnect;
 
-use super::problem::Problem;
+use serde_json::json;
+
+use super::{
+    describe::{header, parameters},
+    fields::one_of,
+    problem::Problem,
+};
 use crate::config::{Config, GRACE};
 
 const HEADER: HeaderName = HeaderName::from_static("tokenwire-on-disconnect");
+
+parameters!(
+    /// The header, described.
+    OnDisconnectHeader,
+    header(
+        "Tokenwire-On-Disconnect",
+        "What happens to the generation once nobody reads it: it is cancelled after the grace time, or goes on to its end.",
+        one_of(["cancel", "detach"].map(|word| json!(word))),
+    ),
+);
 
 /// What the header says; `otherwise` without one.
 pub(crate) fn or(

@@ -17,35 +17,71 @@ use axum::{
 use bytes::Bytes;
 use tokenwire_core::{GenerationId, Seq};
 
-use self::{answer::Identity, chunks::ChunkEncoder, completion::Collected, request::Shown};
-pub(super) use self::{
-    chunks::events,
-    completion::{Completion, too_large},
-    request::ChatRequest,
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::{
+    answer::Identity,
+    chunks::{ChatEvents, ChunkEncoder},
+    completion::{ChatCompletion, Collected},
+    request::{ChatCompletionRequest, ChatRequest, Shown},
 };
-use super::error::OpenAiError;
+use super::error::{ErrorEnvelope, OpenAiError};
 use crate::{
-    front::{app::App, caller::Caller, idempotency, json, location::location, on_disconnect, whole},
-    paths,
+    front::{
+        app::App,
+        caller::Caller,
+        describe::refusals,
+        idempotency::{self, IdempotencyKey},
+        json,
+        location::location,
+        on_disconnect::{self, OnDisconnectHeader},
+        whole,
+    },
     stream::response::stream_response,
 };
 
-pub(super) const DRAINING: &str =
-    "this server is going away: ask again, or read the answer at the address in Location";
+const PATH: &str = "/v1/chat/completions";
 
-/// Everything that can be refused is refused before the generation is accepted.
-pub(super) async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, OpenAiError> {
-    let (head, body) = request.into_parts();
-    json::check_content_type(&head.headers)?;
-    let key = idempotency::id(paths::CHAT_COMPLETIONS, &head.headers)?;
-    let on_disconnect = on_disconnect::or(app.config.on_disconnect, &head.headers, &app.config)?;
-    let body = app.limits.read(body).await?;
-    let ChatRequest { request, shown } = ChatRequest::parse(&body, app.generations.models())?;
-    drop(body);
+/// What a client is told that waits while the server drains.
+const DRAINING: &str = "this server is going away: ask again, or read the answer at the address in Location";
+
+refusals!(CreateRefusals: ErrorEnvelope<'_>, 400 404 408 409 413 415 500 503 504);
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create))
+}
+
+/// Ask a model as OpenAI's chat completions do
+///
+/// `null` counts as absent. No parameter is ignored that would change the answer: it is honoured, handed to the model, or
+/// refused. `metadata`, `store`, `user` and others that say who asks or what is kept are accepted and change nothing. The
+/// generation can be read at the address in `Location`, and as a response under its id.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    operation_id = "createChatCompletion",
+    tag = "Chat Completions",
+    params(IdempotencyKey, OnDisconnectHeader),
+    request_body(
+        content = ChatCompletionRequest,
+        example = json!({"messages": [{"role": "user", "content": "Hello world"}]}),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The complete answer; or with `stream` its events.",
+            content((ChatCompletion = "application/json"), (ChatEvents = "text/event-stream")),
+            headers(("Location" = String, description = "Where the generation can be read: `/ask/{uuid}`.")),
+        ),
+        CreateRefusals,
+    ),
+)]
+async fn create(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, OpenAiError> {
+    // Everything that can be refused is refused before the generation is accepted.
+    let key = idempotency::id(PATH, request.headers())?;
+    let on_disconnect = on_disconnect::or(app.config.on_disconnect, request.headers(), &app.config)?;
+    let fields = json::body(&app.limits, request).await?;
+    let ChatRequest { request, shown } = ChatRequest::of(fields, app.generations.models())?;
     let permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
     let model = request.model.clone();

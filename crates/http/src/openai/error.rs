@@ -24,13 +24,13 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// A problem that is answered in OpenAI's envelope.
 #[derive(Debug)]
-pub(super) struct OpenAiError(Problem);
+pub(crate) struct OpenAiError(Problem);
 
 /// What went wrong. All four fields are always there.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ErrorObject<'a> {
+pub(crate) struct ErrorObject<'a> {
     /// For people: what happened, then what to do.
-    message: &'a str,
+    pub(super) message: &'a str,
     /// `invalid_request_error` or `server_error`.
     r#type: &'static str,
     /// The part of the request that is meant, where there is one.
@@ -38,12 +38,12 @@ pub(super) struct ErrorObject<'a> {
     param: Option<&'a str>,
     /// For programs: it never changes.
     #[schema(required)]
-    code: Option<&'static str>,
+    pub(super) code: Option<&'static str>,
 }
 
 /// The body of a refusal, and of the event that ends a failed stream.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ErrorEnvelope<'a> {
+pub(crate) struct ErrorEnvelope<'a> {
     error: ErrorObject<'a>,
 }
 

@@ -8,27 +8,34 @@ use serde::Serialize;
 use tokenwire_core::{ModelName, catalogue::ModelNames};
 use utoipa::ToSchema;
 
-use super::error::OpenAiError;
-use crate::{
-    front::app::{App, resolve_model},
-    openapi::schemas::is,
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::error::{ErrorEnvelope, OpenAiError};
+use crate::front::{
+    app::{App, resolve_model},
+    describe::refusals,
 };
+
+refusals!(ModelRefusals: ErrorEnvelope<'_>, 404);
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(retrieve))
+}
 
 /// Models, the default one first.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ModelList)]
-pub(super) struct List {
-    #[schema(schema_with = is::list)]
+struct ModelList {
+    #[schema(pattern = "^list$")]
     object: &'static str,
     data: Vec<Model>,
 }
 
 /// What can be asked.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Model {
+struct Model {
     #[schema(value_type = String)]
     id: ModelName,
-    #[schema(schema_with = is::model)]
+    #[schema(pattern = "^model$")]
     object: &'static str,
     /// 0: when it was made is not known.
     created: u64,
@@ -47,17 +54,36 @@ impl Model {
     }
 }
 
-/// Every model, the default one first.
-pub(super) async fn list(State(app): State<App>) -> Json<List> {
+/// List the models
+///
+/// Every model that can be asked, the default one first.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    operation_id = "listModels",
+    tag = "Models",
+    responses((status = 200, description = "The models.", body = ModelList)),
+)]
+async fn list(State(app): State<App>) -> Json<ModelList> {
     let models = app.generations.models();
     let default = models.default_name();
     let others = models.iter().filter(|name| *name != default);
     let data = std::iter::once(default).chain(others).map(|id| Model::new(id, models));
-    Json(List { object: "list", data: data.collect() })
+    Json(ModelList { object: "list", data: data.collect() })
 }
 
-/// One model.
-pub(super) async fn retrieve(
+/// Look up a model
+///
+/// One model. Names may have slashes, escaped or not.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{*name}",
+    operation_id = "retrieveModel",
+    tag = "Models",
+    params(("name" = String, Path, description = "The name of the model.")),
+    responses((status = 200, description = "The model.", body = Model), ModelRefusals),
+)]
+async fn retrieve(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Model>, OpenAiError> {

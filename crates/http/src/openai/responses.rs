@@ -15,7 +15,6 @@
 
 mod compact;
 mod compaction;
-mod description;
 mod encoder;
 mod id;
 mod items;
@@ -28,6 +27,7 @@ mod request;
 mod resource;
 mod response;
 mod socket;
+mod state;
 mod stored;
 mod wait;
 mod warm_up;
@@ -38,38 +38,117 @@ use axum::{
     http::{HeaderMap, Uri},
     response::{IntoResponse, Response as HttpResponse},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tokenwire_core::{Follower, GenerationId, Seq, token_log::OnDisconnect};
 
-pub(super) use self::{compact::compact, description::operations, socket::open};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
 use self::{
-    encoder::ResponseEncoder,
-    query::Wanted,
-    request::Create,
-    resource::Resource,
+    compact::{__path_compact, compact},
+    encoder::{ResponseEncoder, ResponseEvents},
+    query::{PageParameters, ReadParameters, Wanted},
+    request::{Create, ResponseRequest},
+    resource::ResponseResource,
     response::Response,
+    socket::{__path_open, open},
     stored::{Name, accept, catch_up, kept, said, stop, stored, whole},
     wait::Wait,
 };
-use super::error::OpenAiError;
+use super::error::{ErrorEnvelope, OpenAiError};
 use crate::{
     front::{
-        app::App, caller::Caller, idempotency, json, location::location, on_disconnect, problem::Problem,
+        app::App,
+        caller::Caller,
+        describe::refusals,
+        idempotency::{self, IdempotencyKey},
+        json,
+        location::location,
+        on_disconnect::{self, OnDisconnectHeader},
+        problem::Problem,
     },
-    paths,
     stream::{permit::StreamPermit, response::stream_response},
 };
 
-/// `POST /v1/responses`. Everything that can be refused is refused before the generation is accepted.
-pub(super) async fn create(
+const PATH: &str = "/v1/responses";
+
+refusals!(CreateRefusals: ErrorEnvelope<'_>, 400 404 408 409 413 415 500 503 504);
+refusals!(ReadRefusals: ErrorEnvelope<'_>, 400 404 503);
+refusals!(StopRefusals: ErrorEnvelope<'_>, 404 503);
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create, open))
+        .routes(routes!(compact))
+        .routes(routes!(retrieve, delete))
+        .routes(routes!(cancel))
+        .routes(routes!(input_items))
+}
+
+/// A response that was forgotten.
+#[derive(Serialize, ToSchema)]
+struct ResponseDeleted {
+    id: String,
+    #[schema(pattern = "^response$")]
+    object: &'static str,
+    deleted: bool,
+}
+
+/// Some items of an input.
+#[derive(Serialize, ToSchema)]
+struct ResponseInputItems {
+    #[schema(pattern = "^list$")]
+    object: &'static str,
+    /// Each as it is understood: of its kind, with an `id`, and texts as parts.
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<Value>,
+    /// Null where there is none.
+    #[schema(required)]
+    first_id: Option<Value>,
+    /// Where to go on from, with `after`.
+    #[schema(required)]
+    last_id: Option<Value>,
+    /// Whether there are more.
+    has_more: bool,
+}
+
+/// Ask a model as OpenAI's responses do
+///
+/// The answer is kept, and read again by its `id` for as long as streams are kept. `null` counts as absent; a parameter that
+/// is not named here is refused.
+#[utoipa::path(
+    post,
+    path = "/v1/responses",
+    operation_id = "createResponse",
+    tag = "Responses",
+    params(IdempotencyKey, OnDisconnectHeader),
+    request_body(content = ResponseRequest, example = json!({"input": "Hello world"})),
+    responses(
+        (
+            status = 200,
+            description = "The response once it has ended; in the background at once; or with `stream` its events.",
+            content((ResponseResource<'_> = "application/json"), (ResponseEvents = "text/event-stream")),
+            headers(("Location" = String, description = "Where the generation can be read: `/ask/{uuid}`.")),
+            links(
+                ("retrieveResponse" = (operation_id = "retrieveResponse", parameters(("id" = "$response.body#/id")))),
+                ("cancelResponse" = (operation_id = "cancelResponse", parameters(("id" = "$response.body#/id")))),
+                ("deleteResponse" = (operation_id = "deleteResponse", parameters(("id" = "$response.body#/id")))),
+                ("listInputItems" = (operation_id = "listInputItems", parameters(("id" = "$response.body#/id")))),
+            ),
+        ),
+        CreateRefusals,
+    ),
+)]
+async fn create(
     State(app): State<App>,
     caller: Caller,
     request: Request,
 ) -> Result<HttpResponse, OpenAiError> {
-    let (head, body) = request.into_parts();
-    json::check_content_type(&head.headers)?;
-    let key = idempotency::id(paths::RESPONSES, &head.headers)?;
-    let mut create = Create::parse(&app.limits.read(body).await?, app.generations.models())?;
+    // Everything that can be refused is refused before the generation is accepted.
+    let key = idempotency::id(PATH, request.headers())?;
+    let headers = request.headers().clone();
+    let mut create = Create::of(&json::body(&app.limits, request).await?, app.generations.models())?;
     references::resolve(&app, &mut create.metadata.input).await?;
     let before = match create.previous {
         Some(previous) => said(&app, previous, false).await?,
@@ -77,7 +156,7 @@ pub(super) async fn create(
     };
     let (stream, background) = (create.stream, create.metadata.background);
     let otherwise = if background { OnDisconnect::Detached } else { app.config.on_disconnect };
-    let on_disconnect = on_disconnect::or(otherwise, &head.headers, &app.config)?;
+    let on_disconnect = on_disconnect::or(otherwise, &headers, &app.config)?;
     let wanted = create.after(before)?;
     let permit = app.limits.open_stream()?;
     let id = key.unwrap_or_else(GenerationId::fresh);
@@ -101,8 +180,29 @@ pub(super) async fn create(
     Ok(([location(id)], shown(&response)).into_response())
 }
 
-/// `GET /v1/responses/{id}`.
-pub(super) async fn retrieve(
+/// Read a response, or resume its events
+///
+/// At any replica. A reader that was cut names the number of the last event it saw, and gets exactly the rest.
+#[utoipa::path(
+    get,
+    path = "/v1/responses/{id}",
+    operation_id = "retrieveResponse",
+    tag = "Responses",
+    params(("id" = String, Path, description = "`resp_` and a UUID. The id of a chat completion, or the UUID of any generation, names the same one."), ReadParameters),
+    responses(
+        (
+            status = 200,
+            description = "The response as it stands, also while it is `queued` or `in_progress`; or with `stream` its events.",
+            content((ResponseResource<'_> = "application/json"), (ResponseEvents = "text/event-stream")),
+            headers(
+                ("Location" = String, description = "With `stream`: where the generation can be read."),
+                ("Preference-Applied" = String, description = "How long it would have waited at most: `wait=` and seconds."),
+            ),
+        ),
+        ReadRefusals,
+    ),
+)]
+async fn retrieve(
     State(app): State<App>,
     name: Name,
     uri: Uri,
@@ -124,30 +224,69 @@ pub(super) async fn retrieve(
     }
 }
 
-/// `POST /v1/responses/{id}/cancel`. Idempotent, also once the response has ended.
-pub(super) async fn cancel(State(app): State<App>, name: Name) -> Result<Json<Value>, OpenAiError> {
+/// Stop a response
+///
+/// Stops it, and waits up to 3 s for its end. Idempotent. One that no worker has begun may end later, and is shown as it is.
+#[utoipa::path(
+    post,
+    path = "/v1/responses/{id}/cancel",
+    operation_id = "cancelResponse",
+    tag = "Responses",
+    params(("id" = String, Path, description = "`resp_` and a UUID. The id of a chat completion, or the UUID of any generation, names the same one.")),
+    responses(
+        (status = 200, description = "The response, ended in most cases.", body = ResponseResource<'_>),
+        StopRefusals,
+    ),
+)]
+async fn cancel(State(app): State<App>, name: Name) -> Result<Json<Value>, OpenAiError> {
     let mut response = stored(&app, name).await?;
     let _permit = app.limits.open_stream()?;
     stop(&app, &mut response).await?;
     Ok(shown(&response))
 }
 
-/// `DELETE /v1/responses/{id}`. One that still runs is stopped first: its worker would write it again.
-pub(super) async fn delete(State(app): State<App>, name: Name) -> Result<Json<Value>, OpenAiError> {
+/// Forget a response
+///
+/// Forgets it, stream and all. One that runs is stopped first: its worker would write it again.
+#[utoipa::path(
+    delete,
+    path = "/v1/responses/{id}",
+    operation_id = "deleteResponse",
+    tag = "Responses",
+    params(("id" = String, Path, description = "`resp_` and a UUID. The id of a chat completion, or the UUID of any generation, names the same one.")),
+    responses(
+        (status = 200, description = "It is forgotten.", body = ResponseDeleted),
+        StopRefusals,
+    ),
+)]
+async fn delete(State(app): State<App>, name: Name) -> Result<Json<ResponseDeleted>, OpenAiError> {
     let mut response = kept(&app, name).await?;
     let id = response.id;
     let _permit = app.limits.open_stream()?;
     stop(&app, &mut response).await?;
     app.generations.remove(id).await?;
-    Ok(Json(json!({"id": id::response(id), "object": "response", "deleted": true})))
+    Ok(Json(ResponseDeleted { id: id::response(id), object: "response", deleted: true }))
 }
 
-/// `GET /v1/responses/{id}/input_items`: this request's own, the newest first unless asked otherwise.
-pub(super) async fn input_items(
+/// List what a response was asked
+///
+/// What its own request said, the newest item first.
+#[utoipa::path(
+    get,
+    path = "/v1/responses/{id}/input_items",
+    operation_id = "listInputItems",
+    tag = "Responses",
+    params(("id" = String, Path, description = "`resp_` and a UUID. The id of a chat completion, or the UUID of any generation, names the same one."), PageParameters),
+    responses(
+        (status = 200, description = "Its items.", body = ResponseInputItems),
+        ReadRefusals,
+    ),
+)]
+async fn input_items(
     State(app): State<App>,
     name: Name,
     uri: Uri,
-) -> Result<Json<Value>, OpenAiError> {
+) -> Result<Json<ResponseInputItems>, OpenAiError> {
     let Response { id, metadata, .. } = stored(&app, name).await?;
     let page = query::page(&uri)?;
     let mut items: Vec<_> =
@@ -168,9 +307,8 @@ pub(super) async fn input_items(
     let data: Vec<_> = items.into_iter().skip(begin).take(page.limit).collect();
     let name = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned();
     let (first_id, last_id) = (name(data.first()), name(data.last()));
-    Ok(Json(json!({
-        "object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": rest > page.limit,
-    })))
+    let has_more = rest > page.limit;
+    Ok(Json(ResponseInputItems { object: "list", data, first_id, last_id, has_more }))
 }
 
 fn named(id: GenerationId, index: usize, mut item: Value) -> Value {
@@ -188,7 +326,7 @@ fn named(id: GenerationId, index: usize, mut item: Value) -> Value {
 }
 
 fn shown(response: &Response) -> Json<Value> {
-    Json(serde_json::to_value(Resource(response)).expect("our own types have string keys"))
+    Json(serde_json::to_value(response.resource()).expect("our own types have string keys"))
 }
 
 fn events(

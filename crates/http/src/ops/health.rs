@@ -7,30 +7,39 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use utoipa::{ToSchema, openapi::HttpMethod};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    front::app::App,
-    openapi::{Answer, Described, schemas::is},
-    paths,
-};
+use crate::front::app::App;
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+}
 
 /// The process answers.
 #[derive(Serialize, ToSchema)]
 struct Alive {
-    #[schema(schema_with = is::ok)]
+    #[schema(pattern = "^ok$")]
     status: &'static str,
 }
 
 /// Prompts are accepted.
 #[derive(Serialize, ToSchema)]
 struct Ready {
-    #[schema(schema_with = is::ready)]
+    #[schema(pattern = "^ready$")]
     status: &'static str,
 }
 
-/// `GET /health`: the process answers, so it lives. Says nothing about its stores: restarting this process would not
-/// bring those back.
+/// Whether the process lives
+///
+/// Says nothing about the stores: restarting this process would not bring those back.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "getHealth",
+    tag = "Server",
+    responses((status = 200, description = "The process answers.", body = Alive)),
+)]
 pub(crate) async fn health() -> impl IntoResponse {
     Json(Alive { status: "ok" })
 }
@@ -38,14 +47,26 @@ pub(crate) async fn health() -> impl IntoResponse {
 /// Prompts are not accepted now.
 #[derive(Serialize, ToSchema)]
 struct NotReady {
-    #[schema(schema_with = is::not_ready)]
+    #[schema(pattern = "^not ready$")]
     status: &'static str,
     /// Every reason, for people.
     reasons: Vec<String>,
 }
 
-/// `GET /ready`: whether to send prompts here. 503 with every reason while they would not be accepted.
-pub(crate) async fn ready(State(app): State<App>) -> Response {
+/// Whether prompts are accepted
+///
+/// For load balancers: whether to send prompts here.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    operation_id = "getReadiness",
+    tag = "Server",
+    responses(
+        (status = 200, description = "Prompts are accepted.", body = Ready),
+        (status = 503, description = "Prompts are not accepted, and why.", body = NotReady),
+    ),
+)]
+async fn ready(State(app): State<App>) -> Response {
     let mut reasons = app.generations.ready().await.err().unwrap_or_default();
     if app.drain.is_cancelled() {
         reasons.insert(0, "the server is draining".to_owned());
@@ -54,17 +75,4 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         return Json(Ready { status: "ready" }).into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, Json(NotReady { status: "not ready", reasons })).into_response()
-}
-
-pub(crate) fn operations() -> Vec<Described> {
-    let health = Described::new(HttpMethod::Get, paths::HEALTH, "getHealth", "Whether the process lives")
-        .tagged("Server")
-        .about("Says nothing about the stores: restarting this process would not bring those back.")
-        .answer(StatusCode::OK, Answer::new("It does.").json::<Alive>());
-    let ready = Described::new(HttpMethod::Get, paths::READY, "getReadiness", "Whether prompts are accepted")
-        .tagged("Server")
-        .about("For load balancers: whether to send prompts here.")
-        .answer(StatusCode::OK, Answer::new("They are.").json::<Ready>())
-        .answer(StatusCode::SERVICE_UNAVAILABLE, Answer::new("They are not, and why.").json::<NotReady>());
-    vec![health, ready]
 }

@@ -21,12 +21,12 @@ use utoipa::ToSchema;
 
 use super::answer::{Cost, Identity};
 use crate::{
-    front::problem::Problem,
-    openai::{call_id::call_id, error::ErrorEnvelope},
-    openapi::{
-        EventKind,
-        schemas::{self, is},
+    front::{
+        describe::{finish_reason_or_null, null},
+        events::{Events, event_stream},
+        problem::Problem,
     },
+    openai::{call_id::call_id, error::ErrorEnvelope},
     stream::{frames::Frames, reader::Encoder},
 };
 
@@ -110,10 +110,10 @@ impl Spent {
 struct Choice<'a> {
     index: u32,
     delta: Delta<'a>,
-    #[schema(schema_with = schemas::null, required)]
+    #[schema(schema_with = null, required)]
     logprobs: Option<()>,
     /// Null in all chunks but the last of the answer.
-    #[schema(schema_with = schemas::finish_reason_or_null, required)]
+    #[schema(schema_with = finish_reason_or_null, required)]
     finish_reason: Option<FinishReason>,
 }
 
@@ -123,7 +123,7 @@ struct Choice<'a> {
 struct Delta<'a> {
     /// In the first chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = is::assistant)]
+    #[schema(pattern = "^assistant$", nullable = false)]
     role: Option<&'static str>,
     /// A piece of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ struct Call<'a> {
     id: Option<String>,
     /// In the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = is::function)]
+    #[schema(pattern = "^function$", nullable = false)]
     r#type: Option<&'static str>,
     function: Function<'a>,
 }
@@ -166,13 +166,22 @@ struct Function<'a> {
     arguments: &'a str,
 }
 
-/// What the encoder writes, for those who read it.
-pub(in super::super) fn events() -> Vec<EventKind> {
-    vec![
-        EventKind::unnamed::<Chunk<'_>>("A piece of the answer."),
-        EventKind::unnamed::<ErrorEnvelope<'_>>("A failure, in the place of everything that would follow."),
-        EventKind::literal("[DONE]", "The end of a whole answer."),
-    ]
+event_stream!(
+    /// The stream of a chat completion, described.
+    ChatEvents,
+    events()
+);
+
+/// What [`ChunkEncoder`] writes.
+fn events() -> Events {
+    Events::new(
+        "The role first, then pieces of the answer, then why it ended, then `[DONE]`. A failure after the first byte is an \
+         object with an `error`, and no `[DONE]` follows it. A body that ends with neither was cut. There are no ids and no \
+         resuming: read the answer at the address in `Location` then. Comments (`:`) fill silence.",
+    )
+    .unnamed::<Chunk<'_>>("A piece of the answer.")
+    .unnamed::<ErrorEnvelope<'_>>("A failure. Nothing follows.")
+    .literal("[DONE]", "The end of a complete answer.")
 }
 
 impl Encoder<Frames> for ChunkEncoder {

@@ -8,9 +8,12 @@ use utoipa::ToSchema;
 
 use super::answer::{Cost, Identity};
 use crate::{
-    front::{problem::Problem, whole},
+    front::{
+        describe::{finish_reason, null},
+        problem::Problem,
+        whole,
+    },
     openai::call_id::call_id,
-    openapi::schemas::{self, is},
 };
 
 pub(super) const OBJECT: &str = "chat.completion";
@@ -62,7 +65,7 @@ impl Collected {
         identity: Identity,
         finish_reason: FinishReason,
         usage: Usage,
-    ) -> Completion {
+    ) -> ChatCompletion {
         let calls = self.calls.into_iter().map(|(index, Called { id: id_of_model, name, arguments })| Call {
             id: id_of_model.unwrap_or_else(|| call_id(id, index)),
             r#type: "function",
@@ -78,19 +81,18 @@ impl Collected {
             tool_calls,
         };
         let choice = Choice { index: 0, message, logprobs: None, finish_reason };
-        Completion { identity, choices: [choice], usage: usage.into() }
+        ChatCompletion { identity, choices: [choice], usage: usage.into() }
     }
 }
 
-pub(in super::super) fn too_large() -> Problem {
+fn too_large() -> Problem {
     let most = whole::MAX_BYTES;
     Problem::answer_too_large(format!("the answer is larger than {most} bytes: ask with stream: true"))
 }
 
 /// An answer in one piece.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChatCompletion)]
-pub(in super::super) struct Completion {
+pub(super) struct ChatCompletion {
     #[serde(flatten)]
     identity: Identity,
     /// One.
@@ -103,9 +105,9 @@ pub(in super::super) struct Completion {
 struct Choice {
     index: u32,
     message: Said,
-    #[schema(schema_with = schemas::null, required)]
+    #[schema(schema_with = null, required)]
     logprobs: Option<()>,
-    #[schema(schema_with = schemas::finish_reason)]
+    #[schema(schema_with = finish_reason)]
     finish_reason: FinishReason,
 }
 
@@ -113,12 +115,12 @@ struct Choice {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChatAnswer)]
 struct Said {
-    #[schema(schema_with = is::assistant)]
+    #[schema(pattern = "^assistant$")]
     role: &'static str,
     /// Null where the model only calls tools.
     #[schema(required)]
     content: Option<String>,
-    #[schema(schema_with = schemas::null, required)]
+    #[schema(schema_with = null, required)]
     refusal: Option<()>,
     /// What it thought before it answered, where it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +136,7 @@ struct Said {
 #[schema(as = ChatCallMade)]
 struct Call {
     id: String,
-    #[schema(schema_with = is::function)]
+    #[schema(pattern = "^function$")]
     r#type: &'static str,
     function: Function,
 }

@@ -5,129 +5,245 @@
 //! them together. What a client sends back of an answer may carry `reasoning_content` and `annotations`: models are not
 //! shown those again.
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokenwire_core::{Conversation, Message, ToolCall};
+use utoipa::ToSchema;
 
-use crate::front::{
-    json::{Fields, invalid_field, list, non_null, object_at, text, type_name, within},
-    problem::Problem,
+use crate::{
+    front::{
+        fields::text_or_list,
+        json::{TextOr, read_at, tag_at},
+        problem::Problem,
+    },
+    openai::parameters::FunctionType,
 };
 
-pub(super) fn conversation(fields: &Fields) -> Result<Conversation, Problem> {
-    let messages = list(fields, "messages")?
-        .ok_or_else(|| invalid_field("messages", "is missing: write what you want to ask"))?
-        .iter()
-        .enumerate()
-        .map(|(index, said)| {
-            let place = format!("messages[{index}]");
-            let said = object_at(&place, said)?;
-            within(format_args!("{place}."), message(said))
-        });
-    Conversation::new(messages.collect::<Result<_, _>>()?).map_err(|error| invalid_field("messages", error))
+/// One message of the conversation.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a message is read as the type that its role says")]
+pub(super) enum ChatMessage {
+    Instructions(ChatInstructions),
+    User(ChatUserMessage),
+    Assistant(ChatAssistantMessage),
+    Tool(ChatToolMessage),
 }
 
-fn message(said: &Fields) -> Result<Message, Problem> {
-    match text(said, "role")? {
+/// What the model is to keep to. `developer` is the newer name of `system`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChatInstructions {
+    #[serde(rename = "role")]
+    _role: InstructionsRole,
+    content: ChatContent,
+}
+
+/// What the user said.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChatUserMessage {
+    #[serde(rename = "role")]
+    _role: UserRole,
+    content: ChatContent,
+}
+
+/// What the model said: a content, a refusal in its place, or tool calls.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChatAssistantMessage {
+    #[serde(rename = "role")]
+    _role: AssistantRole,
+    content: Option<ChatContent>,
+    refusal: Option<String>,
+    #[serde(default)]
+    tool_calls: Vec<ChatToolCall>,
+    /// Left out: models are not shown their reasoning again.
+    #[serde(rename = "reasoning_content")]
+    _reasoning_content: Option<Value>,
+    /// Left out.
+    #[serde(rename = "reasoning")]
+    _reasoning: Option<Value>,
+    /// Left out.
+    #[serde(rename = "reasoning_details")]
+    _reasoning_details: Option<Value>,
+    /// Left out.
+    #[serde(rename = "annotations")]
+    _annotations: Option<Value>,
+}
+
+/// What a tool answered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChatToolMessage {
+    #[serde(rename = "role")]
+    _role: ToolRole,
+    /// The call that it answers.
+    tool_call_id: String,
+    content: ChatContent,
+    /// Left out: the id says which tool it was.
+    #[serde(rename = "name")]
+    _name: Option<Value>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChatInstructionsRole)]
+enum InstructionsRole {
+    System,
+    Developer,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChatUserRole)]
+enum UserRole {
+    User,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChatAssistantRole)]
+enum AssistantRole {
+    Assistant,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChatToolRole)]
+enum ToolRole {
+    Tool,
+}
+
+text_or_list!(
+    /// A text, or text parts, which become one text, a line each.
+    ChatContent,
+    ChatPart
+);
+
+/// A part of a message. The models here read text alone. Several parts become one text, a line each.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a part is read as the type that its `type` says")]
+pub(super) enum ChatPart {
+    Text(ChatTextPart),
+    Refusal(ChatRefusalPart),
+}
+
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ChatTextPart {
+    #[serde(rename = "type")]
+    _type: TextType,
+    text: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ChatRefusalPart {
+    #[serde(rename = "type")]
+    _type: RefusalType,
+    refusal: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChatTextType)]
+enum TextType {
+    Text,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChatRefusalType)]
+enum RefusalType {
+    Refusal,
+}
+
+/// A call that the model made.
+#[derive(Deserialize, ToSchema)]
+struct ChatToolCall {
+    id: String,
+    #[serde(rename = "type")]
+    _type: Option<FunctionType>,
+    function: ChatCalledFunction,
+}
+
+/// What was called.
+#[derive(Deserialize, ToSchema)]
+struct ChatCalledFunction {
+    name: String,
+    /// JSON, as the model wrote it.
+    arguments: String,
+}
+
+pub(super) fn conversation(messages: &[Value]) -> Result<Conversation, Problem> {
+    let messages =
+        messages.iter().enumerate().map(|(index, said)| message(&format!("messages[{index}]"), said));
+    let messages = messages.collect::<Result<_, _>>()?;
+    Conversation::new(messages).map_err(|error| Problem::invalid_field("messages", error))
+}
+
+fn message(place: &str, said: &Value) -> Result<Message, Problem> {
+    let content = |content| text(&format!("{place}.content"), content);
+    let wrong_role = |what| Err(Problem::invalid_field(format!("{place}.role"), what));
+    match tag_at(place, said, "role")? {
         Some("system" | "developer") => {
-            only(said, &[], &[])?;
-            Ok(Message::System { content: content(said)? })
+            let said: ChatInstructions = read_at(place, said)?;
+            Ok(Message::System { content: content(said.content)? })
         }
         Some("user") => {
-            only(said, &[], &[])?;
-            Ok(Message::User { content: content(said)? })
+            let said: ChatUserMessage = read_at(place, said)?;
+            Ok(Message::User { content: content(said.content)? })
         }
-        Some("assistant") => assistant(said),
-        Some("tool") => {
-            // The id says which tool it was; some clients repeat its name.
-            only(said, &["tool_call_id"], &["name"])?;
-            let tool_call_id = required(said, "tool_call_id")?.to_owned();
-            Ok(Message::Tool { tool_call_id, content: content(said)? })
-        }
-        Some("function") => {
-            Err(invalid_field("role", "function is not taken: use tool, with a tool_call_id"))
-        }
-        Some(_) | None => Err(invalid_field("role", "must be system, developer, user, assistant or tool")),
-    }
-}
-
-fn assistant(said: &Fields) -> Result<Message, Problem> {
-    only(
-        said,
-        &["tool_calls", "refusal"],
-        &["reasoning_content", "reasoning", "reasoning_details", "annotations"],
-    )?;
-    let tool_calls = list(said, "tool_calls")?.unwrap_or_default().iter().enumerate().map(|(index, call)| {
-        let place = format!("tool_calls[{index}]");
-        let call = object_at(&place, call)?;
-        within(format_args!("{place}."), tool_call(call))
-    });
-    let tool_calls: Vec<_> = tool_calls.collect::<Result<_, _>>()?;
-    let content = match (non_null(said, "content"), text(said, "refusal")?) {
-        (Some(_), _) => content(said)?,
-        (None, Some(refusal)) => refusal.to_owned(),
-        (None, None) if !tool_calls.is_empty() => String::new(),
-        (None, None) => return Err(invalid_field("content", "is missing")),
-    };
-    Ok(Message::Assistant { content, tool_calls })
-}
-
-fn tool_call(call: &Fields) -> Result<ToolCall, Problem> {
-    if text(call, "type")?.is_some_and(|kind| kind != "function") {
-        return Err(invalid_field("type", "must be function"));
-    }
-    let function = non_null(call, "function").ok_or_else(|| invalid_field("function", "is missing"))?;
-    let function = object_at("function", function)?;
-    Ok(ToolCall {
-        id: required(call, "id")?.to_owned(),
-        name: within("function.", required(function, "name"))?.to_owned(),
-        arguments: within("function.", required(function, "arguments"))?.to_owned(),
-    })
-}
-
-/// A text, or parts that are texts.
-fn content(said: &Fields) -> Result<String, Problem> {
-    match non_null(said, "content") {
-        None => Err(invalid_field("content", "is missing")),
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(Value::Array(parts)) if !parts.is_empty() => {
-            let texts = parts.iter().enumerate().map(|(index, part)| {
-                let place = format!("content[{index}]");
-                let part = object_at(&place, part)?;
-                within(format_args!("{place}."), part_text(part))
+        Some("assistant") => {
+            let said: ChatAssistantMessage = read_at(place, said)?;
+            let tool_calls = said.tool_calls.into_iter().map(|ChatToolCall { id, function, .. }| {
+                let ChatCalledFunction { name, arguments } = function;
+                ToolCall { id, name, arguments }
             });
-            Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+            let tool_calls: Vec<_> = tool_calls.collect();
+            let content = match (said.content, said.refusal) {
+                (Some(said), _) => content(said)?,
+                (None, Some(refusal)) => refusal,
+                (None, None) if !tool_calls.is_empty() => String::new(),
+                (None, None) => {
+                    let what = "is missing: send a content, a refusal or tool_calls";
+                    return Err(Problem::invalid_field(format!("{place}.content"), what));
+                }
+            };
+            Ok(Message::Assistant { content, tool_calls })
         }
-        Some(Value::Array(_)) => Err(invalid_field("content", "has no part: send a text")),
-        Some(other) => {
-            Err(invalid_field("content", format!("must be a text or text parts, not {}", type_name(other))))
+        Some("tool") => {
+            let said: ChatToolMessage = read_at(place, said)?;
+            Ok(Message::Tool { tool_call_id: said.tool_call_id, content: content(said.content)? })
         }
+        Some("function") => wrong_role("function is not taken: use tool, with a tool_call_id"),
+        Some(_) | None => wrong_role("must be system, developer, user, assistant or tool"),
     }
 }
 
-fn part_text(part: &Fields) -> Result<&str, Problem> {
-    match required(part, "type")? {
-        "text" => required(part, "text"),
-        "refusal" => required(part, "refusal"),
-        "image_url" | "input_audio" | "file" => {
-            Err(invalid_field("type", "is not taken: the models here read text alone"))
+/// A text, or parts that are texts, a line each.
+fn text(place: &str, ChatContent(content): ChatContent) -> Result<String, Problem> {
+    let parts = match content {
+        TextOr::Text(text) => return Ok(text),
+        TextOr::List(parts) if parts.is_empty() => {
+            return Err(Problem::invalid_field(place, "has no part: send a text"));
         }
-        _ => Err(invalid_field("type", "must be text")),
-    }
-}
-
-/// Refuses what would be lost: everything but role and content, these further fields, and those that no model is shown.
-fn only(said: &Fields, taken: &[&str], left_out: &[&str]) -> Result<(), Problem> {
-    for (name, value) in said {
-        let known = ["role", "content"].iter().chain(taken).chain(left_out).any(|known| known == name);
-        if !known && !value.is_null() {
-            return Err(invalid_field(name, "is not taken here: leave it out"));
+        TextOr::List(parts) => parts,
+    };
+    let texts = parts.iter().enumerate().map(|(index, part)| {
+        let place = format!("{place}[{index}]");
+        let wrong_type = |what| Err(Problem::invalid_field(format!("{place}.type"), what));
+        match tag_at(&place, part, "type")? {
+            Some("text") => read_at(&place, part).map(|ChatTextPart { text, .. }| text),
+            Some("refusal") => read_at(&place, part).map(|ChatRefusalPart { refusal, .. }| refusal),
+            Some("image_url" | "input_audio" | "file") => {
+                wrong_type("is not taken: the models here read text alone")
+            }
+            Some(_) => wrong_type("must be text"),
+            None => wrong_type("is missing"),
         }
-    }
-    Ok(())
-}
-
-fn required<'a>(fields: &'a Fields, field: &str) -> Result<&'a str, Problem> {
-    text(fields, field)?.ok_or_else(|| invalid_field(field, "is missing"))
+    });
+    Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
 }
 
 #[cfg(test)]
@@ -137,7 +253,7 @@ mod tests {
     use super::*;
 
     fn read(messages: &Value) -> Result<Conversation, Problem> {
-        conversation(json!({ "messages": messages }).as_object().unwrap())
+        conversation(messages.as_array().unwrap())
     }
 
     #[test]
@@ -172,8 +288,6 @@ mod tests {
             json!([said, {"role": "user", "content": "a"}])
         };
         for (messages, field) in [
-            (json!(null), "messages"),
-            (json!("a"), "messages"),
             (json!([]), "messages"),
             (json!([1]), "messages[0]"),
             (json!([{"content": "a"}]), "messages[0].role"),

@@ -1,18 +1,24 @@
-//! What `POST /v1/chat/completions` may say: bytes to a request that core knows, and how its answer is to be shown.
+//! What `POST /v1/chat/completions` takes: a body to a request that core knows, and how its answer is to be shown.
 
-use tokenwire_core::{GenerateRequest, catalogue::ModelNames};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokenwire_core::{GenerateRequest, Sampling, catalogue::ModelNames};
+use utoipa::ToSchema;
 
-use super::messages;
+use super::messages::{self, ChatMessage};
 use crate::{
-    front::app::resolve_model,
-    front::json::{self, Fields, boolean, invalid_field, non_null, object_at, text, within},
-    front::problem::Problem,
-    openai::parameters,
+    front::{
+        app::resolve_model,
+        fields::{Count, Penalty, SignedSeed, Stop, TemperatureField, TopPField, only},
+        json::{self, Fields, non_null},
+        problem::Problem,
+    },
+    openai::parameters::{self, FunctionType, NoLogprobs, NoObfuscation, NoTopLogprobs, One, ToolChoice},
 };
 
 #[derive(Debug)]
-pub(in super::super) struct ChatRequest {
-    pub(in super::super) request: GenerateRequest,
+pub(super) struct ChatRequest {
+    pub(super) request: GenerateRequest,
     pub(super) shown: Shown,
 }
 
@@ -28,50 +34,222 @@ pub(super) enum Shown {
     },
 }
 
+only!(
+    /// The models here write text alone.
+    TextAlone,
+    json!(["text"]),
+    r#"must be ["text"]: the models here write text alone"#
+);
+
+/// What to answer, and how. A parameter that is not named here goes to the model, which does it or refuses it by its name.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ChatCompletionRequest {
+    /// What was said so far. The last message is the user's, or the result of a tool; all of them together have at most
+    /// 256 KiB of UTF-8.
+    #[schema(value_type = Vec<ChatMessage>, required, min_items = 1, max_items = 1024)]
+    messages: Option<Vec<Value>>,
+    /// One of those that `GET /v1/models` lists. Default: the first of them.
+    model: Option<String>,
+    /// Whether to answer with events rather than in one piece.
+    stream: Option<bool>,
+    /// Only with `stream`.
+    stream_options: Option<ChatStreamOptions>,
+    /// 0 always takes the likeliest token.
+    #[schema(inline)]
+    temperature: Option<TemperatureField>,
+    /// Choose among the likeliest tokens that add up to this share.
+    #[schema(inline)]
+    top_p: Option<TopPField>,
+    /// Choose among this many of the likeliest tokens. Not OpenAI's.
+    #[schema(inline)]
+    top_k: Option<Count>,
+    /// The same seed and request give the same answer, where the model can promise it.
+    #[schema(inline)]
+    seed: Option<SignedSeed>,
+    /// End after this many tokens, with `finish_reason` `length`.
+    #[schema(inline)]
+    max_completion_tokens: Option<Count>,
+    /// The older name of `max_completion_tokens`. Both have to agree.
+    #[schema(inline)]
+    max_tokens: Option<Count>,
+    #[schema(inline)]
+    stop: Option<Stop>,
+    /// One answer to a request.
+    #[serde(rename = "n")]
+    #[schema(inline)]
+    _n: Option<One>,
+    /// Probabilities are not kept.
+    #[serde(rename = "logprobs")]
+    #[schema(inline)]
+    _logprobs: Option<NoLogprobs>,
+    /// Probabilities are not kept.
+    #[serde(rename = "top_logprobs")]
+    #[schema(inline)]
+    _top_logprobs: Option<NoTopLogprobs>,
+    /// The models here write text alone.
+    #[serde(rename = "modalities")]
+    #[schema(inline)]
+    _modalities: Option<TextAlone>,
+    /// What the model may call. Handed to the model.
+    #[serde(rename = "tools")]
+    _tools: Option<Vec<ChatTool>>,
+    /// Whether it calls, or has to: `none`, `auto`, `required`, or an object that names a tool. Handed to the model.
+    #[serde(rename = "tool_choice")]
+    #[schema(inline)]
+    _tool_choice: Option<ToolChoice>,
+    /// Whether it may make several calls in one answer. Handed to the model.
+    #[serde(rename = "parallel_tool_calls")]
+    _parallel_tool_calls: Option<bool>,
+    /// The form that the answer must have. Handed to the model.
+    #[serde(rename = "response_format")]
+    _response_format: Option<ChatResponseFormat>,
+    /// Handed to the model.
+    #[serde(rename = "frequency_penalty")]
+    #[schema(inline)]
+    _frequency_penalty: Option<Penalty>,
+    /// Handed to the model.
+    #[serde(rename = "presence_penalty")]
+    #[schema(inline)]
+    _presence_penalty: Option<Penalty>,
+    /// What to add to the likelihood of tokens, by their numbers. Handed to the model.
+    #[serde(rename = "logit_bias")]
+    _logit_bias: Option<Map<String, Value>>,
+    /// How long to think before answering. Handed to the model.
+    #[serde(rename = "reasoning_effort")]
+    _reasoning_effort: Option<String>,
+    /// How much to say. Handed to the model.
+    #[serde(rename = "verbosity")]
+    _verbosity: Option<String>,
+}
+
+/// What the events of an answer say beside it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChatStreamOptions {
+    /// Whether a last chunk says what the answer cost.
+    include_usage: Option<bool>,
+    /// Events are not padded.
+    #[serde(rename = "include_obfuscation")]
+    #[schema(inline)]
+    _include_obfuscation: Option<NoObfuscation>,
+}
+
+/// Something that the model may call. It goes to the model as it was written.
+#[derive(Deserialize, ToSchema)]
+struct ChatTool {
+    #[serde(rename = "type")]
+    _type: FunctionType,
+    #[serde(rename = "function")]
+    _function: ChatFunction,
+}
+
+/// A function, with a description, a JSON Schema of its `parameters`, and what else the model knows.
+#[derive(Deserialize, ToSchema)]
+struct ChatFunction {
+    #[serde(rename = "name")]
+    _name: String,
+}
+
+/// The form of an answer: `text`, `json_object`, `json_schema` with a `json_schema`, or what else the model knows.
+#[derive(Deserialize, ToSchema)]
+struct ChatResponseFormat {
+    #[serde(rename = "type")]
+    _type: String,
+}
+
+/// They have types above, and do not go to the model.
+const READ: [&str; 15] = [
+    "messages",
+    "model",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "max_completion_tokens",
+    "max_tokens",
+    "stop",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "modalities",
+];
+
+/// They say who asks, how it is billed or what is kept: nothing that changes an answer. (Every answer is kept for the
+/// retention time.)
+const IGNORED_PARAMS: [&str; 7] = [
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+];
+
+/// No model here could do what they ask for.
+const REFUSED: [(&str, &str); 5] = [
+    ("audio", "is not taken: the models here write text alone"),
+    ("functions", "is not taken: use tools"),
+    ("function_call", "is not taken: use tool_choice"),
+    ("add_generation_prompt", "is not taken: how an answer goes on is the server's own"),
+    ("continue_final_message", "is not taken: how an answer goes on is the server's own"),
+];
+
 impl ChatRequest {
-    pub(in super::super) fn parse(body: &[u8], models: &ModelNames) -> Result<Self, Problem> {
-        let mut fields = json::object(body)?;
-        let model = resolve_model(text(&fields, "model")?, models)?;
-        let shown = shown(&fields)?;
-        parameters::check(&fields)?;
-        let conversation = messages::conversation(&fields)?;
-        let sampling = parameters::sampling(&mut fields)?;
+    pub(super) fn of(mut fields: Fields, models: &ModelNames) -> Result<Self, Problem> {
+        for (name, what) in REFUSED {
+            if non_null(&fields, name).is_some() {
+                return Err(Problem::invalid_field(name, what));
+            }
+        }
+        let request: ChatCompletionRequest = json::read(&fields)?;
+        let model = resolve_model(request.model.as_deref(), models)?;
+        let shown = shown(request.stream.unwrap_or(false), request.stream_options)?;
+        let messages = request
+            .messages
+            .ok_or_else(|| Problem::invalid_field("messages", "is missing: write what you want to ask"))?;
+        let max_tokens = match (request.max_completion_tokens, request.max_tokens) {
+            (Some(limit), Some(older)) if limit != older => {
+                let what = "is not the same as max_completion_tokens: send one of them";
+                return Err(Problem::invalid_field("max_tokens", what));
+            }
+            (limit, older) => limit.or(older),
+        };
+        let sampling = Sampling {
+            temperature: request.temperature.map(|TemperatureField(temperature)| temperature),
+            top_p: request.top_p.map(|TopPField(top_p)| top_p),
+            top_k: request.top_k.map(|Count(top_k)| top_k),
+            seed: request.seed.map(|SignedSeed(seed)| seed),
+            max_tokens: max_tokens.map(|Count(most)| most),
+            stop: request.stop.unwrap_or_default().0,
+        };
+        let conversation = messages::conversation(&messages)?;
+        fields.retain(|name, _| !READ.iter().chain(&IGNORED_PARAMS).any(|read| read == name));
         let extras = parameters::extras(fields)?;
         Ok(Self { request: GenerateRequest { model, conversation, sampling, extras }, shown })
     }
 }
 
-fn shown(fields: &Fields) -> Result<Shown, Problem> {
-    let streamed = boolean(fields, "stream")?.unwrap_or(false);
-    let Some(options) = non_null(fields, "stream_options") else {
-        return Ok(if streamed { Shown::Streamed { usage: false } } else { Shown::Whole });
-    };
-    let options = object_at("stream_options", options)?;
-    if !streamed {
-        return Err(invalid_field("stream_options", "is for streams: send stream: true, or leave it out"));
-    }
-    within("stream_options.", stream_options(options)).map(|usage| Shown::Streamed { usage })
-}
-
-fn stream_options(options: &Fields) -> Result<bool, Problem> {
-    for (name, value) in options {
-        match name.as_str() {
-            "include_usage" => {}
-            "include_obfuscation" if boolean(options, name)? != Some(true) => {}
-            "include_obfuscation" => {
-                return Err(invalid_field(name, "is not done here: leave it out, or send false"));
-            }
-            _ if value.is_null() => {}
-            _ => return Err(invalid_field(name, "is not known here: leave it out")),
+fn shown(streamed: bool, options: Option<ChatStreamOptions>) -> Result<Shown, Problem> {
+    match (streamed, options) {
+        (false, None) => Ok(Shown::Whole),
+        (true, options) => {
+            let usage = options.and_then(|options| options.include_usage).unwrap_or(false);
+            Ok(Shown::Streamed { usage })
+        }
+        (false, Some(_)) => {
+            let what = "is for streams: send stream: true, or leave it out";
+            Err(Problem::invalid_field("stream_options", what))
         }
     }
-    Ok(boolean(options, "include_usage")?.unwrap_or(false))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tokenwire_core::ModelName;
 
     use super::*;
@@ -83,7 +261,7 @@ mod tests {
     fn with(more: &Value) -> ChatRequest {
         let mut body = json!({"model": "large", "messages": [{"role": "user", "content": "a"}]});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        ChatRequest::parse(body.to_string().as_bytes(), &models()).unwrap()
+        ChatRequest::of(body.as_object().unwrap().clone(), &models()).unwrap()
     }
 
     #[test]
@@ -130,13 +308,14 @@ mod tests {
     #[test]
     fn a_model_that_is_not_named_is_the_default_one() {
         let body = br#"{"messages": [{"role": "user", "content": "a"}]}"#;
-        assert_eq!(ChatRequest::parse(body, &models()).unwrap().request.model.as_str(), "small");
+        let fields = json::object(body).unwrap();
+        assert_eq!(ChatRequest::of(fields, &models()).unwrap().request.model.as_str(), "small");
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(bytes: Vec<u8>) {
-            let _ = ChatRequest::parse(&bytes, &models());
+            let _ = json::object(&bytes).and_then(|fields| ChatRequest::of(fields, &models()));
         }
 
         #[test]
@@ -145,7 +324,7 @@ mod tests {
             value in r#"null|1|-1|"a"|\[\]|\{\}|\[1\]|\{"a":1\}|\[\{"type":"function"\}\]|[0-9]{30}"#,
         ) {
             let body = format!(r#"{{"messages": [{{"role": "user", "content": "a"}}], "{name}": {value}}}"#);
-            let _ = ChatRequest::parse(body.as_bytes(), &models());
+            let _ = json::object(body.as_bytes()).and_then(|fields| ChatRequest::of(fields, &models()));
         }
     }
 }

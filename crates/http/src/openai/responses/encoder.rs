@@ -18,9 +18,15 @@
 use serde::Serialize;
 use tokenwire_core::{Entry, Event, Seq, TextSoFar};
 
-use super::{output::Watch, response::Response};
+use super::{
+    output::{self, Watch},
+    response::{ErrorEvent, OfResponse, Response},
+};
 use crate::{
-    front::problem::Problem,
+    front::{
+        events::{Events as EventSchemas, event_stream},
+        problem::Problem,
+    },
     stream::{frames::Frames, reader::Encoder, sink::Sink, websocket::Messages},
 };
 
@@ -49,6 +55,33 @@ impl Events for Messages {
     }
 
     fn end(&mut self) {}
+}
+
+event_stream!(
+    /// The stream of a response, described.
+    ResponseEvents,
+    events()
+);
+
+/// What [`ResponseEncoder`] writes.
+fn events() -> EventSchemas {
+    let events = EventSchemas::new(
+        "Every event has its number, from 0 without a gap, and is the same for ever and at every replica. The name of an event is \
+         its `type`. `[DONE]` is last; a body that ends without it was cut: resume after the last number. Comments (`:`) fill \
+         silence.",
+    )
+    .numbered::<OfResponse<'_>>("response.created", "It is stored.")
+    .numbered::<OfResponse<'_>>("response.queued", "In the background: it waits for a worker.")
+    .numbered::<OfResponse<'_>>("response.in_progress", "A worker has begun.");
+    output::events(events)
+        .numbered::<OfResponse<'_>>("response.completed", "The answer is complete.")
+        .numbered::<OfResponse<'_>>(
+            "response.incomplete",
+            "It ended early, and `incomplete_details` says why; or it was stopped, and its status is `cancelled`.",
+        )
+        .numbered::<ErrorEvent>("error", "It failed, or cannot be shown here. `response.failed` follows.")
+        .numbered::<OfResponse<'_>>("response.failed", "It will not be complete.")
+        .literal("[DONE]", "The end.")
 }
 
 #[derive(Debug)]
@@ -125,5 +158,59 @@ impl<S: Events> Encoder<S> for ResponseEncoder {
 
     fn gave_up(&self) -> bool {
         self.response.has_ended()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+    use tokenwire_core::{Attempt, Failure, FinishReason, GenerationId, Timestamp, ToolCallDelta, Usage};
+
+    use super::{
+        super::{metadata::ResponseMetadata, output::Output, state::State},
+        *,
+    };
+
+    /// Collects the names of events.
+    #[derive(Default)]
+    struct Names(BTreeSet<&'static str>);
+
+    impl Watch for Names {
+        fn event(&mut self, name: &'static str, _what: &impl Serialize) {
+            self.0.insert(name);
+        }
+    }
+
+    #[test]
+    fn every_event_that_is_written_is_described_and_no_other() {
+        let mut names = Names::default();
+        let usage = Usage::default();
+        let call = ToolCallDelta { index: 0, id: None, name: None, arguments: "{}".to_owned() };
+        for (last, reasoning) in [
+            (Event::Finished { reason: FinishReason::Stop, usage }, json!({"summary": "auto"})),
+            (Event::Finished { reason: FinishReason::Length, usage }, json!({"summary": null})),
+            (Event::Failed { failure: Failure::TimedOut }, json!(null)),
+        ] {
+            let id = GenerationId::fresh();
+            let mut metadata = ResponseMetadata { background: true, ..ResponseMetadata::default() };
+            metadata.echo.insert("reasoning".to_owned(), reasoning);
+            let (created_at, output, state) = (Timestamp::from_millis(0), Output::new(id), State::Waiting);
+            let mut response = Response { id, created_at, metadata, output, state };
+            response.created(&mut names);
+            let events = [
+                Event::Started { attempt: Attempt::new(1), text: TextSoFar::Kept, region: None },
+                Event::Reasoning { text: "a".to_owned() },
+                Event::Delta { text: "a".to_owned(), tokens: Vec::new() },
+                Event::ToolCall(call.clone()),
+                last,
+            ];
+            for (index, event) in events.into_iter().enumerate() {
+                let seq = Seq::new(index as u64 + 1);
+                response.take(&Entry { seq, at: Timestamp::from_millis(0), event }, &mut names);
+            }
+        }
+        assert_eq!(events().names(), names.0);
     }
 }

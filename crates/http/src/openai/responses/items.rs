@@ -3,131 +3,305 @@
 //! Reasoning that a client sends back is taken and not shown to the model again, as in chat completions. Items are kept as
 //! they are understood, so that the list of inputs says what was asked and nothing else.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokenwire_core::{Message, ToolCall};
+use utoipa::ToSchema;
 
 use super::compaction;
 use crate::front::{
-    json::{Fields, invalid_field, list, non_null, object_at, text, type_name, within},
+    fields::text_or_list,
+    json::{TextOr, read_at, tag_at},
     problem::Problem,
 };
 
-/// The items of an input, in one form: a text is a message of the user.
-pub(super) fn input(fields: &Fields) -> Result<Vec<Value>, Problem> {
-    match non_null(fields, "input") {
-        None => Err(invalid_field("input", "is missing: write what you want to ask")),
-        Some(Value::String(text)) => Ok(vec![message_item("user", &[part("input_text", text)])]),
-        Some(Value::Array(items)) => {
-            let items = items.iter().enumerate().map(|(index, item)| {
-                let place = format!("input[{index}]");
-                let fields = object_at(&place, item)?;
-                within(format_args!("{place}."), understood(fields))
-            });
-            items.collect()
+/// One item of an input. It may have an `id` and a `status`, which are not looked at.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "an item is read as the type that its `type` says")]
+pub(super) enum ResponseInputItem {
+    Message(ResponseInputMessage),
+    FunctionCall(ResponseInputCall),
+    FunctionCallOutput(ResponseInputCallOutput),
+    Reasoning(ResponseInputReasoning),
+    ItemReference(ResponseItemReference),
+    Compaction(ResponseInputCompaction),
+}
+
+/// Declares the one word that the `type` of an item may be.
+macro_rules! word {
+    ($name:ident, $variant:ident) => {
+        #[derive(Deserialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        enum $name {
+            $variant,
         }
-        Some(other) => {
-            Err(invalid_field("input", format!("must be a text or a list, not {}", type_name(other))))
+    };
+}
+
+word!(MessageType, Message);
+word!(FunctionCallType, FunctionCall);
+word!(FunctionCallOutputType, FunctionCallOutput);
+word!(ReasoningType, Reasoning);
+word!(ItemReferenceType, ItemReference);
+word!(CompactionType, Compaction);
+
+/// Something that was said.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseInputMessage {
+    #[serde(rename = "type")]
+    _type: Option<MessageType>,
+    #[serde(rename = "id")]
+    _id: Option<Value>,
+    #[serde(rename = "status")]
+    _status: Option<Value>,
+    role: ResponseRole,
+    content: ResponseContent,
+    /// Left out: newer models of OpenAI mark what is a comment on the way and what the answer.
+    #[serde(rename = "phase")]
+    _phase: Option<Value>,
+}
+
+/// Who said it. `developer` is the newer name of `system`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ResponseRole {
+    System,
+    Developer,
+    User,
+    Assistant,
+}
+
+impl ResponseRole {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Developer => "developer",
+            Self::User => "user",
+            Self::Assistant => "assistant",
         }
     }
 }
 
-fn understood(item: &Fields) -> Result<Value, Problem> {
-    match text(item, "type")? {
-        None | Some("message") => message(item),
+/// A call that the model made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseInputCall {
+    #[serde(rename = "type")]
+    _type: FunctionCallType,
+    #[serde(rename = "id")]
+    _id: Option<Value>,
+    #[serde(rename = "status")]
+    _status: Option<Value>,
+    call_id: String,
+    name: String,
+    /// JSON, as the model wrote it.
+    arguments: String,
+}
+
+/// What the called function answered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseInputCallOutput {
+    #[serde(rename = "type")]
+    _type: FunctionCallOutputType,
+    #[serde(rename = "id")]
+    _id: Option<Value>,
+    #[serde(rename = "status")]
+    _status: Option<Value>,
+    /// The call that it answers, which comes before it.
+    call_id: String,
+    output: ResponseContent,
+}
+
+/// The model's reasoning. It is not shown to the model again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseInputReasoning {
+    #[serde(rename = "type")]
+    _type: ReasoningType,
+    #[serde(rename = "id")]
+    _id: Option<Value>,
+    #[serde(rename = "status")]
+    _status: Option<Value>,
+    #[serde(default)]
+    summary: Vec<Value>,
+    #[serde(default)]
+    content: Vec<Value>,
+    /// Left out.
+    #[serde(rename = "encrypted_content")]
+    _encrypted_content: Option<Value>,
+}
+
+/// What a conversation was compacted to, as it was given.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseInputCompaction {
+    #[serde(rename = "type")]
+    _type: CompactionType,
+    #[serde(rename = "id")]
+    _id: Option<Value>,
+    #[serde(rename = "status")]
+    _status: Option<Value>,
+    #[schema(pattern = r"^tokenwire-1\.[A-Za-z0-9_-]+$")]
+    encrypted_content: String,
+    /// Left out.
+    #[serde(rename = "created_by")]
+    _created_by: Option<Value>,
+}
+
+/// An item of an earlier response, by its id.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseItemReference {
+    #[serde(rename = "type")]
+    _type: ItemReferenceType,
+    id: String,
+    #[serde(rename = "status")]
+    _status: Option<Value>,
+}
+
+text_or_list!(
+    /// A text, or text parts.
+    ResponseContent,
+    ResponseInputPart
+);
+
+text_or_list!(
+    /// A text of the user, or items.
+    ResponseInput,
+    ResponseInputItem
+);
+
+/// A part of a content. The models here read text alone. Several parts are one text, a line each.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a part is read as the type that its `type` says")]
+enum ResponseInputPart {
+    Text(ResponseInputText),
+    Refusal(ResponseInputRefusal),
+}
+
+#[derive(Deserialize, ToSchema)]
+struct ResponseInputText {
+    #[serde(rename = "type")]
+    _type: TextPartType,
+    text: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum TextPartType {
+    InputText,
+    OutputText,
+    Text,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct ResponseInputRefusal {
+    #[serde(rename = "type")]
+    _type: RefusalPartType,
+    refusal: String,
+}
+
+word!(RefusalPartType, Refusal);
+
+/// The items of an input, in one form: a text is a message of the user.
+pub(super) fn items(ResponseInput(input): ResponseInput) -> Result<Vec<Value>, Problem> {
+    match input {
+        TextOr::Text(text) => Ok(vec![message_item(ResponseRole::User, &[part("input_text", &text)])]),
+        TextOr::List(items) => {
+            let items =
+                items.iter().enumerate().map(|(index, item)| understood(&format!("input[{index}]"), item));
+            items.collect()
+        }
+    }
+}
+
+fn understood(place: &str, item: &Value) -> Result<Value, Problem> {
+    match tag_at(place, item, "type")? {
+        None | Some("message") => {
+            let ResponseInputMessage { role, content, .. } = read_at(place, item)?;
+            let form = if role == ResponseRole::Assistant { "output_text" } else { "input_text" };
+            Ok(message_item(role, &parts(&format!("{place}.content"), content.0, form)?))
+        }
         Some("function_call") => {
-            only(item, &["call_id", "name", "arguments"], &[])?;
-            let [call_id, name, arguments] =
-                [required(item, "call_id")?, required(item, "name")?, required(item, "arguments")?];
-            Ok(
-                json!({"type": "function_call", "status": "completed", "call_id": call_id, "name": name, "arguments": arguments}),
-            )
+            let ResponseInputCall { call_id, name, arguments, .. } = read_at(place, item)?;
+            Ok(json!({
+                "type": "function_call", "status": "completed", "call_id": call_id, "name": name, "arguments": arguments,
+            }))
         }
         Some("function_call_output") => {
-            only(item, &["call_id", "output"], &[])?;
-            let output = match non_null(item, "output") {
-                Some(Value::String(text)) => Value::from(text.as_str()),
-                _ => parts(item, "output", "input_text")?.into(),
+            let ResponseInputCallOutput { call_id, output, .. } = read_at(place, item)?;
+            let output = match output.0 {
+                TextOr::Text(text) => Value::from(text),
+                parts @ TextOr::List(_) => {
+                    self::parts(&format!("{place}.output"), parts, "input_text")?.into()
+                }
             };
-            let call_id = required(item, "call_id")?;
-            Ok(
-                json!({"type": "function_call_output", "status": "completed", "call_id": call_id, "output": output}),
-            )
+            Ok(json!({
+                "type": "function_call_output", "status": "completed", "call_id": call_id, "output": output,
+            }))
         }
         Some("compaction") => {
-            only(item, &["encrypted_content"], &["created_by"])?;
-            let content = required(item, "encrypted_content")?;
-            compaction::decode(content).map_err(|what| invalid_field("encrypted_content", what))?;
-            Ok(json!({"type": "compaction", "encrypted_content": content}))
+            let ResponseInputCompaction { encrypted_content, .. } = read_at(place, item)?;
+            let invalid = |what| Problem::invalid_field(format!("{place}.encrypted_content"), what);
+            compaction::decode(&encrypted_content).map_err(invalid)?;
+            Ok(json!({"type": "compaction", "encrypted_content": encrypted_content}))
         }
         Some("reasoning") => {
-            only(item, &["summary", "content"], &["encrypted_content"])?;
-            let [summary, content] = ["summary", "content"].map(|field| list(item, field));
-            let (summary, content) = (summary?.unwrap_or_default(), content?.unwrap_or_default());
+            let ResponseInputReasoning { summary, content, .. } = read_at(place, item)?;
             Ok(json!({"type": "reasoning", "status": "completed", "summary": summary, "content": content}))
         }
         // Resolved before it is shown to a model: see `references`.
         Some("item_reference") => {
-            only(item, &[], &[])?;
-            Ok(json!({"type": "item_reference", "id": required(item, "id")?}))
+            let ResponseItemReference { id, .. } = read_at(place, item)?;
+            Ok(json!({"type": "item_reference", "id": id}))
         }
         Some(_) => {
             let known = "must be message, function_call, function_call_output, reasoning, compaction or item_reference";
-            Err(invalid_field("type", known))
+            Err(Problem::invalid_field(format!("{place}.type"), known))
         }
     }
 }
 
-fn message(item: &Fields) -> Result<Value, Problem> {
-    let role = required(item, "role")?;
-    // Newer models of OpenAI mark what is a comment on the way and what the answer.
-    only(item, &["role", "content"], &["phase"])?;
-    let kind = match role {
-        "user" | "system" | "developer" => "input_text",
-        "assistant" => "output_text",
-        _ => return Err(invalid_field("role", "must be system, developer, user or assistant")),
+fn message_item(role: ResponseRole, content: &[Value]) -> Value {
+    json!({"type": "message", "status": "completed", "role": role.as_str(), "content": content})
+}
+
+/// A text, or parts that are texts, as parts of this form.
+fn parts(place: &str, content: TextOr<Value>, form: &str) -> Result<Vec<Value>, Problem> {
+    let parts = match content {
+        TextOr::Text(text) => return Ok(vec![part(form, &text)]),
+        TextOr::List(parts) if parts.is_empty() => {
+            return Err(Problem::invalid_field(place, "has no part: send a text"));
+        }
+        TextOr::List(parts) => parts,
     };
-    Ok(message_item(role, &parts(item, "content", kind)?))
-}
-
-fn message_item(role: &str, content: &[Value]) -> Value {
-    json!({"type": "message", "status": "completed", "role": role, "content": content})
-}
-
-/// A text, or parts that are texts, as parts of this kind.
-fn parts(fields: &Fields, field: &str, form: &str) -> Result<Vec<Value>, Problem> {
-    match non_null(fields, field) {
-        None => Err(invalid_field(field, "is missing")),
-        Some(Value::String(text)) => Ok(vec![part(form, text)]),
-        Some(Value::Array(parts)) if !parts.is_empty() => {
-            let parts = parts.iter().enumerate().map(|(index, found)| {
-                let place = format!("{field}[{index}]");
-                let found = object_at(&place, found)?;
-                within(format_args!("{place}."), part_text(found)).map(|text| part(form, text))
-            });
-            parts.collect()
-        }
-        Some(Value::Array(_)) => Err(invalid_field(field, "has no part: send a text")),
-        Some(other) => {
-            Err(invalid_field(field, format!("must be a text or text parts, not {}", type_name(other))))
-        }
-    }
+    let parts = parts.iter().enumerate().map(|(index, found)| {
+        let place = format!("{place}[{index}]");
+        let wrong_type = |what| Err(Problem::invalid_field(format!("{place}.type"), what));
+        let text = match tag_at(&place, found, "type")? {
+            Some("input_text" | "output_text" | "text") => {
+                read_at(&place, found).map(|ResponseInputText { text, .. }| text)?
+            }
+            Some("refusal") => read_at(&place, found).map(|ResponseInputRefusal { refusal, .. }| refusal)?,
+            Some("input_image" | "input_file" | "input_audio") => {
+                return wrong_type("is not taken: the models here read text alone");
+            }
+            Some(_) => return wrong_type("must be input_text or output_text"),
+            None => return wrong_type("is missing"),
+        };
+        Ok(part(form, &text))
+    });
+    parts.collect()
 }
 
 fn part(form: &str, text: &str) -> Value {
     match form {
         "output_text" => json!({"type": form, "text": text, "annotations": [], "logprobs": []}),
         _ => json!({"type": form, "text": text}),
-    }
-}
-
-fn part_text(part: &Fields) -> Result<&str, Problem> {
-    match required(part, "type")? {
-        "input_text" | "output_text" | "text" => required(part, "text"),
-        "refusal" => required(part, "refusal"),
-        "input_image" | "input_file" | "input_audio" => {
-            Err(invalid_field("type", "is not taken: the models here read text alone"))
-        }
-        _ => Err(invalid_field("type", "must be input_text or output_text")),
     }
 }
 
@@ -178,19 +352,4 @@ fn joined(content: Option<&Value>) -> String {
         }
         _ => String::new(),
     }
-}
-
-/// Refuses what would be lost: everything but these fields, what every item has, and what no model is shown.
-fn only(item: &Fields, taken: &[&str], left_out: &[&str]) -> Result<(), Problem> {
-    for (name, value) in item {
-        let known = ["type", "id", "status"].iter().chain(taken).chain(left_out).any(|known| known == name);
-        if !known && !value.is_null() {
-            return Err(invalid_field(name, "is not taken here: leave it out"));
-        }
-    }
-    Ok(())
-}
-
-fn required<'a>(fields: &'a Fields, field: &str) -> Result<&'a str, Problem> {
-    text(fields, field)?.ok_or_else(|| invalid_field(field, "is missing"))
 }

@@ -13,7 +13,7 @@ use tokenwire_core::{GenerationId, ToolCallDelta};
 pub(super) use self::shown::Shown;
 use self::shown::{At, CallDone, Delta, OfItem, OfPart, Part, Status, TextDone};
 use super::{id, items};
-use crate::{openai::call_id::call_id, openapi::EventKind};
+use crate::{front::events::Events, openai::call_id::call_id};
 
 /// About what an item costs beside its text, in bytes: its id, and its place.
 const ITEM: usize = 128;
@@ -114,36 +114,32 @@ impl Kind {
     }
 }
 
-/// What is told to a [`Watch`], for those who read it.
-pub(super) fn events() -> Vec<EventKind> {
-    vec![
-        EventKind::numbered::<OfItem<'_>>("response.output_item.added", "Something new begins."),
-        EventKind::numbered::<OfPart<'_>>(Kind::Answer.added(), "A text begins."),
-        EventKind::numbered::<Delta<'_>>(
-            Kind::Answer.delta(),
-            "A piece of the answer: join them with nothing between.",
-        ),
-        EventKind::numbered::<TextDone<'_>>(Kind::Answer.text_done(), "A text of the answer, whole."),
-        EventKind::numbered::<Delta<'_>>(Kind::Reasoning.delta(), "A piece of what the model thinks."),
-        EventKind::numbered::<TextDone<'_>>(Kind::Reasoning.text_done(), "What the model thought, whole."),
-        EventKind::numbered::<OfPart<'_>>(Kind::Answer.part_done(), "A text is whole."),
-        EventKind::numbered::<OfPart<'_>>(
+/// The events about items, which are told to a [`Watch`].
+pub(super) fn events(events: Events) -> Events {
+    events
+        .numbered::<OfItem<'_>>("response.output_item.added", "An item begins.")
+        .numbered::<OfPart<'_>>(Kind::Answer.added(), "A text begins.")
+        .numbered::<Delta<'_>>(Kind::Answer.delta(), "A piece of the answer: join them with nothing between.")
+        .numbered::<TextDone<'_>>(Kind::Answer.text_done(), "A text of the answer, complete.")
+        .numbered::<Delta<'_>>(Kind::Reasoning.delta(), "A piece of the model's reasoning.")
+        .numbered::<TextDone<'_>>(Kind::Reasoning.text_done(), "The model's reasoning, complete.")
+        .numbered::<OfPart<'_>>(Kind::Answer.part_done(), "A text is complete.")
+        .numbered::<OfPart<'_>>(
             Kind::Summary.added(),
-            "Where a summary was asked for: what the model thinks begins.",
-        ),
-        EventKind::numbered::<Delta<'_>>(Kind::Summary.delta(), "A piece of it."),
-        EventKind::numbered::<TextDone<'_>>(Kind::Summary.text_done(), "What the model thought."),
-        EventKind::numbered::<OfPart<'_>>(Kind::Summary.part_done(), "It is whole, or was cut short."),
-        EventKind::numbered::<Delta<'_>>(
+            "Where a summary was asked for: the model's reasoning begins.",
+        )
+        .numbered::<Delta<'_>>(Kind::Summary.delta(), "A piece of it.")
+        .numbered::<TextDone<'_>>(Kind::Summary.text_done(), "The model's reasoning.")
+        .numbered::<OfPart<'_>>(Kind::Summary.part_done(), "It is complete, or was cut short.")
+        .numbered::<Delta<'_>>(
             "response.function_call_arguments.delta",
             "A piece of the arguments of a call.",
-        ),
-        EventKind::numbered::<CallDone<'_>>(
+        )
+        .numbered::<CallDone<'_>>(
             "response.function_call_arguments.done",
-            "The arguments of a call, whole.",
-        ),
-        EventKind::numbered::<OfItem<'_>>("response.output_item.done", "An item is whole."),
-    ]
+            "The arguments of a call, complete.",
+        )
+        .numbered::<OfItem<'_>>("response.output_item.done", "An item is complete.")
 }
 
 impl Output {
@@ -161,7 +157,7 @@ impl Output {
     }
 
     /// Every item, as the resource shows it.
-    pub(super) fn shown(&self) -> Vec<impl Serialize + '_> {
+    pub(super) fn shown(&self) -> Vec<Shown<'_>> {
         self.items.iter().map(|item| item.shown(true)).collect()
     }
 

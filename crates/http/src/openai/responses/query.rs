@@ -3,8 +3,15 @@
 
 use axum::{extract::Query, http::Uri};
 
+use serde_json::json;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, schema::Type};
+
 use super::wait::LONGEST;
-use crate::front::problem::Problem;
+use crate::front::{
+    describe::{constant, header, parameters, query},
+    fields::{one_of, whole},
+    problem::Problem,
+};
 
 type Parameters = Vec<(String, String)>;
 
@@ -23,6 +30,44 @@ pub(super) struct Page {
     pub(super) limit: usize,
     pub(super) oldest_first: bool,
     pub(super) after: Option<String>,
+}
+
+parameters!(
+    /// How a response is to be read, described.
+    ReadParameters,
+    query(
+        "wait",
+        "How many seconds to wait for the end, where there is none yet. Not with `stream`.",
+        or_empty(whole(0, LONGEST)),
+    ),
+    header(
+        "Prefer",
+        "`wait=20`: the same as a wish (RFC 7240), shortened where it is too long. `Preference-Applied` says what was done.",
+        ObjectBuilder::new().schema_type(Type::String),
+    ),
+    query("stream", "Whether to answer with events.", one_of(FLAGS.map(|flag| json!(flag)))),
+    query("starting_after", "With `stream`: only the events after this number.", or_empty(whole(0, u64::MAX))),
+    query(
+        "include_obfuscation",
+        "Not done here: `false`.",
+        one_of(["false", "False", "0", ""].map(|flag| json!(flag))),
+    ),
+);
+
+parameters!(
+    /// Which items of an input, described.
+    PageParameters,
+    query("limit", "How many at once. Default: 20.", or_empty(whole(1, 100))),
+    query("order", "`asc`: the oldest item first.", one_of(["asc", "desc", ""].map(|order| json!(order)))),
+    query("after", "The `id` of the item after which to go on.", ObjectBuilder::new().schema_type(Type::String)),
+);
+
+/// The SDKs of some languages write what their language does.
+const FLAGS: [&str; 7] = ["true", "false", "True", "False", "1", "0", ""];
+
+/// An empty value counts as absent.
+fn or_empty(number: ObjectBuilder) -> Schema {
+    OneOfBuilder::new().item(number).item(constant("")).into()
 }
 
 pub(super) fn wanted(uri: &Uri) -> Result<Wanted, Problem> {
@@ -92,7 +137,6 @@ fn value<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
 }
 
 fn flag(parameters: &Parameters, name: &str) -> Result<bool, Problem> {
-    // The SDKs of some languages write what their language does.
     match value(parameters, name) {
         None | Some("false" | "False" | "0") => Ok(false),
         Some("true" | "True" | "1") => Ok(true),

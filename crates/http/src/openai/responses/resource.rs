@@ -1,75 +1,205 @@
 //! The resource: 31 properties, all of them always there.
 //!
-//! What the request left out has the value that the format gives it, also where the model's own choice is another: it
-//! wants numbers there.
+//! What the request left out has the value that the format gives it, even where the model's own default is another: the
+//! format wants numbers there.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 use serde_json::{Value, json};
-use tokenwire_core::{FinishReason, Usage};
+use tokenwire_core::{FinishReason, GenerationId, Timestamp, Usage};
+use utoipa::ToSchema;
 
 use super::{
     id,
-    response::{End, Response, State, object},
+    metadata::ResponseMetadata,
+    output::{Output, Shown},
+    state::{End, State},
 };
+use crate::{front::describe::constant, openai::error::ErrorObject};
 
-/// A response as a JSON object.
-pub(super) struct Resource<'a>(pub(super) &'a Response);
+/// A response. What the request left out has the value that the format gives it, even where the model's own default is another.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Response)]
+pub(super) struct ResponseResource<'a> {
+    /// `resp_` and the id under which any front end can read the generation.
+    id: String,
+    #[schema(schema_with = response_object)]
+    object: &'static str,
+    /// When it was accepted, in seconds.
+    created_at: u64,
+    /// When it ended, in seconds, where the model said all that it wanted.
+    #[schema(required)]
+    completed_at: Option<u64>,
+    status: ResponseStatus,
+    background: bool,
+    store: bool,
+    /// `unknown` where another front end asked.
+    model: &'a str,
+    #[schema(required)]
+    previous_response_id: Option<&'a str>,
+    #[schema(required)]
+    instructions: Option<&'a str>,
+    output: Vec<Shown<'a>>,
+    #[schema(required)]
+    error: Option<ResponseError<'a>>,
+    #[schema(required)]
+    incomplete_details: Option<ResponseIncompleteDetails>,
+    #[schema(required)]
+    usage: Option<ResponseUsage>,
+    #[schema(value_type = Vec<BTreeMap<String, Value>>)]
+    tools: Value,
+    tool_choice: Value,
+    #[schema(value_type = bool)]
+    parallel_tool_calls: Value,
+    #[schema(value_type = BTreeMap<String, Value>)]
+    text: Value,
+    #[schema(value_type = Option<BTreeMap<String, Value>>, required)]
+    reasoning: Value,
+    #[schema(value_type = f64)]
+    temperature: Value,
+    #[schema(value_type = f64)]
+    top_p: Value,
+    #[schema(value_type = f64)]
+    presence_penalty: Value,
+    #[schema(value_type = f64)]
+    frequency_penalty: Value,
+    #[schema(value_type = Option<u64>, required)]
+    max_output_tokens: Value,
+    #[schema(value_type = Option<u64>, required)]
+    max_tool_calls: Value,
+    #[schema(value_type = u64)]
+    top_logprobs: Value,
+    #[schema(schema_with = disabled)]
+    truncation: Value,
+    #[schema(value_type = String)]
+    service_tier: Value,
+    #[schema(value_type = BTreeMap<String, String>)]
+    metadata: Value,
+    #[schema(value_type = Option<String>, required)]
+    safety_identifier: Value,
+    #[schema(value_type = Option<String>, required)]
+    prompt_cache_key: Value,
+}
 
-impl Serialize for Resource<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(Response { id, created_at, metadata, output, state }) = self;
-        let echo = |name: &str, otherwise: Value| metadata.echo.get(name).cloned().unwrap_or(otherwise);
-        let mut map = serializer.serialize_map(Some(31))?;
-        map.serialize_entry("id", &id::response(*id))?;
-        map.serialize_entry("object", "response")?;
-        map.serialize_entry("created_at", &(created_at.as_millis() / 1000))?;
-        map.serialize_entry("completed_at", &completed_at(state))?;
-        map.serialize_entry("status", status(state, metadata.background))?;
-        map.serialize_entry("background", &metadata.background)?;
-        map.serialize_entry("store", &metadata.store)?;
-        map.serialize_entry("model", metadata.model.as_ref().map_or("unknown", |model| model.as_str()))?;
-        map.serialize_entry("previous_response_id", &metadata.previous_response_id)?;
-        map.serialize_entry("instructions", &metadata.instructions)?;
-        map.serialize_entry("output", &output.shown())?;
-        map.serialize_entry("error", &error(state))?;
-        map.serialize_entry("incomplete_details", &incomplete(state))?;
-        map.serialize_entry("usage", &usage(state))?;
-        for (name, otherwise) in [
-            ("tools", json!([])),
-            ("tool_choice", json!("auto")),
-            ("parallel_tool_calls", json!(true)),
-            ("text", json!({"format": {"type": "text"}})),
-            ("reasoning", Value::Null),
-            ("temperature", json!(1.0)),
-            ("top_p", json!(1.0)),
-            ("presence_penalty", json!(0.0)),
-            ("frequency_penalty", json!(0.0)),
-            ("max_output_tokens", Value::Null),
-            ("max_tool_calls", Value::Null),
-            ("top_logprobs", json!(0)),
-            ("truncation", json!("disabled")),
-            ("service_tier", json!("default")),
-            ("metadata", json!({})),
-            ("safety_identifier", Value::Null),
-            ("prompt_cache_key", Value::Null),
-        ] {
-            map.serialize_entry(name, &echo(name, otherwise))?;
+fn response_object() -> utoipa::openapi::Object {
+    constant("response")
+}
+
+fn disabled() -> utoipa::openapi::Object {
+    constant("disabled")
+}
+
+/// How far a response has come. In the background it is `queued` first; a caller who waits sees one state before the end.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ResponseStatus {
+    Queued,
+    InProgress,
+    Completed,
+    Incomplete,
+    Cancelled,
+    Failed,
+}
+
+/// Why a response failed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ResponseError<'a> {
+    /// For programs: it never changes.
+    code: &'a str,
+    /// For people.
+    message: &'a str,
+}
+
+/// Why a response ended early.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ResponseIncompleteDetails {
+    reason: ResponseIncompleteReason,
+}
+
+/// The limit of tokens; or the service that runs the model held the rest back.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ResponseIncompleteReason {
+    MaxOutputTokens,
+    ContentFilter,
+}
+
+/// What a response cost, in the model's own tokens.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct ResponseUsage {
+    input_tokens: u64,
+    input_tokens_details: ResponseCachedTokens,
+    output_tokens: u64,
+    output_tokens_details: ResponseReasoningTokens,
+    total_tokens: u64,
+}
+
+/// Not counted apart.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct ResponseCachedTokens {
+    cached_tokens: u64,
+}
+
+/// Not counted apart.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct ResponseReasoningTokens {
+    reasoning_tokens: u64,
+}
+
+impl<'a> ResponseResource<'a> {
+    pub(super) fn of(
+        id: GenerationId,
+        created_at: Timestamp,
+        metadata: &'a ResponseMetadata,
+        output: &'a Output,
+        state: &'a State,
+    ) -> Self {
+        let echo = |name: &str, default: Value| metadata.echo.get(name).cloned().unwrap_or(default);
+        Self {
+            id: id::response(id),
+            object: "response",
+            created_at: created_at.as_millis() / 1000,
+            completed_at: completed_at(state),
+            status: status(state, metadata.background),
+            background: metadata.background,
+            store: metadata.store,
+            model: metadata.model.as_ref().map_or("unknown", |model| model.as_str()),
+            previous_response_id: metadata.previous_response_id.as_deref(),
+            instructions: metadata.instructions.as_deref(),
+            output: output.shown(),
+            error: error(state),
+            incomplete_details: incomplete(state),
+            usage: usage(state),
+            tools: echo("tools", json!([])),
+            tool_choice: echo("tool_choice", json!("auto")),
+            parallel_tool_calls: echo("parallel_tool_calls", json!(true)),
+            text: echo("text", json!({"format": {"type": "text"}})),
+            reasoning: echo("reasoning", Value::Null),
+            temperature: echo("temperature", json!(1.0)),
+            top_p: echo("top_p", json!(1.0)),
+            presence_penalty: echo("presence_penalty", json!(0.0)),
+            frequency_penalty: echo("frequency_penalty", json!(0.0)),
+            max_output_tokens: echo("max_output_tokens", Value::Null),
+            max_tool_calls: echo("max_tool_calls", Value::Null),
+            top_logprobs: echo("top_logprobs", json!(0)),
+            truncation: echo("truncation", json!("disabled")),
+            service_tier: echo("service_tier", json!("default")),
+            metadata: echo("metadata", json!({})),
+            safety_identifier: echo("safety_identifier", Value::Null),
+            prompt_cache_key: echo("prompt_cache_key", Value::Null),
         }
-        map.end()
     }
 }
 
-/// Where nobody waits, being stored is one state and running another; a caller who waits sees one.
-const fn status(state: &State, background: bool) -> &'static str {
+const fn status(state: &State, background: bool) -> ResponseStatus {
     match state {
-        State::Waiting if background => "queued",
-        State::Waiting | State::Running => "in_progress",
+        State::Waiting if background => ResponseStatus::Queued,
+        State::Waiting | State::Running => ResponseStatus::InProgress,
         State::Ended { end: End::Finished { reason, .. }, .. } => match reason {
-            FinishReason::Stop | FinishReason::ToolCalls => "completed",
-            FinishReason::Length | FinishReason::ContentFilter => "incomplete",
+            FinishReason::Stop | FinishReason::ToolCalls => ResponseStatus::Completed,
+            FinishReason::Length | FinishReason::ContentFilter => ResponseStatus::Incomplete,
         },
-        State::Ended { end: End::Cancelled, .. } => "cancelled",
-        State::Ended { end: End::Failed(_), .. } => "failed",
+        State::Ended { end: End::Cancelled, .. } => ResponseStatus::Cancelled,
+        State::Ended { end: End::Failed(_), .. } => ResponseStatus::Failed,
     }
 }
 
@@ -80,36 +210,37 @@ fn completed_at(state: &State) -> Option<u64> {
     }
 }
 
-fn error(state: &State) -> Option<Value> {
-    let State::Ended { end: End::Failed(error), .. } = state else { return None };
-    let mut error = object(error);
-    let [code, message] =
-        ["code", "message"].map(|name| error.get_mut(name).map(Value::take).unwrap_or_default());
-    let code = if code.is_null() { json!("server_error") } else { code };
-    Some(json!({"code": code, "message": message}))
+fn error(state: &State) -> Option<ResponseError<'_>> {
+    let State::Ended { end: End::Failed(problem), .. } = state else { return None };
+    let ErrorObject { message, code, .. } = ErrorObject::of(problem);
+    Some(ResponseError { code: code.unwrap_or("server_error"), message })
 }
 
-fn incomplete(state: &State) -> Option<Value> {
+fn incomplete(state: &State) -> Option<ResponseIncompleteDetails> {
     let State::Ended { end: End::Finished { reason, .. }, .. } = state else { return None };
-    match reason {
-        FinishReason::Stop | FinishReason::ToolCalls => None,
-        FinishReason::Length => Some(json!({"reason": "max_output_tokens"})),
-        FinishReason::ContentFilter => Some(json!({"reason": "content_filter"})),
-    }
+    let reason = match reason {
+        FinishReason::Stop | FinishReason::ToolCalls => return None,
+        FinishReason::Length => ResponseIncompleteReason::MaxOutputTokens,
+        FinishReason::ContentFilter => ResponseIncompleteReason::ContentFilter,
+    };
+    Some(ResponseIncompleteDetails { reason })
 }
 
 /// Only an end says what it cost.
-fn usage(state: &State) -> Option<Value> {
+fn usage(state: &State) -> Option<ResponseUsage> {
     let State::Ended { end: End::Finished { usage, .. }, .. } = state else { return None };
-    Some(cost(*usage))
+    Some((*usage).into())
 }
 
-/// What was cached or thought is not counted apart.
-pub(super) fn cost(usage: Usage) -> Value {
-    let Usage { input_tokens, output_tokens } = usage;
-    json!({
-        "input_tokens": input_tokens, "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": output_tokens, "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": input_tokens.saturating_add(output_tokens),
-    })
+impl From<Usage> for ResponseUsage {
+    /// What was cached or thought is not counted apart.
+    fn from(Usage { input_tokens, output_tokens }: Usage) -> Self {
+        Self {
+            input_tokens,
+            input_tokens_details: ResponseCachedTokens { cached_tokens: 0 },
+            output_tokens,
+            output_tokens_details: ResponseReasoningTokens { reasoning_tokens: 0 },
+            total_tokens: input_tokens.saturating_add(output_tokens),
+        }
+    }
 }

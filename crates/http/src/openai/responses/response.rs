@@ -4,14 +4,15 @@
 use serde::Serialize;
 use serde_json::Value;
 use tokenwire_core::{
-    Entry, Event, Failure, FinishReason, GenerationId, Message, TextSoFar, Timestamp, Usage,
-    token_log::StreamSpec,
+    Entry, Event, Failure, GenerationId, Message, TextSoFar, Timestamp, token_log::StreamSpec,
 };
+use utoipa::ToSchema;
 
 use super::{
     metadata::ResponseMetadata,
     output::{Kind, Output, Watch},
-    resource::Resource,
+    resource::ResponseResource,
+    state::{End, State},
 };
 use crate::{
     front::{problem::Problem, whole},
@@ -28,37 +29,30 @@ pub(super) struct Response {
     pub(super) state: State,
 }
 
-/// How far it has come.
-#[derive(Debug)]
-pub(super) enum State {
-    Waiting,
-    Running,
-    Ended { at: Timestamp, end: End },
+/// What events about the whole response say.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseEvent)]
+pub(super) struct OfResponse<'a> {
+    response: ResponseResource<'a>,
 }
 
-#[derive(Debug)]
-pub(super) enum End {
-    Finished { reason: FinishReason, usage: Usage },
-    Cancelled,
-    Failed(Problem),
-}
-
-impl End {
-    /// Whether the model said all that it wanted.
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(self, Self::Finished { reason: FinishReason::Stop | FinishReason::ToolCalls, .. })
-    }
-}
-
-#[derive(Serialize)]
-struct OfResponse<'a> {
-    response: Resource<'a>,
+/// What the event of a failure says.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseErrorEvent)]
+pub(super) struct ErrorEvent {
+    #[schema(value_type = ErrorObject<'_>)]
+    error: Value,
 }
 
 impl Response {
     pub(super) fn new(id: GenerationId, spec: &StreamSpec) -> Result<Self, Problem> {
         let (created_at, metadata) = (spec.created_at, ResponseMetadata::read(&spec.metadata)?);
         Ok(Self { id, created_at, metadata, output: Output::new(id), state: State::Waiting })
+    }
+
+    pub(super) fn resource(&self) -> ResponseResource<'_> {
+        let Self { id, created_at, metadata, output, state } = self;
+        ResponseResource::of(*id, *created_at, metadata, output, state)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -124,10 +118,6 @@ impl Response {
 
     /// It will not become whole, or cannot be told here.
     pub(super) fn fail(&mut self, problem: Problem, at: Timestamp, watch: &mut impl Watch) {
-        #[derive(Serialize)]
-        struct ErrorEvent {
-            error: Value,
-        }
         watch.event("error", &ErrorEvent { error: object(&problem) });
         self.output.break_off();
         self.state = State::Ended { at, end: End::Failed(problem) };
@@ -153,7 +143,7 @@ impl Response {
     }
 
     pub(super) fn tell(&self, name: &'static str, watch: &mut impl Watch) {
-        watch.event(name, &OfResponse { response: Resource(self) });
+        watch.event(name, &OfResponse { response: self.resource() });
     }
 }
 

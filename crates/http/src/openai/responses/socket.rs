@@ -30,8 +30,14 @@ use super::{
     warm_up,
 };
 use crate::{
-    front::{app::App, caller::Caller, on_disconnect, problem::Problem},
-    openai::error::{self, ErrorObject, OpenAiError},
+    front::{
+        app::App,
+        caller::Caller,
+        describe::refusals,
+        on_disconnect::{self, OnDisconnectHeader},
+        problem::Problem,
+    },
+    openai::error::{self, ErrorEnvelope, ErrorObject, OpenAiError},
     stream::{
         permit::StreamPermit,
         reader::{Cut, StreamReader},
@@ -41,8 +47,28 @@ use crate::{
     },
 };
 
-/// `GET /v1/responses`.
-pub(in super::super) async fn open(
+refusals!(SocketRefusals: ErrorEnvelope<'_>, 400 403 426 503);
+
+/// Ask for one response after another over a WebSocket
+///
+/// A request for a WebSocket as in RFC 6455. One response runs at a time.
+#[utoipa::path(
+    get,
+    path = "/v1/responses",
+    operation_id = "openSocket",
+    tag = "Responses",
+    params(OnDisconnectHeader),
+    responses(
+        (
+            status = 101,
+            description = "A WebSocket. Each text that is sent is a `response.create`: the body of `POST /v1/responses` with \
+                           this `type`, without `stream` and `background`. Each text that comes is an event of that response; \
+                           or an `error` with a `status`, for a request that is refused.",
+        ),
+        SocketRefusals,
+    ),
+)]
+pub(super) async fn open(
     State(app): State<App>,
     caller: Caller,
     request: Request,

@@ -14,7 +14,8 @@ use super::{
     id,
     metadata::ResponseMetadata,
     request,
-    response::{End, Response, State},
+    response::Response,
+    state::{End, State},
 };
 use crate::front::{app::App, caller::Caller, problem::Problem, whole};
 

@@ -12,7 +12,8 @@ use super::{
     metadata::ResponseMetadata,
     output::Output,
     request::Create,
-    response::{End, Response, State},
+    response::Response,
+    state::{End, State},
 };
 use crate::{front::problem::Problem, stream::websocket::Messages};
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::openapi::schemas::{self, is};
+use crate::front::describe::{constant, nothing};
 
 /// How far an item has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -24,7 +24,7 @@ pub(in super::super) enum Shown<'a> {
     Message {
         id: &'a str,
         status: Status,
-        #[schema(schema_with = is::assistant)]
+        #[schema(pattern = "^assistant$")]
         role: &'static str,
         content: Vec<Part<'a>>,
     },
@@ -49,9 +49,9 @@ pub(in super::super) enum Part<'a> {
     #[serde(rename = "output_text")]
     Answer {
         text: &'a str,
-        #[schema(schema_with = schemas::nothing)]
+        #[schema(schema_with = nothing)]
         annotations: [(); 0],
-        #[schema(schema_with = schemas::nothing)]
+        #[schema(schema_with = nothing)]
         logprobs: [(); 0],
     },
     #[serde(rename = "reasoning_text")]
@@ -92,7 +92,7 @@ pub(super) struct OfPart<'a> {
     pub(super) at: At<'a>,
     pub(super) part: Part<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schemas::cut_short, required = false)]
+    #[schema(schema_with = incomplete, required = false)]
     pub(super) status: Option<Status>,
 }
 
@@ -105,7 +105,7 @@ pub(super) struct Delta<'a> {
     pub(super) delta: &'a str,
     /// For text of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schemas::nothing, required = false)]
+    #[schema(schema_with = nothing, required = false)]
     pub(super) logprobs: Option<[(); 0]>,
 }
 
@@ -118,7 +118,7 @@ pub(super) struct TextDone<'a> {
     pub(super) text: &'a str,
     /// For text of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = schemas::nothing, required = false)]
+    #[schema(schema_with = nothing, required = false)]
     pub(super) logprobs: Option<[(); 0]>,
 }
 
@@ -130,4 +130,9 @@ pub(super) struct CallDone<'a> {
     pub(super) at: At<'a>,
     pub(super) name: &'a str,
     pub(super) arguments: &'a str,
+}
+
+/// Said of a summary only if it was cut short.
+fn incomplete() -> utoipa::openapi::Object {
+    constant("incomplete")
 }
