@@ -1,4 +1,4 @@
-//! Names to models.
+//! The models by name.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,7 +7,7 @@ use crate::{
     request::{GenerateRequest, ModelName},
 };
 
-/// The names that callers may ask for, and the one they get when they do not say. All that a front end knows of models.
+/// The names that callers can request, and the default. All that a front end knows of models.
 #[derive(Clone, Debug)]
 pub struct ModelNames {
     default: ModelName,
@@ -16,7 +16,7 @@ pub struct ModelNames {
 }
 
 impl ModelNames {
-    /// `default` and `others`; a name given twice counts once.
+    /// `default` and `others`. A repeated name counts once.
     pub fn new(default: ModelName, others: impl IntoIterator<Item = ModelName>) -> Self {
         let mut all: Vec<_> = std::iter::once(default.clone()).chain(others).collect();
         all.sort();
@@ -24,14 +24,14 @@ impl ModelNames {
         Self { default, all, here: Catalogue::default() }
     }
 
-    /// Requests for models that also run in this process are checked by them before they are accepted.
+    /// Models that also run in this process check their requests before they are accepted.
     #[must_use]
     pub fn checked_by(mut self, here: Catalogue) -> Self {
         self.here = here;
         self
     }
 
-    /// Whether the model could answer this, as far as this process can tell.
+    /// Rejects a request that its model can never answer, if the model runs in this process.
     ///
     /// # Errors
     /// As [`Model::check`].
@@ -42,7 +42,7 @@ impl ModelNames {
         }
     }
 
-    /// The model for callers that do not name one.
+    /// The model for requests that name none.
     pub fn default_name(&self) -> &ModelName {
         &self.default
     }

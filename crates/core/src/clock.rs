@@ -1,5 +1,4 @@
-//! Wall time, as an argument. Everything that compares or stores a point in time gets a [`Clock`]; waiting is tokio's
-//! business. Tests own both.
+//! Wall time as an argument, so that tests control it. Waiting uses tokio's time.
 
 use std::{
     collections::VecDeque,
@@ -26,13 +25,13 @@ impl Timestamp {
         self.0
     }
 
-    /// This much later; saturates at the end of time.
+    /// This much later. Saturates.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time from `earlier` to this. Zero if this is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -40,7 +39,7 @@ impl Timestamp {
 
 /// Where wall time comes from.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The time now. May step in either direction: compare with a margin where two machines are involved.
+    /// The current time. It can step in either direction. Compare times of two machines with a margin.
     fn now(&self) -> Timestamp;
 
     /// Whether a deadline has passed.
@@ -48,7 +47,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
         self.now() > deadline
     }
 
-    /// How much time has passed since then.
+    /// The time since then.
     fn elapsed_since(&self, earlier: Timestamp) -> Duration {
         self.now().since(earlier)
     }
@@ -66,15 +65,15 @@ impl Clock for SystemClock {
     }
 }
 
-/// How far the machine's clock may run ahead before that counts as a step.
+/// A larger jump ahead counts as a step of the clock.
 const STEP: Duration = Duration::from_secs(2);
 
-/// How many steps are remembered, the latest: a clock that is set more often is a clock that runs fast.
+/// How many steps are remembered. A clock that is set more often just runs fast.
 const STEPS_KEPT: usize = 16;
 
-/// The machine's clock, for a process that lives through steps of it. It tells the machine's time, and remembers by how much
-/// that was set ahead, and when: a deadline that was set before a step passes as if the step had not happened. After a step
-/// back deadlines pass later, by as much.
+/// The machine's clock, for a process that runs while the clock is set. It returns the machine's time, and remembers each step
+/// ahead: a deadline that was set before a step passes as if there had been no step. After a step back, deadlines pass later
+/// by as much.
 #[derive(Debug)]
 pub struct SteadyClock<C = SystemClock> {
     clock: C,
@@ -83,7 +82,7 @@ pub struct SteadyClock<C = SystemClock> {
 
 #[derive(Debug)]
 struct Steady {
-    /// What the clock said last, and when.
+    /// The last time of the clock, and when it was read.
     last: (Timestamp, Instant),
     steps: VecDeque<Step>,
 }
@@ -96,7 +95,7 @@ struct Step {
 }
 
 impl<C: Clock> SteadyClock<C> {
-    /// Watches this clock. A step is noticed when the time is asked for next.
+    /// Watches this clock. A step is noticed at the next call.
     pub fn new(clock: C) -> Self {
         let last = (clock.now(), Instant::now());
         Self { clock, state: Mutex::new(Steady { last, steps: VecDeque::new() }) }
@@ -138,7 +137,7 @@ impl Steady {
         if told.since(expected) >= STEP {
             tracing::warn!(
                 by_s = told.since(expected).as_secs(),
-                "the machine's clock was set ahead; deadlines move with it"
+                "the machine's clock was set ahead; deadlines are moved by as much"
             );
             self.steps.push_back(Step { from: expected, to: told });
             if self.steps.len() > STEPS_KEPT {
@@ -148,10 +147,10 @@ impl Steady {
         self.last = (told, at);
     }
 
-    /// When a deadline passes by today's time that was set by the time of its day: later by every step that it lay ahead of.
+    /// A deadline, moved by every step that came after it was set.
     fn shifted(&self, deadline: Timestamp) -> Timestamp {
         self.steps.iter().fold(deadline, |deadline, step| {
-            // What lies beyond the step was set after it, or lies so far ahead that it does not matter.
+            // A deadline beyond the step was set after it, or is too far ahead to matter.
             if step.from < deadline && deadline <= step.to {
                 deadline.after(step.to.since(step.from))
             } else {

@@ -1,20 +1,20 @@
-//! What a model is asked to go on from: messages, the last of them to be answered.
+//! The messages of a request. The last one is to be answered.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Who said something.
+/// The role of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Whoever runs the product: how the model should behave.
+    /// Instructions of the application.
     System,
-    /// Whoever asks.
+    /// The user.
     User,
-    /// The model, earlier.
+    /// The model.
     Assistant,
-    /// A tool that the model has called.
+    /// The result of a tool call.
     Tool,
 }
 
@@ -30,45 +30,45 @@ impl Role {
     }
 }
 
-/// One thing that was said. The stored and wire form is that of chat completions: `{"role": "user", "content": "..."}`.
+/// One message. The stored and wire form is that of chat completions: `{"role": "user", "content": "..."}`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub enum Message {
-    /// How the model should behave.
+    /// Instructions of the application.
     System {
-        /// The text, exactly as given; in the other messages too.
+        /// The text, exactly as given.
         content: String,
     },
-    /// What somebody asks, or asked.
+    /// A message of the user.
     User {
         /// The text.
         content: String,
     },
-    /// What the model said.
+    /// A message of the model.
     Assistant {
-        /// The text; may be empty where it called tools.
+        /// The text. May be empty beside tool calls.
         content: String,
-        /// The calls that it wanted made.
+        /// The tool calls.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall>,
     },
-    /// What a call gave.
+    /// The result of a tool call.
     Tool {
-        /// Which call: its id.
+        /// The id of the call.
         tool_call_id: String,
         /// The result.
         content: String,
     },
 }
 
-/// A whole call of a tool.
+/// A complete tool call.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// What its result refers to.
+    /// Its id, to which its result refers.
     pub id: String,
-    /// What is called.
+    /// The name of the tool.
     pub name: String,
-    /// With what: JSON, if the model kept to it.
+    /// The arguments: JSON, if the model is correct.
     pub arguments: String,
 }
 
@@ -88,7 +88,7 @@ impl Message {
         Self::Assistant { content: content.into(), tool_calls: Vec::new() }
     }
 
-    /// Who said it.
+    /// Its role.
     pub const fn role(&self) -> Role {
         match self {
             Self::System { .. } => Role::System,
@@ -107,7 +107,7 @@ impl Message {
         content
     }
 
-    /// The calls in it.
+    /// Its tool calls.
     pub fn tool_calls(&self) -> &[ToolCall] {
         match self {
             Self::Assistant { tool_calls, .. } => tool_calls,
@@ -115,7 +115,7 @@ impl Message {
         }
     }
 
-    /// Whether it is a call of a tool, or the result of one.
+    /// Whether it has tool calls or is the result of one.
     pub fn is_about_tools(&self) -> bool {
         matches!(self, Self::Tool { .. }) || !self.tool_calls().is_empty()
     }
@@ -126,7 +126,7 @@ impl Message {
     }
 }
 
-/// Messages are private: a log line that prints a request by accident shows sizes only.
+/// Messages are private: only their sizes are printed.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({} bytes)", self.role().as_str(), self.bytes())
@@ -139,16 +139,16 @@ impl fmt::Debug for ToolCall {
     }
 }
 
-/// A conversation that waits for an answer: one message or more, the last of them the user's (and not blank) or the result
-/// of a tool, of bounded size. Texts are kept exactly as given.
+/// A conversation that waits for an answer, of bounded size. The last message is a user message that is not blank, or the
+/// result of a tool call. Texts are kept exactly as given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation(Vec<Message>);
 
 impl Conversation {
-    /// The most text of all messages together, in bytes of UTF-8.
+    /// The maximum size of all texts together, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 256 * 1024;
 
-    /// The most messages.
+    /// The maximum number of messages.
     pub const MAX_MESSAGES: usize = 1024;
 
     /// Checks and wraps messages.
@@ -173,12 +173,12 @@ impl Conversation {
         if messages.len() > Self::MAX_MESSAGES {
             return Err(InvalidConversation::TooMany { messages: messages.len() });
         }
-        // Held for as long as it is answered.
+        // The messages are held until the answer is complete.
         messages.shrink_to_fit();
         Ok(Self(messages))
     }
 
-    /// A conversation of one question.
+    /// A conversation of one user message.
     ///
     /// # Errors
     /// [`InvalidConversation`] when it is blank or too long.
@@ -186,7 +186,7 @@ impl Conversation {
         Self::new(vec![Message::user(prompt)])
     }
 
-    /// The question `prompt`, after what was said before.
+    /// The messages before, then the user message `prompt`.
     ///
     /// # Errors
     /// [`InvalidConversation`]; the message says what to change.
@@ -201,12 +201,12 @@ impl Conversation {
         &self.0
     }
 
-    /// What is to be answered.
+    /// The message to be answered.
     pub fn last(&self) -> &Message {
         self.0.last().expect("a conversation has a message, by its construction")
     }
 
-    /// What was said before that.
+    /// The messages before the last one.
     pub fn before(&self) -> &[Message] {
         self.0.split_last().map_or(&[], |(_, before)| before)
     }
@@ -226,7 +226,7 @@ pub enum InvalidConversation {
     /// The last message is neither the user's nor a tool's.
     #[error("must end with a message of the user, or the result of a tool: that is what is answered")]
     NotAsked,
-    /// The last message is nothing but white space.
+    /// The last message is only white space.
     #[error("is empty: write what you want to ask")]
     Blank,
     /// More than [`Conversation::MAX_BYTES`].

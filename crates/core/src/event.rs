@@ -1,7 +1,7 @@
-//! What a stream is made of: entries, each a position and an event.
+//! The entries of a stream: each has a position and an event.
 //!
-//! The serde forms here are stored for a day or more and read by other versions: adding a variant or an optional field
-//! is fine, renaming one is a new stored version (see `token_log`'s record format).
+//! The serde forms are stored and read by other versions. Adding a variant or an optional field is compatible. Renaming one
+//! needs a new version of the record format of the `token-log` crate.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-/// The position of an entry in its stream, from 1. As a cursor: the last entry a reader saw.
+/// The position of an entry in its stream, from 1. As a cursor: the last entry that a reader has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(u64);
 
 impl Seq {
-    /// Before the first entry: the cursor of a reader that has seen nothing.
+    /// Before the first entry: the cursor of a new reader.
     pub const START: Self = Self(0);
 
     /// The position with this number.
@@ -47,7 +47,7 @@ impl fmt::Display for Seq {
     }
 }
 
-/// One opening of the write side of a stream, from 1. Issued by the log; a higher one fences all lower ones (I3, I4).
+/// The number of an opening of a stream for writing, from 1. The log issues it, and a higher one fences lower ones (I3, I4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Attempt(u32);
@@ -70,59 +70,59 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// A model's own number for a piece of text. Meaningful only to the model that made it.
+/// A model's number for a part of text. Only the model that made it understands it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenId(pub u32);
 
-/// One position of a stream and what happened there.
+/// One entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where in the stream.
+    /// Its position.
     pub seq: Seq,
-    /// When its writer appended it, by the writer's clock. For people and replays; nothing is ordered by it.
+    /// When it was appended, by the clock of its writer. Only for display: nothing is ordered by it.
     pub at: Timestamp,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// What happened in a generation.
+/// An event of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// A worker opened the stream and is about to generate.
+    /// An attempt began.
     Started {
-        /// Which opening this is.
+        /// Its number.
         attempt: Attempt,
-        /// What becomes of the text that earlier attempts left.
+        /// Whether the text of earlier attempts stays.
         text: TextSoFar,
-        /// The region of the worker, where it has one.
+        /// The region of the worker, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         region: Option<String>,
     },
-    /// A piece of generated text: often one token, never promised.
+    /// A delta of the answer's text, often one token.
     Delta {
-        /// The text. Any split of the answer is possible, except inside a character.
+        /// The text. A delta never ends inside a character.
         text: String,
-        /// The tokens it was made of, where the model knows them: what an exact continuation needs.
+        /// Its tokens, if the model reports them. An exact continuation needs them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tokens: Vec<TokenId>,
     },
-    /// A piece of what the model thinks before it answers, where it tells. Not part of the answer.
+    /// A delta of the model's reasoning. Not part of the answer.
     Reasoning {
         /// The text.
         text: String,
     },
-    /// A piece of a call that the model wants its caller to make.
+    /// A delta of a tool call.
     ToolCall(ToolCallDelta),
-    /// The model ended its answer. Terminal.
+    /// The model finished its answer. Terminal.
     Finished {
         /// Why it ended.
         reason: FinishReason,
-        /// What it cost.
+        /// The tokens it used.
         usage: Usage,
     },
-    /// There will be no more text, and the answer is not whole. Terminal.
+    /// The generation ended without a complete answer. Terminal.
     Failed {
         /// Why.
         failure: Failure,
@@ -130,12 +130,12 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether nothing may follow this event (I1).
+    /// Whether this is the last event of its stream (I1).
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Finished { .. } | Self::Failed { .. })
     }
 
-    /// How a terminal event ends its generation, in one word for logs and metrics.
+    /// The outcome of a terminal event, for logs and metrics.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Finished { .. } => "finished",
@@ -146,7 +146,7 @@ impl Event {
         }
     }
 
-    /// How much of an answer the event holds: text, reasoning or a piece of a tool call, in bytes.
+    /// The size of the text, reasoning or tool call delta, in bytes.
     pub fn content_bytes(&self) -> u64 {
         match self {
             Self::Delta { text, .. } | Self::Reasoning { text } => text.len() as u64,
@@ -159,9 +159,9 @@ impl Event {
         }
     }
 
-    /// About how much memory the event holds, in bytes; for bounds on buffers.
+    /// The approximate memory of the event in bytes, for bounds on buffers.
     pub fn size(&self) -> usize {
-        // An empty event still costs an allocation or two and a place in a vector.
+        // Allocations, and the place in a vector.
         const OVERHEAD: usize = 64;
         OVERHEAD
             + match self {
@@ -177,29 +177,29 @@ impl Event {
     }
 }
 
-/// A piece of a tool call. The pieces of one call have its index; together they are its id, its name and its arguments.
+/// A delta of a tool call. The deltas of one call share its index. Together they are its id, name and arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCallDelta {
     /// Which call of this answer, from 0.
     pub index: u32,
-    /// The model's id of the call, in its first piece.
+    /// The model's id of the call, in the first delta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What to call, in its first piece.
+    /// The name of the tool, in the first delta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// A piece of the arguments: JSON once all pieces are there, if the model keeps to it.
+    /// A delta of the arguments. All together are JSON, if the model is correct.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub arguments: String,
 }
 
-/// What a new attempt does with the text of earlier ones.
+/// Whether an attempt keeps the text of earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextSoFar {
-    /// This attempt goes on from it.
+    /// The attempt continues it.
     Kept,
-    /// It is void: readers clear what they show and start over.
+    /// The text is discarded. Readers clear it and start over.
     Superseded,
 }
 
@@ -207,17 +207,17 @@ pub enum TextSoFar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// It was done.
+    /// The answer was complete.
     Stop,
-    /// It reached the limit of tokens.
+    /// It reached the token limit.
     Length,
     /// It waits for the results of its tool calls.
     ToolCalls,
-    /// Whoever runs the model held the rest back.
+    /// The operator of the model filtered the rest.
     ContentFilter,
 }
 
-/// What a generation cost, in the model's own tokens.
+/// The tokens of a generation, as its model counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the request.
@@ -226,37 +226,37 @@ pub struct Usage {
     pub output_tokens: u64,
 }
 
-/// Why a generation ended without its whole answer.
+/// Why a generation ended without a complete answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
-    /// No worker began in time. Ask again, or add workers.
+    /// No worker began in time.
     Expired,
-    /// It ran longer than it may.
+    /// Its running time was over.
     TimedOut,
-    /// It was told to stop.
+    /// It was stopped.
     Cancelled {
-        /// By whom.
+        /// By what.
         cause: CancelCause,
     },
-    /// The model will never answer this request.
+    /// The model can never answer this request.
     Rejected {
         /// Why, for the caller.
         message: String,
     },
-    /// As many attempts in a row as it may have asked the model and got no further.
+    /// Too many attempts in a row asked the model and made no progress.
     Exhausted {
-        /// How many of these there were.
+        /// How many.
         attempts: u32,
-        /// What went wrong last, for the caller.
+        /// The last error, for the caller.
         message: String,
     },
-    /// Its job is gone: nobody will go on with it.
+    /// Its job or its data is gone. No worker continues it.
     Lost,
 }
 
 impl Failure {
-    /// One word for logs and metrics.
+    /// Its name in logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Expired => "expired",
@@ -269,12 +269,12 @@ impl Failure {
     }
 }
 
-/// Who told a generation to stop.
+/// Why a generation was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelCause {
-    /// Somebody asked for it.
+    /// A client asked for it.
     Requested,
-    /// Its last reader went away, and the time of grace ran out.
+    /// Its last reader left, and its grace time is over.
     Abandoned,
 }

@@ -1,11 +1,11 @@
-//! What only some models understand: tools, a form for the answer, penalties. Kept as the caller wrote it.
+//! Fields that only some models understand, such as tools, response formats and penalties. Kept as the caller wrote them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Further fields of a request, by their names in OpenAI's chat completions: `tools`, `tool_choice`, `response_format` and
-/// so on. Nothing here looks into them. A model that does not know one refuses the request
-/// ([`crate::model::Model::check`]); none may ignore one that would change its answer.
+/// Extra fields of a request, by their names in OpenAI's chat completions: `tools`, `tool_choice`, `response_format` and so on.
+/// A model must reject a request with a field that it does not support ([`crate::model::Model::check`]), unless the field
+/// cannot change its answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Extras(Map<String, Value>);
@@ -26,7 +26,7 @@ impl Extras {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether there is none.
+    /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,15 +1,16 @@
 //! Reads a stream from a cursor until it is sealed.
 //!
-//! This is the only read loop: the log is the truth, wake-ups are hints (I7). It takes the wake-ups before its first read, once,
-//! so nothing is missed at the seam between replay and live; a slow recheck sits underneath, so losing every wake-up
-//! costs latency and never an entry; where there are no wake-ups at all, it looks twice a second until there are. It also
-//! keeps the audience alive, ends a stream that no worker can end any more (I6, I10), and has the job of a generation stored
-//! again that waits without one (I11). Framing, heartbeats, resuming and drain belong to the front ends.
+//! This is the only read loop. The log is the truth, wake-ups are hints (I7):
 //!
-//! An id is not a stream: one that was removed, or that a log has lost, may be taken again, at any moment and without a
-//! word (a removal is announced; the loss of a server's memory is not). So every page and every hint says which stream it
-//! is of, by its epoch, and nothing is given out that is of another one than the first page was. A stream that its
-//! worker writes anew is the same one: it keeps what was fixed when it was created.
+//! - It subscribes before its first read, so nothing is missed between replay and live.
+//! - It also reads at an interval, so losing every wake-up costs latency and no entry. Without wake-ups it reads twice a second.
+//! - It keeps the presence of the reader, ends a stream that no worker can end (I6, I10), and has a lost job stored again (I11).
+//!
+//! An id can be reused after its stream was removed or lost, so a page or a hint can belong to another stream. Each says which
+//! one by its epoch, and a follower returns only entries of the epoch of its first page. A stream that its worker restores
+//! keeps its epoch.
+//!
+//! Not here: framing, heartbeats, resuming and drain. They belong to the front ends.
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -28,31 +29,29 @@ use crate::{
     token_log::{Hint, LogError, PRESENCE_TTL, Page, Phase, TokenLog, Wakeups},
 };
 
-/// How many entries a follower asks for at once: enough to paint a backlog in few steps, little enough that a slow
-/// reader of a long stream holds little memory.
+/// How many entries are read at once: few reads for a backlog, and little memory for a slow reader.
 const PAGE: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 
-/// How long a follower holds on while the log is unavailable. Longer than a restart of Redis takes; shorter than a
-/// person's patience with a reader that could resume elsewhere.
+/// How long a follower retries while the log is unavailable. Longer than a restart of Redis. After it, the reader can resume at
+/// another replica.
 const LOG_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a follower holds on after the log has lost the stream, or entries that were given out. A worker that lives
-/// notices at its next check, which takes half a second once it has reached the log again, and writes the stream anew.
+/// How long a follower retries after the log has lost the stream, or entries that it returned. A live worker notices within
+/// 0.5 s after it can reach the log again, and restores the stream.
 const LOSS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a follower looks without being told, and says that it is there: twice in the time after which it would count
-/// as gone, so that one of the two may be late.
+/// How often a follower reads without a wake-up and records its presence: twice in [`PRESENCE_TTL`], so that one may be late.
 const RECHECK: Duration = Duration::from_millis(2500);
 const _: () = assert!(RECHECK.as_millis() * 2 <= PRESENCE_TTL.as_millis(), "one may be late");
 
-/// How often a follower looks that has no wake-ups, and how often it tries to get some.
+/// Without wake-ups: how often a follower reads, and how often it tries to subscribe.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const RESUBSCRIBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How soon a follower that could not say that it is there says so again.
+/// When a follower retries to record its presence.
 const PRESENCE_RETRY: Duration = Duration::from_millis(500);
 
-/// How long after a stream's own deadlines it counts as lost: more than the clocks of two machines differ.
+/// How long after its deadlines a stream counts as lost. More than the clocks of two machines differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
 /// One reader of one stream.
@@ -61,22 +60,21 @@ pub struct Follower {
     source: FollowedStream,
     cursor: Seq,
     subscription: Subscription,
-    /// Why the next step is what it is.
     state: State,
     recheck: Interval,
-    /// Until when the model is waited for, as the caller learned it last.
+    /// The last [`Update::Waiting`] that was returned.
     waiting_told: Option<Timestamp>,
     keeper: Option<Arc<JobKeeper>>,
     job_watch: JobWatch,
-    /// How the stream stood when it was opened, until there is a keeper to look at it.
+    /// The phase when the stream was opened, until a keeper is set.
     found: Option<Phase>,
 }
 
-/// Whether there are wake-ups.
+/// Whether the follower gets wake-ups.
 #[derive(Debug)]
 enum Subscription {
     Active(Wakeups),
-    /// The log gives none now.
+    /// The log gives none at the moment.
     Missing {
         subscribe_at: Instant,
     },
@@ -88,15 +86,15 @@ impl Subscription {
     }
 }
 
-/// What [`Follower::next_update`] gives.
+/// The result of [`Follower::next_update`].
 #[derive(Clone, Debug)]
 pub enum Update {
     /// The next entries: at least one, consecutive, right after the cursor.
     Entries(Arc<[Entry]>),
-    /// The generation waits for its model, which is busy or cannot be reached, and asks it again at this time. That is no
-    /// entry: a reader that comes later may not learn of it.
+    /// The generation waits for its model, which is busy or cannot be reached. This is not an entry: later readers may not
+    /// get it.
     Waiting {
-        /// When the model is asked again, by the clock of the worker that asked last.
+        /// When the model is asked again, by the clock of the last worker.
         until: Timestamp,
     },
 }
@@ -105,27 +103,27 @@ pub enum Update {
 enum State {
     /// There may be more to read.
     Read,
-    /// Under way. Kept here, so that whoever stops waiting for it, and comes back, finds it where it was.
+    /// A read is in progress. It is kept here, so that dropping [`Follower::next`] does not restart it.
     Reading(PendingRead),
     /// A page that was read ahead.
     Opened(Arc<[Entry]>),
-    /// All that is there was given out.
+    /// Everything was returned.
     Wait,
-    /// The terminal entry was given out, or lies before the cursor.
+    /// The terminal entry was returned, or lies before the cursor.
     Ended,
 }
 
-/// One stream, to be looked at.
+/// A stream, to be read.
 #[derive(Clone, Debug)]
 struct FollowedStream {
     log: Arc<dyn TokenLog>,
     clock: Arc<dyn Clock>,
     id: GenerationId,
-    /// Which stream of this id.
+    /// Tells the stream from others of its id.
     epoch: Epoch,
 }
 
-/// A look at the log, with all the patience that it takes.
+/// A read of the log with its retries.
 struct PendingRead(BoxFuture<'static, Result<ReadOutcome, FollowError>>);
 
 impl fmt::Debug for PendingRead {
@@ -137,27 +135,25 @@ impl fmt::Debug for PendingRead {
 #[derive(Debug)]
 struct ReadOutcome {
     page: Page,
-    /// When to say again that somebody is here, if the log could not be told.
+    /// When to record the presence again, if that failed.
     touch_again_at: Option<Instant>,
-    /// Wake-ups, if there were none and now there are.
+    /// A new subscription.
     wakeups: Option<Wakeups>,
 }
 
 impl Follower {
-    /// Begins to read after the cursor. What can go wrong before the first byte goes wrong here. Whoever has a cursor has
-    /// read: when a log that may have lost data does not know what the cursor counts, ten seconds are given for a worker to
-    /// write it again. That there are no wake-ups is no error: then the log is looked at more often.
+    /// Opens a stream to read after the cursor. If the log may have lost data and does not have the entry at the cursor, waits
+    /// up to 10 s for a worker to restore it. Without wake-ups the log is read more often; that is no error.
     ///
     /// # Errors
-    /// [`FollowError::NotFound`], [`FollowError::BeyondEnd`] for a cursor that no reader of this stream can have, and
-    /// [`FollowError::Unavailable`].
+    /// [`FollowError::NotFound`], [`FollowError::BeyondEnd`], [`FollowError::Unavailable`].
     pub async fn open(
         log: Arc<dyn TokenLog>,
         clock: Arc<dyn Clock>,
         id: GenerationId,
         after: Seq,
     ) -> Result<Self, FollowError> {
-        // The order matters: what is appended between the two is seen twice by us and once by the reader.
+        // Subscribe first, read second: entries appended in between arrive twice here, and once at the reader.
         let wakeups = subscribe(&*log, id).await;
         let Page { entries, last_seq: _, phase, epoch } = first_page(&*log, id, after).await?;
         let state = match (entries.is_empty(), phase) {
@@ -175,8 +171,7 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Begins to read a stream that is known to be there, without asking the log for anything yet: for one that was accepted a
-    /// moment ago. [`Self::next`] waits for what cannot be read yet.
+    /// Opens a stream that is known to exist, without I/O. [`Self::next`] waits for what cannot be read yet.
     pub(crate) fn begin(
         log: Arc<dyn TokenLog>,
         clock: Arc<dyn Clock>,
@@ -196,36 +191,36 @@ impl Follower {
         Self { source, cursor, subscription, state, recheck, waiting_told, keeper, job_watch, found: None }
     }
 
-    /// With a keeper that stores the job of the generation again, should the queue have lost it.
+    /// Sets the keeper that stores the job again if the queue loses it.
     #[must_use]
     pub(crate) fn kept_by(mut self, keeper: Arc<JobKeeper>) -> Self {
         if let Some(phase) = self.found.take() {
-            // Nothing is concluded from one look.
+            // A single observation gives no result.
             let _ = keeper.is_job_lost(&mut self.job_watch, phase);
         }
         self.keeper = Some(keeper);
         self
     }
 
-    /// Whether everything has been given out, the terminal entry included.
+    /// Whether everything was returned, including the terminal entry.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
 
-    /// The last entry that was given out.
+    /// The seq of the last entry that was returned.
     pub fn cursor(&self) -> Seq {
         self.cursor
     }
 
     /// Waits for the next entries: at least one, consecutive, right after the cursor. `None` after the terminal entry.
     ///
-    /// May be dropped and called again without losing anything, the time included that something has taken already. While
-    /// the log is unavailable it keeps trying for a minute.
+    /// Can be dropped and called again without losing anything; time-outs go on. Retries for 60 s while the log is
+    /// unavailable.
     ///
     /// # Errors
-    /// [`FollowError::Unavailable`] when patience has run out: the reader may resume from its cursor, here or on another
-    /// replica. [`FollowError::Lost`] when the log has no longer what was given out, and nobody has put it back for ten
-    /// seconds, or another stream has its id now: nothing will follow.
+    /// [`FollowError::Unavailable`] after 60 s: the reader can resume from its cursor, here or at another replica.
+    /// [`FollowError::Lost`] when the log does not have what was returned and no worker has restored it for 10 s, or when
+    /// another stream has the id: nothing will follow.
     pub async fn next(&mut self) -> Result<Option<Arc<[Entry]>>, FollowError> {
         loop {
             match self.next_update().await? {
@@ -236,7 +231,7 @@ impl Follower {
         }
     }
 
-    /// As [`Self::next`], and says also that the generation waits for its model, once for each wait.
+    /// As [`Self::next`], and also returns [`Update::Waiting`], once for each wait.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -279,8 +274,8 @@ impl Follower {
                         return Ok(Some(Update::Waiting { until }));
                     }
                 }
-                // Both futures may be dropped: a hint that is lost with one is made up for by the recheck.
-                // The recheck first: hints that are always ready must not keep the audience from being attended.
+                // Both futures can be dropped: the recheck makes up for a lost hint. The recheck is polled first, because a
+                // flood of hints must not keep it from recording the presence.
                 State::Wait => tokio::select! {
                     biased;
                     _ = self.recheck.tick() => {
@@ -293,7 +288,7 @@ impl Follower {
                         None => self.state = State::Read,
                         Some(hint) => match hint {
                         Hint::Look => self.state = State::Read,
-                        // About another stream. The log says which of the two it has.
+                        // About another stream. The log decides which one exists.
                         Hint::Appended { epoch, .. } if epoch != self.source.epoch => {
                             self.state = State::Read;
                         }
@@ -310,13 +305,12 @@ impl Follower {
         }
     }
 
-    /// Moves the cursor past entries that came from a read, of which there may be more.
+    /// Returns entries from a read. There may be more.
     fn give(&mut self, entries: Arc<[Entry]>) -> Update {
-        // A page that was not full still may not be the end: look again, and wait when that finds nothing.
         self.advance(entries, State::Read)
     }
 
-    /// Moves the cursor past entries that came with a hint: the next thing to do is to wait for the next hint.
+    /// Returns entries from a hint, then waits for the next hint.
     fn give_waiting(&mut self, entries: Arc<[Entry]>) -> Update {
         self.advance(entries, State::Wait)
     }
@@ -335,7 +329,7 @@ impl Follower {
 }
 
 impl Subscription {
-    /// Whether it is time to try again to get wake-ups. Then the next time is later.
+    /// Whether to try to subscribe now. Sets the next time.
     fn is_time_to_subscribe(&mut self) -> bool {
         match self {
             Self::Missing { subscribe_at } if *subscribe_at <= Instant::now() => {
@@ -346,7 +340,7 @@ impl Subscription {
         }
     }
 
-    /// Waits for the next hint. `None` when it is time to look without one: there are none. May be dropped and called again.
+    /// Waits for the next hint. `None` when there are no wake-ups and it is time to read. Can be dropped and called again.
     async fn hint(&mut self) -> Option<Hint> {
         match self {
             Self::Active(wakeups) => Some(wakeups.next().await),
@@ -358,12 +352,12 @@ impl Subscription {
     }
 }
 
-/// Wake-ups for a stream, where the log gives any.
+/// Subscribes to a stream. `None` when that fails.
 async fn subscribe(log: &dyn TokenLog, id: GenerationId) -> Option<Wakeups> {
-    // Tried again every few seconds for every reader, and `ready` says why: not a line each at `warn`.
+    // At `debug`: every reader retries every few seconds, and `ready` says why it fails.
     let wakeups = log.wakeups(id).await;
     wakeups.inspect_err(|error| {
-        tracing::debug!(generation.id = %id, error = %explain(error), "no wake-ups for a reader; reading without them");
+        tracing::debug!(generation.id = %id, error = %explain(error), "cannot subscribe a reader to wake-ups; reading at an interval");
     })
     .ok()
 }
@@ -377,7 +371,7 @@ impl FollowedStream {
         PendingRead(look.boxed())
     }
 
-    /// Tries to get wake-ups, and looks after that.
+    /// Tries to subscribe, then reads.
     fn subscribe(self, cursor: Seq) -> PendingRead {
         let subscribing = async move {
             let wakeups = subscribe(&*self.log, self.id).await;
@@ -387,7 +381,7 @@ impl FollowedStream {
         PendingRead(subscribing.boxed())
     }
 
-    /// Has the job of the generation stored again, and looks.
+    /// Has the job stored again, then reads.
     fn store_again(self, keeper: Arc<JobKeeper>, cursor: Seq) -> PendingRead {
         let storing = async move {
             keeper.store_again(self.id).await;
@@ -397,8 +391,7 @@ impl FollowedStream {
         PendingRead(storing.boxed())
     }
 
-    /// The slow path under every wake-up: says that somebody is here, looks for what a lost hint announced, and ends the
-    /// stream when nobody else will.
+    /// Runs at an interval: records the presence, reads what a lost hint announced, and ends a stream that no worker will end.
     fn recheck(self, cursor: Seq) -> PendingRead {
         let recheck = async move {
             let (touch_again_at, page) = futures::join!(self.touch_presence(), self.read(cursor));
@@ -408,7 +401,7 @@ impl FollowedStream {
             {
                 match end_given_up(&*self.log, self.id, &lost).await {
                     Ok(()) => page = self.read(cursor).await?,
-                    // The next recheck tries again.
+                    // The next recheck retries.
                     Err(error) => {
                         tracing::warn!(generation.id = %self.id, %error, "could not end a lost generation");
                     }
@@ -419,11 +412,11 @@ impl FollowedStream {
         PendingRead(recheck.boxed())
     }
 
-    /// When to try again, if need be: soon, and not only at the next recheck. Two short outages must not make a reader look
-    /// gone.
+    /// Records the presence of the reader. Returns when to retry after a failure: sooner than the next recheck, so that two
+    /// short outages do not make the reader count as gone.
     async fn touch_presence(&self) -> Option<Instant> {
         let error = self.log.touch_presence(self.id).await.err()?;
-        tracing::debug!(generation.id = %self.id, %error, "could not say that a reader is here");
+        tracing::debug!(generation.id = %self.id, %error, "could not record the presence of a reader");
         Some(Instant::now() + PRESENCE_RETRY)
     }
 
@@ -439,7 +432,7 @@ impl FollowedStream {
                     let since: Instant = *missing_since.get_or_insert_with(|| {
                         tracing::warn!(
                             generation.id = %self.id, seq = %cursor,
-                            "the log has lost what a reader has seen; waiting for a worker to write it again"
+                            "the token log has lost entries that a reader has; waiting for a worker to restore them"
                         );
                         backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
                         Instant::now()
@@ -449,7 +442,7 @@ impl FollowedStream {
                     }
                 }
                 Err(error @ LogError::Damaged(_)) => return Err(damaged(self.id, &error)),
-                // Whatever the log lacks when it is back, its workers have to reach it first.
+                // After an outage, workers need time to restore what is missing.
                 Err(LogError::Unavailable(_)) if began.elapsed() < LOG_TIMEOUT => missing_since = None,
                 Err(error) => return Err(error.into()),
             }
@@ -464,14 +457,14 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
     let mut found = None;
     loop {
         let missing = match log.read(id, after, PAGE).await {
-            // The cursor counts what was there before.
+            // The cursor belongs to the earlier stream.
             Ok(page) if *found.get_or_insert(page.epoch) != page.epoch => {
                 return Err(FollowError::NotFound(id));
             }
             Ok(page) if after <= page.last_seq => return Ok(page),
             Ok(Page { last_seq, phase, .. }) => {
                 let beyond = FollowError::BeyondEnd { after, last_seq };
-                // There is no worker that could write more.
+                // No worker can restore it.
                 if !matches!(phase, Phase::Running { .. }) {
                     return Err(beyond);
                 }
@@ -488,13 +481,13 @@ async fn first_page(log: &dyn TokenLog, id: GenerationId, after: Seq) -> Result<
     }
 }
 
-/// The entries of the stream cannot be read any more, and waiting does not bring them back.
+/// The entries of the stream cannot be read. Waiting does not help.
 fn damaged(id: GenerationId, error: &LogError) -> FollowError {
-    tracing::error!(generation.id = %id, error = %explain(error), "a stream cannot be read any more; a reader gets `lost`");
+    tracing::error!(generation.id = %id, error = %explain(error), "a stream is damaged; a reader gets `lost`");
     FollowError::Lost(id)
 }
 
-/// How a stream ends that no worker will end; `None` while one may.
+/// How a stream ends that no worker will end. `None` while a worker may end it.
 pub(crate) fn given_up(phase: Phase, clock: &dyn Clock) -> Option<Failure> {
     match phase {
         Phase::Queued { start_by, .. } if clock.has_passed(start_by.after(CLOCK_SKEW)) => {
@@ -507,7 +500,7 @@ pub(crate) fn given_up(phase: Phase, clock: &dyn Clock) -> Option<Failure> {
     }
 }
 
-/// Ends a stream that is [`given_up`]. One that another reader has ended is as good, and that reader counts it.
+/// Ends a stream that is [`given_up`]. Succeeds also when another reader has ended it. That reader counts it.
 ///
 /// # Errors
 /// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
@@ -516,11 +509,11 @@ pub(crate) async fn end_given_up(
     id: GenerationId,
     lost: &Failure,
 ) -> Result<(), LogError> {
-    tracing::warn!(generation.id = %id, ?lost, "ending a generation that no worker will end");
+    tracing::warn!(generation.id = %id, ?lost, "ended a generation that no worker will end");
     end(log, id, lost).await
 }
 
-/// Ends a stream that no worker has. It is no error when another one has ended it meanwhile.
+/// Ends a stream that has no worker. Succeeds also when it is sealed already.
 ///
 /// # Errors
 /// As [`TokenLog::open_writer`] and [`crate::LogWriter::seal`], without [`LogError::Sealed`].
@@ -543,10 +536,10 @@ pub(crate) async fn end(log: &dyn TokenLog, id: GenerationId, failure: &Failure)
 /// Why a stream cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// No such stream is kept.
+    /// There is no such stream.
     #[error("there is no generation {0}: it never was, or its retention time is over")]
     NotFound(GenerationId),
-    /// The cursor lies behind the end of the stream.
+    /// No reader of this stream can have the cursor: it lies after the last entry.
     #[error("the cursor {after} lies behind the end of this stream, which is at {last_seq}")]
     BeyondEnd {
         /// The cursor.
@@ -554,11 +547,10 @@ pub enum FollowError {
         /// The last entry of the stream.
         last_seq: Seq,
     },
-    /// The log has lost the stream while it was read, and no worker has put it back, or it was removed. It is over, also
-    /// when another stream has its id now.
+    /// The stream was removed, or the log has lost it and no worker has restored it. Nothing will follow.
     #[error("the token log has lost generation {0}, and no worker has written it again")]
     Lost(GenerationId),
-    /// The log cannot be reached. Try again later.
+    /// The log cannot be reached. Retry later.
     #[error("the token log is unavailable")]
     Unavailable(#[source] LogError),
 }
@@ -567,7 +559,7 @@ impl From<LogError> for FollowError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::NotFound(id) => Self::NotFound(id),
-            // Reading is never fenced or sealed off: an adapter that says so is not to be trusted now.
+            // A read is never fenced or sealed. An adapter that says so has a defect; retrying later is the safe reaction.
             LogError::Fenced | LogError::Sealed | LogError::Damaged(_) | LogError::Unavailable(_) => {
                 Self::Unavailable(error)
             }

@@ -1,4 +1,4 @@
-//! The door for front ends: submit a generation, follow it, look it up, cancel it.
+//! The interface for front ends: submit a generation, follow it, look it up, cancel it.
 
 mod admission;
 
@@ -26,21 +26,20 @@ use crate::{
     token_log::{Created, JobClaim, LogError, OnDisconnect, Page, Phase, StreamSpec, TokenLog},
 };
 
-/// How long a submission that finds its own stream waits for an attempt to begin. Then it stores the job again, unless that
-/// was done a short while ago: the first submission may have died between the stream and the job (I6). A job that is stored
-/// twice does no harm.
+/// How long a repeated submission waits for an attempt to begin. Then it stores the job again, unless that was done recently:
+/// the first submission may have died between the stream and the job (I6). Storing a job twice is harmless.
 const RESUBMIT_AFTER: Duration = Duration::from_secs(2);
 
-/// How often it looks meanwhile.
+/// How often it reads the stream meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How many entries one look gives: as many as a follower asks for at once.
+/// How many entries [`Generations::look`] returns at most.
 const LOOK: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 
-/// A margin on top of the running time: to notice that time is up, and to seal.
+/// Added to the running time: to notice the end of the time, and to seal.
 const TIME_TO_SEAL: Duration = Duration::from_secs(60);
 
-/// How long things may take.
+/// The time limits of a generation.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long a job may wait for a worker.
@@ -49,7 +48,7 @@ pub struct Limits {
     pub run_time: Duration,
 }
 
-/// All that a front end needs. Cheap to clone.
+/// Everything that a front end needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Generations {
     log: Arc<dyn TokenLog>,
@@ -61,23 +60,23 @@ pub struct Generations {
     keeper: Arc<JobKeeper>,
 }
 
-/// What a front end asks for.
+/// A request to run a generation.
 #[derive(Clone)]
 pub struct Submission {
     /// The client's own id, which makes submitting idempotent, or a fresh one.
     pub id: GenerationId,
-    /// Who asks. No part of the request's identity: of a submission that is repeated, the first caller stays.
+    /// Who submits it. Not part of the request's identity: the caller of the first submission stays.
     pub caller: Caller,
     /// What to generate.
     pub request: GenerateRequest,
-    /// What happens once nobody reads.
+    /// What happens when the last reader has left.
     pub on_disconnect: OnDisconnect,
-    /// What the front end wants to read again with [`Generations::spec`], at most [`StreamSpec::MAX_METADATA_BYTES`]; empty for
-    /// nothing. No part of the request's identity: of a submission that is repeated, the first metadata stays.
+    /// Data of the front end, to be read with [`Generations::spec`]. At most [`StreamSpec::MAX_METADATA_BYTES`]. Not part of
+    /// the request's identity: the metadata of the first submission stays.
     pub metadata: Bytes,
 }
 
-/// Metadata are private: a log line shows how large one is.
+/// Metadata is private: only its size is printed.
 impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, caller, request, on_disconnect, metadata } = self;
@@ -94,25 +93,25 @@ impl fmt::Debug for Submission {
 /// A generation that was accepted.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// Which one.
+    /// Its id.
     pub id: GenerationId,
-    /// Whether by this submission.
+    /// Whether this submission created it.
     pub how: Submitted,
-    /// What it was accepted with: of a submission that is repeated, what the first one fixed. Without the request.
+    /// Its spec, from the first submission. Without the request.
     pub spec: StreamSpec,
 }
 
-/// What became of a submission.
+/// Whether a submission created a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// It is queued.
+    /// It did. The generation is queued.
     New,
-    /// The same submission was accepted before; follow it.
+    /// The same submission was accepted before.
     Existing,
 }
 
 impl Generations {
-    /// Puts a front end's door in front of a log and a queue.
+    /// Submits to this queue, and reads from this log.
     pub fn new(
         log: Arc<dyn TokenLog>,
         queue: Arc<dyn JobQueue>,
@@ -124,44 +123,44 @@ impl Generations {
         Self { log, queue, clock, models, limits, admission: Admission::default(), keeper }
     }
 
-    /// With a bound on the prompts that wait for a worker; without one, any number may. Those who submit through clones of
-    /// this door never exceed it together; other processes may, by what they store in a second or two.
+    /// Sets the maximum number of prompts that wait for a worker. Default: no maximum. Clones of this object never exceed it
+    /// together. Several processes can exceed it by what they store within 2 s.
     #[must_use]
     pub fn with_waiting_at_most(mut self, bound: usize) -> Self {
         self.admission = Admission::with_bound(bound);
         self
     }
 
-    /// Watches the generations that this object and its clones accept, until `stop` fires: when the queue has lost the job of
-    /// one that waits, stores it again. Without this only readers notice the loss.
+    /// Watches the generations that this object and its clones accept, until `stop` fires, and stores lost jobs again. Without
+    /// this only readers notice a lost job.
     pub async fn keep_watch(&self, stop: CancellationToken) {
         self.keeper.keep_watch(stop).await;
     }
 
-    /// The models that may be asked for.
+    /// The models that can be requested.
     pub fn models(&self) -> &ModelNames {
         &self.models
     }
 
-    /// Accepts a generation. Stream and job are durable when it returns `Ok` (I9), in that order (I6). Submitting the same
-    /// id with the same request again is harmless.
+    /// Accepts a generation. Stream and job are durable when it returns `Ok` (I9), in that order (I6). Idempotent for the same
+    /// id and request.
     ///
     /// # Errors
-    /// [`SubmitError::Rejected`] when the model can never answer it. [`SubmitError::Conflict`] when the id stands for
-    /// another request. [`SubmitError::Overloaded`] when too many wait already: nothing was stored.
-    /// [`SubmitError::Unavailable`] when the log or the queue is down: nothing was accepted, and the same submission may be
-    /// tried again, under the same id.
+    /// - [`SubmitError::Rejected`]: the model can never answer it.
+    /// - [`SubmitError::Conflict`]: the id belongs to another request.
+    /// - [`SubmitError::Overloaded`]: too many prompts wait. Nothing was stored.
+    /// - [`SubmitError::Unavailable`]: the log or the queue is down. Nothing was accepted. Retry with the same id.
     ///
-    /// If the future is dropped, the generation was accepted or an empty stream expires.
+    /// If the future is dropped, the generation is accepted, or an empty stream expires.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
         let Submission { id, caller, request, on_disconnect, metadata } = submission;
         debug_assert!(metadata.len() <= StreamSpec::MAX_METADATA_BYTES, "front ends see to it");
-        // First, because it costs the least: those who are turned away are many. Held until the queue counts the job itself.
+        // First, because it is the cheapest check under overload. Held until the queue counts the job.
         let _place = self.place_for(id).await?;
         match self.models.check(&request).await {
             Ok(()) => {}
             Err(ModelError::Rejected { message }) => return Err(SubmitError::Rejected { message }),
-            // Not about the request: its attempts will show.
+            // Not about the request. The attempts will show.
             Err(error) => tracing::warn!(error = %explain(&error), "a model could not check a request"),
         }
         let now = self.clock.now();
@@ -180,8 +179,8 @@ impl Generations {
         match self.log.create(id, &spec).await? {
             Created::New => {
                 let job = Job { id, request: Some(request), epoch: Some(spec.epoch()) };
-                // On an error the stream stays, although nobody was told that it is there: the job may be stored, and
-                // somebody may have begun with it. Whoever submits again heals it; otherwise it expires (I6).
+                // After an error the stream stays: the job may be stored, and a worker may have begun. Another submission
+                // stores the job again. Otherwise the stream expires (I6).
                 self.queue.enqueue(&job).await?;
                 self.keeper.watch(id, on_disconnect == OnDisconnect::Detached);
                 if let Some(request) = job.request {
@@ -193,17 +192,17 @@ impl Generations {
             }
             Created::Existing(other) if other != fingerprint => Err(SubmitError::Conflict(id)),
             Created::Existing(_) => {
-                // Before the job is stored: an error after that would refuse a prompt that is answered.
+                // Read before the job is stored: an error after that would refuse a prompt that runs.
                 let spec = StreamSpec { request: Bytes::new(), ..self.log.spec(id).await? };
                 self.store_job_if_missing(id, request).await?;
-                // The submission that created it may have been refused, and then nothing watches it yet.
+                // The first submission may have failed, and then nothing watches the generation yet.
                 self.keeper.watch(id, spec.on_disconnect == OnDisconnect::Detached);
                 Ok(Accepted { id, how: Submitted::Existing, spec })
             }
         }
     }
 
-    /// Reads a generation from a cursor; [`Seq::START`] for all of it.
+    /// Reads a generation from a cursor. [`Seq::START`] reads all of it.
     ///
     /// # Errors
     /// See [`Follower::open`].
@@ -212,16 +211,16 @@ impl Generations {
         Ok(follower.kept_by(Arc::clone(&self.keeper)))
     }
 
-    /// Reads a generation that was accepted a moment ago. An error of the log does not turn the accepted generation into a
-    /// refused one: the follower then begins without having read anything, and tries again as [`Follower::next`] does.
+    /// Reads a generation that was just accepted. If the log cannot be read now, the follower retries in [`Follower::next`],
+    /// because the generation is accepted.
     ///
     /// # Errors
-    /// [`FollowError::BeyondEnd`] for a cursor that no reader of this stream can have.
+    /// [`FollowError::BeyondEnd`].
     pub async fn follow_accepted(&self, accepted: &Accepted, after: Seq) -> Result<Follower, FollowError> {
         let Accepted { id, spec, .. } = accepted;
         match self.follow(*id, after).await {
             Err(error @ (FollowError::Unavailable(_) | FollowError::NotFound(_) | FollowError::Lost(_))) => {
-                tracing::warn!(generation.id = %id, error = %explain(&error), "cannot read a generation that was just accepted; trying again until it can be read");
+                tracing::warn!(generation.id = %id, error = %explain(&error), "cannot read a generation that was just accepted; retrying");
                 let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.clock));
                 Ok(Follower::begin(log, clock, *id, spec.epoch(), after).kept_by(Arc::clone(&self.keeper)))
             }
@@ -229,7 +228,7 @@ impl Generations {
         }
     }
 
-    /// What a generation was accepted with, the metadata of its front end too: for as long as it is kept, on any replica.
+    /// The spec of a generation, with the metadata of its front end, on any replica.
     ///
     /// # Errors
     /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
@@ -237,8 +236,8 @@ impl Generations {
         Ok(self.log.spec(id).await?)
     }
 
-    /// What is there after a cursor now, a page of it, without waiting for more. For readers that come back now and then:
-    /// they count as an audience, and learn as a follower does that nobody will end the stream any more (I10).
+    /// Reads one page after a cursor, without waiting. For readers that poll: they count as present, and end a stream that no
+    /// worker will end, as followers do (I10).
     ///
     /// # Errors
     /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
@@ -255,27 +254,25 @@ impl Generations {
         Ok(page)
     }
 
-    /// Forgets a generation and all that it said, on request of its owner. One that still runs is better stopped first: its
-    /// worker might work on for nobody.
+    /// Removes a generation and its entries. Stop a running one first: its worker may continue for a while.
     ///
     /// # Errors
     /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
     pub async fn remove(&self, id: GenerationId) -> Result<(), AccessError> {
         self.log.spec(id).await?;
         self.log.remove(id).await?;
-        tracing::info!(generation.id = %id, "forgot a generation on request");
+        tracing::info!(generation.id = %id, "removed a generation on request");
         Ok(())
     }
 
-    /// Stops a generation, queued or running, wherever it runs. Durable when it returns. One that runs ends with a
-    /// cancellation shortly after; one that waits, for a worker or for its model, has ended. Idempotent, and without effect
-    /// on one that has ended.
+    /// Stops a queued or running generation on any replica. Durable when it returns. A running generation ends shortly after.
+    /// One that waits for a worker or a model has ended. Idempotent. No effect on one that has ended.
     ///
     /// # Errors
     /// [`AccessError::NotFound`], [`AccessError::Unavailable`].
     pub async fn cancel(&self, id: GenerationId) -> Result<(), AccessError> {
         self.log.cancel(id).await?;
-        tracing::info!(generation.id = %id, "asked to stop a generation");
+        tracing::info!(generation.id = %id, "stop requested");
         if let Err(error) = self.end_if_it_waits(id).await {
             // Its next worker ends it.
             tracing::warn!(generation.id = %id, error = %explain(&error), "could not end a generation that waits");
@@ -283,22 +280,21 @@ impl Generations {
         Ok(())
     }
 
-    /// Ends a generation that is to stop and that no worker has now. A worker that leases its job meanwhile finds it sealed,
-    /// or is fenced and finds it sealed then.
+    /// Ends a stopped generation that no worker runs. A worker that leases its job meanwhile finds the stream sealed.
     async fn end_if_it_waits(&self, id: GenerationId) -> Result<(), LogError> {
         let phase = self.log.read(id, Seq::START, NonZeroUsize::MIN).await?.phase;
         if phase == Phase::Sealed || phase.has_owner() {
             return Ok(());
         }
         end(&*self.log, id, &Failure::Cancelled { cause: CancelCause::Requested }).await?;
-        tracing::info!(generation.id = %id, outcome = "cancelled", "generation ended: it was stopped while it waited");
+        tracing::info!(generation.id = %id, outcome = "cancelled", "generation ended: stopped while it waited");
         Ok(())
     }
 
     /// Whether a generation would be accepted now.
     ///
     /// # Errors
-    /// Every reason why not, for people.
+    /// Every reason why not, for operators.
     pub async fn ready(&self) -> Result<(), Vec<String>> {
         let (log, queue) = futures::join!(self.log.ready(), self.queue.ready());
         let reasons: Vec<_> = log
@@ -310,7 +306,7 @@ impl Generations {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// A place in the queue for a generation. One that was accepted before needs none: it has one, or had it.
+    /// Reserves a place in the queue. A generation that was accepted before needs none.
     async fn place_for(&self, id: GenerationId) -> Result<Option<Place>, SubmitError> {
         let place = self.admission.place(|| self.queue.waiting());
         if place.is_some() {
@@ -320,15 +316,15 @@ impl Generations {
             Ok(_) => Ok(None),
             Err(LogError::NotFound(_)) => {
                 metrics::shed();
-                tracing::debug!(generation.id = %id, "refused a prompt: too many wait");
+                tracing::debug!(generation.id = %id, "refused a prompt: the queue is full");
                 Err(SubmitError::Overloaded)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// An existing stream is not an accepted one yet: its creator may have died between the stream and the job. It is
-    /// accepted once an attempt has begun, or once its job is known to be stored.
+    /// Stores the job of an existing stream, unless an attempt has begun or the job is known to be stored: the creator of the
+    /// stream may have died before it stored the job.
     async fn store_job_if_missing(
         &self,
         id: GenerationId,
@@ -338,7 +334,7 @@ impl Generations {
         loop {
             let page = self.log.read(id, Seq::START, NonZeroUsize::MIN).await?;
             let Phase::Queued { .. } = page.phase else { return Ok(()) };
-            // Whoever submits is about to read: an outage may have been longer than the stream's audience lasts.
+            // The submitter will read next. An outage may have been longer than the presence of its readers lasts.
             self.log.touch_presence(id).await?;
             if asked.elapsed() >= RESUBMIT_AFTER {
                 match self.log.claim_job(id).await? {
@@ -350,7 +346,7 @@ impl Generations {
                         self.queue.enqueue(&job).await?;
                         metrics::requeued();
                         if let Err(error) = self.log.job_stored(id).await {
-                            tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
+                            tracing::warn!(generation.id = %id, error = %explain(&error), "could not record that a job was stored; it may be stored once more");
                         }
                         return Ok(());
                     }
@@ -364,19 +360,19 @@ impl Generations {
 /// Why a generation was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// The model will never answer this request. Nothing was accepted.
+    /// The model can never answer this request. Nothing was accepted.
     #[error("model rejected the request: {message}")]
     Rejected {
         /// Why, for the caller.
         message: String,
     },
-    /// The id already stands for another request. Choose another id, or send the same request.
+    /// The id belongs to another request. Choose another id, or send the same request.
     #[error("generation {0} exists with another request: choose another id")]
     Conflict(GenerationId),
-    /// As many prompts wait for a worker as may. Nothing was stored; try again later.
+    /// The queue has its maximum length. Nothing was stored. Retry later.
     #[error("too many prompts wait for a worker")]
     Overloaded,
-    /// The log or the queue cannot be reached. Nothing was accepted; try again later.
+    /// The log or the queue cannot be reached. Nothing was accepted. Retry later.
     #[error("prompts cannot be accepted now")]
     Unavailable(#[source] BoxError),
 }
@@ -393,13 +389,13 @@ impl From<QueueError> for SubmitError {
     }
 }
 
-/// Why something kept of a generation could not be reached: to be looked at, stopped or forgotten.
+/// Why a generation could not be looked up, stopped or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// No such generation is kept.
+    /// There is no such generation.
     #[error("there is no generation {0}: it never was, or its retention time is over")]
     NotFound(GenerationId),
-    /// The log cannot be reached. Try again later.
+    /// The log cannot be reached. Retry later.
     #[error("the token log is unavailable")]
     Unavailable(#[source] LogError),
 }

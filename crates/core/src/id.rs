@@ -1,18 +1,17 @@
-//! The name of a generation: one id for the job, the stream and the public resource.
+//! The id of a generation: one id for the job, the stream and the public resource.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Names one generation for ever. Given by the client, or a fresh UUIDv7. Ids are never reused while their stream is
-/// kept, so a cursor never points into a different answer.
+/// The id of a generation: chosen by the client, or a new UUIDv7. It is never reused while its stream is kept.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GenerationId(Uuid);
 
 impl GenerationId {
-    /// A fresh id that sorts by the time it was made.
+    /// A new id. New ids sort by time.
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
@@ -43,8 +42,7 @@ impl fmt::Debug for GenerationId {
 impl FromStr for GenerationId {
     type Err = InvalidId;
 
-    /// Accepts every usual spelling of a UUID (upper case, without hyphens, braced, URN); they all name the same
-    /// generation.
+    /// Accepts every usual spelling of a UUID: upper case, without hyphens, in braces, URN.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         Uuid::try_parse(text).map(Self).map_err(|_| InvalidId)
     }

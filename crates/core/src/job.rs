@@ -1,15 +1,15 @@
-//! What the queue holds.
+//! The job that the queue holds.
 
 use crate::{epoch::Epoch, id::GenerationId, request::GenerateRequest};
 
-/// One generation to be run: which one, and what an older worker needs to run it.
+/// A generation that waits for a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Which generation.
+    /// The id of the generation.
     pub id: GenerationId,
-    /// What to ask the model. `None` when the job does not say, or not in a form that this version reads: the stream has it
-    /// ([`crate::token_log::StreamSpec::request`]).
+    /// The request, for workers of older versions. `None` when the job has none that this version can read. The stream has it
+    /// too ([`crate::token_log::StreamSpec::request`]).
     pub request: Option<GenerateRequest>,
-    /// Of which stream of this id. `None` when the job does not say: it belongs to the stream that has its id now.
+    /// The epoch of its stream. `None` when the job has none: it then belongs to the current stream of the id.
     pub epoch: Option<Epoch>,
 }

@@ -1,7 +1,7 @@
 //! The port to the job queue: prompts that wait for a worker.
 //!
-//! The queue delivers each job at least once and knows nothing of its outcome. A worker holds a job by its [`Lease`] and
-//! gives it up in one of three ways: acknowledged, to be retried, or dropped. Exactly-once is the log's business (I3, I5).
+//! The queue delivers each job at least once. A worker holds a job by its [`Lease`], and ends it in one of three ways: it
+//! acknowledges the job, retries it, or drops the lease. Duplicates are harmless because of the log (I3, I5).
 
 use std::{fmt, time::Duration};
 
@@ -12,41 +12,39 @@ use crate::{BoxError, job::Job};
 /// A durable queue of jobs. Implementations pass `testkit::conformance::job_queue`.
 #[async_trait]
 pub trait JobQueue: fmt::Debug + Send + Sync + 'static {
-    /// Stores a job. Durable when it returns `Ok`. Storing a job twice delivers it twice.
+    /// Stores a job. Durable when it returns `Ok`. A job that is stored twice is delivered twice.
     ///
     /// # Errors
-    /// [`QueueError::Unavailable`]: the job may or may not be stored.
+    /// [`QueueError::Unavailable`]: the outcome is unknown.
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError>;
 
-    /// How many jobs wait for a worker now: stored, and leased by nobody; jobs that wait for their retry may count or not.
-    /// Never fewer than this instance has stored and nobody has leased; what others stored may be missing for a second or
-    /// two. Asked about for every prompt, so it costs nothing.
+    /// How many jobs are stored and not leased. Jobs that wait for their retry may be missing, and for up to 2 s jobs that
+    /// other processes stored. Jobs that this instance stored are never missing. No I/O: it is called for every prompt.
     fn waiting(&self) -> usize;
 
-    /// Waits for a job and leases it: nobody else gets it while the lease lives. In order of arrival, as far as retries
-    /// and several workers allow. Dropping the future loses no job.
+    /// Waits for a job and leases it. No other worker gets it while the lease lives. Jobs come in order of arrival, except
+    /// for retries. Dropping the future loses no job.
     ///
     /// # Errors
-    /// [`QueueError::Unavailable`]: call again after a while.
+    /// [`QueueError::Unavailable`]: retry later.
     async fn lease(&self) -> Result<Lease, QueueError>;
 
-    /// Waits for a job that the queue itself has given up on, and leases it so that it can be stored again. Dropping the
-    /// future loses no job.
+    /// Waits for a dead letter (a job that the queue has given up on) and leases it. Dropping the future loses no job.
     ///
     /// # Errors
-    /// [`QueueError::Unavailable`]: call again after a while.
+    /// [`QueueError::Unavailable`]: retry later.
     async fn dead_letter(&self) -> Result<Lease, QueueError>;
 
-    /// Whether the queue takes and gives jobs now.
+    /// Whether the queue stores and delivers jobs now.
     ///
     /// # Errors
-    /// [`QueueError::Unavailable`] with the reason, for people.
+    /// [`QueueError::Unavailable`] with the reason, for operators.
     async fn ready(&self) -> Result<(), QueueError>;
 }
 
-/// A worker's hold on a job. Dropped unsettled, the job comes back at once; so does the job of a process that dies.
+/// The right to run a job. A lease that is dropped returns the job to the front of the queue at once. So does a dead process.
 #[derive(Debug)]
-#[must_use = "a dropped lease gives its job back"]
+#[must_use = "a dropped lease returns its job to the queue"]
 pub struct Lease {
     job: Job,
     handle: Box<dyn LeaseHandle>,
@@ -63,16 +61,16 @@ impl Lease {
         &self.job
     }
 
-    /// Ends the job: it is done, and never comes back once this has returned `Ok`.
+    /// Acknowledges the job. It never comes back after `Ok`.
     ///
     /// # Errors
-    /// [`QueueError::Unavailable`]: the job may come back, to find its stream sealed.
+    /// [`QueueError::Unavailable`]: the job may come back. Its stream is sealed then.
     pub async fn ack(self) -> Result<(), QueueError> {
         self.handle.ack().await
     }
 
-    /// Gives the job back, to be leased again no sooner than `after` from now. It may then be behind jobs that were stored
-    /// later. Drop the lease instead to have it back at once and in front.
+    /// Returns the job to the queue, to be delivered no sooner than `after` from now. It may then be behind jobs that were
+    /// stored later. To return it to the front at once, drop the lease.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`]: the job comes back, maybe sooner.
@@ -81,7 +79,7 @@ impl Lease {
     }
 }
 
-/// How an adapter settles a lease. Dropping it unsettled must give the job back.
+/// How an adapter settles a lease. Dropping it must return the job to the queue.
 #[async_trait]
 pub trait LeaseHandle: fmt::Debug + Send + Sync + 'static {
     /// See [`Lease::ack`].
@@ -97,10 +95,10 @@ pub trait LeaseHandle: fmt::Debug + Send + Sync + 'static {
     async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError>;
 }
 
-/// Why the queue did not do what it was asked.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The queue cannot be reached or cannot store. What was asked may or may not have happened. Try again later.
+    /// The queue cannot be reached or cannot store. The outcome is unknown. Retry later.
     #[error("the job queue is unavailable")]
     Unavailable(#[source] BoxError),
 }

@@ -1,10 +1,9 @@
 //! Stores the job of a waiting generation again when the queue has lost it.
 //!
-//! A queue can be deleted, purged, or come back without what it had confirmed. The stream has the request, so the job can be
-//! made again, without help from the client (I11). That a job is missing cannot be seen at a queue; it is concluded: the
-//! generation has waited for a while, no one works on it, and the queue holds nothing, or jobs that were stored later have
-//! begun. A wrong conclusion costs a job that is stored twice, which does no harm; the log sees to it that it is stored once
-//! a minute at most, by one process.
+//! A queue can be deleted, purged, or restored from an older state. The stream has the request, so the job can be recreated
+//! without the client (I11). A queue does not tell that a job is missing. The keeper concludes it: the generation has waited
+//! for 10 s, no worker runs it, and the queue is empty or jobs that were stored later have begun. A wrong conclusion stores a
+//! job twice, which is harmless. The log lets one process store it, once a minute at most.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -33,18 +32,17 @@ use crate::{
     worker::LONGEST_BACKOFF,
 };
 
-/// How long a generation waits before its job may count as lost: longer than a job is on its way from a queue to a worker
-/// that has died or stands still.
+/// How long a generation waits before its job can count as lost. Longer than a queue needs to notice a dead or frozen worker.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
-/// How often a generation that was accepted here is looked at while it waits, and while it runs.
+/// How often a watched generation is read while it waits, and while it runs.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_AT_RUNNING_EVERY: Duration = Duration::from_secs(60);
 
-/// How many are looked at in a second at most: where more wait, each is looked at less often.
+/// The maximum number of reads in a second. Beyond it, each generation is read less often.
 const LOOKS_A_SECOND: u64 = 200;
 
-/// How many are watched at most, some MiB. Of those beyond, only readers notice that the job is lost.
+/// The maximum number of watched generations (some MiB). Beyond it, only readers notice a lost job.
 const MOST_WATCHED: usize = 50_000;
 
 /// Stores jobs again.
@@ -52,16 +50,16 @@ pub(crate) struct JobKeeper {
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,
     clock: Arc<dyn Clock>,
-    /// When the newest stream was created that was seen to begin, in milliseconds.
+    /// The latest creation time of a stream that was seen to begin, in milliseconds.
     newest_begun: AtomicU64,
     watched: Mutex<WatchList>,
 }
 
 #[derive(Debug, Default)]
 struct WatchList {
-    /// By when they are due. Without the one that is looked at now.
+    /// Sorted by due time. Without the one that is being read.
     due: VecDeque<Watched>,
-    /// Of all of them: a submission that is repeated is watched once.
+    /// The ids of all, so that a repeated submission is watched once.
     ids: HashSet<GenerationId>,
 }
 
@@ -70,16 +68,16 @@ struct Watched {
     id: GenerationId,
     due: Instant,
     job_watch: JobWatch,
-    /// Whether to watch it also when it runs: no reader may ever look at it.
+    /// Whether to watch it also while it runs, because it may have no reader.
     to_the_end: bool,
 }
 
-/// What one observer has seen of a stream that waits.
+/// What one observer has seen of a waiting stream.
 #[derive(Debug, Default)]
 pub(crate) struct JobWatch {
     /// When the stream was created, if it was seen before its first attempt.
     queued_at: Option<Timestamp>,
-    /// Since when it was seen without an owner, by both clocks.
+    /// Since when it has no owner, by both clocks.
     alone_since: Option<(Instant, Timestamp)>,
 }
 
@@ -94,7 +92,7 @@ impl JobKeeper {
         Self { log, queue, clock, newest_begun: AtomicU64::new(0), watched: Mutex::default() }
     }
 
-    /// Whether the job of a stream that stands like this is lost, as far as can be told.
+    /// Whether the job of a stream in this phase seems lost.
     pub(crate) fn is_job_lost(&self, job_watch: &mut JobWatch, phase: Phase) -> bool {
         let waiting_until = match phase {
             Phase::Sealed => return false,
@@ -117,30 +115,30 @@ impl JobKeeper {
             return false;
         }
         let newest_begun = Timestamp::from_millis(self.newest_begun.load(Ordering::Relaxed));
-        // One that has begun may have been stored again for a retry since then, behind the others.
+        // A generation that has begun may have been stored again for a retry, behind others.
         let stored_by = job_watch.queued_at.unwrap_or_else(|| alone_at.after(LONGEST_BACKOFF));
         let is_overtaken = stored_by.after(LOST_AFTER) < newest_begun;
         let is_lost = is_overtaken || self.queue.waiting() == 0;
         if is_lost {
-            // The next conclusion is drawn from what is seen from here on.
+            // The next conclusion needs new observations.
             job_watch.alone_since = None;
         }
         is_lost
     }
 
-    /// An attempt has begun: jobs that were stored well before this one's were taken too, or are lost.
+    /// An attempt has begun: jobs that were stored well before its job were leased too, or are lost.
     pub(crate) fn has_begun(&self, job_watch: &mut JobWatch) {
         if let Some(created_at) = job_watch.queued_at.take() {
             self.newest_begun.fetch_max(created_at.as_millis(), Ordering::Relaxed);
         }
     }
 
-    /// Stores the job of a generation again, unless that was done a short while ago.
+    /// Stores the job of a generation again, unless that was done recently.
     pub(crate) async fn store_again(&self, id: GenerationId) {
         match self.try_store_again(id).await {
             Ok(true) => {
                 metrics::requeued();
-                tracing::warn!(generation.id = %id, "the queue has lost the job of a waiting generation; stored it again");
+                tracing::warn!(generation.id = %id, "the queue seems to have lost the job of a waiting generation; stored it again");
             }
             Ok(false) => {}
             Err(error) => {
@@ -154,19 +152,19 @@ impl JobKeeper {
             Err(LogError::NotFound(_)) => return Ok(false),
             spec => spec?,
         };
-        // A stream of an older version: its client has to ask again.
+        // A stream of an older version has no request. Its client has to submit again.
         let Ok(request) = GenerateRequest::decode(&spec.request) else { return Ok(false) };
         if self.log.claim_job(id).await? != JobClaim::Granted {
             return Ok(false);
         }
         self.queue.enqueue(&Job { id, request: Some(request), epoch: Some(spec.epoch()) }).await?;
         if let Err(error) = self.log.job_stored(id).await {
-            tracing::warn!(generation.id = %id, error = %explain(&error), "could not note that a job was stored; it may be stored once more");
+            tracing::warn!(generation.id = %id, error = %explain(&error), "could not record that a job was stored; it may be stored once more");
         }
         Ok(true)
     }
 
-    /// A generation was accepted here: it is watched from now on.
+    /// Watches a generation that was accepted here.
     pub(crate) fn watch(&self, id: GenerationId, to_the_end: bool) {
         let mut watched = self.watched();
         if watched.ids.len() < MOST_WATCHED && watched.ids.insert(id) {
@@ -175,7 +173,7 @@ impl JobKeeper {
         }
     }
 
-    /// Looks after the generations that were accepted here, until `stop` fires.
+    /// Checks the watched generations until `stop` fires.
     pub(crate) async fn keep_watch(&self, stop: CancellationToken) {
         let watching = async {
             loop {
@@ -197,7 +195,7 @@ impl JobKeeper {
         stop.run_until_cancelled(watching).await;
     }
 
-    /// What is to be looked at again, and when.
+    /// Checks one generation. Returns it with its next due time, or `None` when it need not be watched any more.
     async fn look_after(&self, mut watched: Watched) -> Option<Watched> {
         let every =
             match self.log.read(watched.id, Seq::START, NonZeroUsize::MIN).await.map(|page| page.phase) {
@@ -226,7 +224,7 @@ impl JobKeeper {
 }
 
 impl WatchList {
-    /// The next one to look at, or how long to wait before asking again: one that is watched from now on may be due first.
+    /// The next one that is due, or how long to wait. The wait is bounded, because a new one may be due earlier.
     fn next_due(&mut self, now: Instant) -> Result<Watched, Duration> {
         match self.due.front() {
             Some(first) if first.due > now => Err(first.due.duration_since(now).min(LOOK_EVERY)),

@@ -1,11 +1,11 @@
-//! What a generation is, the three ports it needs, and the two loops that move it.
+//! Generations, the three ports they need, and the two loops that move them.
 //!
-//! A *generation* is one run of a model for one request. Its *job* waits in a [`JobQueue`]; a [`Worker`] leases it, runs a
-//! [`Model`] and appends what the model says to the generation's stream in a [`TokenLog`]; any number of readers
-//! [`follow`] that stream from any position. [`Generations`] is the door for front ends: submit, follow, cancel.
+//! A *generation* is one run of a model for one request. Its *job* waits in a [`JobQueue`]. A [`Worker`] leases the job, runs a
+//! [`Model`] and appends its output to the generation's *stream* in a [`TokenLog`]. Any number of readers [`follow`] the stream
+//! from any position. Front ends use [`Generations`]: submit, follow, cancel.
 //!
-//! There is no I/O here and no framework: no socket, file, AMQP, Redis or HTTP type. Adapters implement the ports, front
-//! ends call [`Generations`], and the binary wires them together.
+//! No I/O and no framework: no socket, file, AMQP, Redis or HTTP type. Adapters implement the ports, front ends call
+//! [`Generations`], and the binary connects them.
 //!
 //! # Invariants
 //!

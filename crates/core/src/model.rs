@@ -1,7 +1,7 @@
-//! The port to models: something that generates.
+//! The port to models.
 //!
-//! A model is asked with a request and the text that earlier attempts committed, and answers with a stream of output.
-//! It knows nothing of queues, logs or readers. Retrying, batching, deadlines and stopping are the worker's.
+//! A model gets a request and the text that earlier attempts committed, and returns a stream of output. The worker does
+//! retries, batches, deadlines and stops.
 
 use std::{fmt, time::Duration};
 
@@ -16,29 +16,28 @@ use crate::{
     token_log::Prefix,
 };
 
-/// Something that generates text. Implementations pass `testkit::conformance::model`.
+/// A model. Implementations pass `testkit::conformance::model`.
 #[async_trait]
 pub trait Model: fmt::Debug + Send + Sync + 'static {
-    /// What this model can do with what an earlier attempt left behind. Asked only when that is not empty.
+    /// Whether this model can continue this prefix. Called only with a prefix that is not empty.
     fn continuation(&self, so_far: &Prefix) -> Continuation;
 
-    /// Whether this request could be answered at all, as far as that can be told without answering it: for a refusal
-    /// before anything is stored. Cheap next to an answer.
+    /// Rejects a request that the model can never answer, before anything is stored. Cheap compared to an answer.
     ///
     /// # Errors
-    /// [`ModelError::Rejected`], with a reason for the caller.
+    /// [`ModelError::Rejected`] with the reason, for the caller.
     async fn check(&self, _request: &GenerateRequest) -> Result<(), ModelError> {
         Ok(())
     }
 
-    /// Begins to generate, going on right after `so_far` (which is empty at first, and always where
-    /// [`Self::continuation`] was [`Continuation::Unsupported`]).
+    /// Begins to generate, right after `so_far`. It is empty for the first attempt, and always when [`Self::continuation`]
+    /// returned [`Continuation::Unsupported`].
     ///
-    /// The stream yields any number of outputs, then [`Output::Finished`] once, then ends. An error ends it too. Dropping
-    /// the stream, or this future, stops the work.
+    /// The stream yields outputs, then [`Output::Finished`] once, then ends. An error ends it too. Dropping the stream, or this
+    /// future, stops the work.
     ///
     /// # Errors
-    /// [`ModelError`], here or in the stream; its variant says whether another attempt can help.
+    /// [`ModelError`], here or in the stream.
     async fn generate(
         &self,
         id: GenerationId,
@@ -47,74 +46,73 @@ pub trait Model: fmt::Debug + Send + Sync + 'static {
     ) -> Result<OutputStream, ModelError>;
 }
 
-/// What a model says, piece by piece.
+/// The output of a model.
 pub type OutputStream = BoxStream<'static, Result<Output, ModelError>>;
 
-/// What a model can do with text that an earlier attempt left behind.
+/// How a model continues the text of an earlier attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuation {
-    /// Goes on with the very text that an undisturbed run would have given.
+    /// With exactly the text that an uninterrupted run would have returned.
     Exact,
-    /// Goes on with a valid continuation, another sample than an undisturbed run would have given.
+    /// With newly sampled text that may differ from an uninterrupted run.
     Resampled,
-    /// Cannot go on: a new attempt starts over, and readers are told to clear what they show.
+    /// Not at all. A new attempt starts over, and readers clear the text.
     Unsupported,
 }
 
-/// One thing a model said.
+/// One output of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A piece of text, never empty, never half a character.
+    /// A delta of text. Never empty, and never ends inside a character.
     Text {
         /// The text.
         text: String,
-        /// The tokens it was made of, where the model knows them.
+        /// Its tokens, if the model reports them.
         tokens: Vec<TokenId>,
     },
-    /// A piece of what it thinks before it answers, never empty, never half a character.
+    /// A delta of reasoning. Never empty, and never ends inside a character.
     Reasoning {
         /// The text.
         text: String,
     },
-    /// A piece of a call that it wants its caller to make.
+    /// A delta of a tool call.
     ToolCall(ToolCallDelta),
-    /// It is at work and has nothing to say yet: it waits for its turn, or reads a long prompt.
+    /// A sign of life without output: the model waits for its turn, or reads a long prompt.
     Working,
-    /// The answer is whole.
+    /// The answer is complete.
     Finished {
         /// Why it ended.
         reason: FinishReason,
-        /// What it cost, `so_far` included.
+        /// The tokens it used, `so_far` included.
         usage: Usage,
     },
 }
 
-/// Why a model gave no answer, or not all of it.
+/// Why a model returned no answer, or a part of one.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// It has no room now. The generation waits, for at least this time, and costs no attempt.
+    /// It has no capacity. The generation waits and loses no attempt.
     #[error("the model is busy")]
     Busy {
-        /// When to try again.
+        /// The shortest wait.
         retry_after: Duration,
     },
-    /// It cannot be reached, or is not up: it was never asked. The generation waits, for at least this time, and costs no
-    /// attempt.
+    /// It cannot be reached or is not up, so it did not get the request. The generation waits and loses no attempt.
     #[error("the model cannot be reached")]
     Absent {
-        /// When to try again; zero where nothing is known.
+        /// The shortest wait. Zero when it is not known.
         retry_after: Duration,
         /// Why.
         #[source]
         cause: BoxError,
     },
-    /// It will never answer this request. The generation fails with this message.
+    /// It can never answer this request. The generation fails with this message.
     #[error("model rejected the request: {message}")]
     Rejected {
         /// Why, for the caller.
         message: String,
     },
-    /// It was asked and broke. Another attempt may work; attempts that get no further are counted.
+    /// It failed after it got the request. Another attempt may succeed. Attempts without progress count.
     #[error("the model failed")]
     Unavailable(#[source] BoxError),
 }

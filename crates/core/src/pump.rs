@@ -1,11 +1,10 @@
-//! Moves what a model says into the log.
+//! Moves the output of a model into the log.
 //!
-//! Batching is natural, not timed: one append is in flight, and what the model says meanwhile joins the next one. The
-//! first delta of an idle stream goes at once; under load the batches grow by themselves. When the log falls behind or
-//! goes away, deltas gather up to a bound in bytes, and then the model is not asked for more. An append that has become
-//! durable wakes nobody here: its outcome is asked for when there is more to append.
+//! One append is in flight, and output that arrives meanwhile joins the next batch. So the first delta of an idle stream goes at
+//! once, and batches grow under load. When the log is slow or unavailable, output is buffered up to a bound in bytes, then the
+//! model is not polled. The outcome of an append is read when there is more to append, so durability alone causes no wake-up.
 //!
-//! StartedEvent and sealing the stream, and what an ending means for the job, are the worker's.
+//! Not here: opening and sealing the stream, and what the end means for the job. See [`crate::worker`].
 
 use std::{
     pin::{Pin, pin},
@@ -25,37 +24,37 @@ use crate::{
     worker::Unproven,
 };
 
-/// How often a silent generation asks the log whether it still owns its stream and whether anybody wants it, and so says
-/// that it lives.
+/// How often a generation without output makes an empty append. It checks the fence and the readers, and shows that the
+/// worker lives.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_millis(500);
 const _: () =
     assert!(CHECK_EVERY.as_millis() * 3 <= WRITER_TIMEOUT.as_millis(), "a late check is not a death");
 
-/// A model that was asked, and may take long to begin.
+/// A model that was asked and has not started to stream.
 type StartingModel<'a> = BoxFuture<'a, Result<OutputStream, ModelError>>;
 
-/// What the pump may use.
+/// The limits of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// How many bytes of text may wait for the log before the model is held back.
+    /// How many bytes of output are buffered. Then the model is not polled.
     pub pending_bytes: usize,
-    /// When the generation has run long enough.
+    /// When the running time of the generation is over.
     pub deadline: Instant,
-    /// How long the model may say nothing before it counts as broken.
+    /// How long the model may send nothing before it counts as failed.
     pub stall_time: Duration,
 }
 
-/// Why the model will say no more.
+/// Why an attempt ended.
 #[derive(Debug)]
 pub enum AttemptEnd {
-    /// It was done.
+    /// The model finished.
     Finished {
         /// Why it ended.
         reason: FinishReason,
         /// What it cost.
         usage: Usage,
     },
-    /// It failed.
+    /// The model failed.
     Failed(ModelError),
     /// The generation was told to stop.
     Cancelled(CancelCause),
@@ -63,40 +62,40 @@ pub enum AttemptEnd {
     TimedOut,
 }
 
-/// How an attempt ended, and how far the answer has come.
+/// The result of [`pump`].
 #[derive(Debug)]
 pub struct PumpOutcome {
-    /// Why the model will say no more.
+    /// Why an attempt ended.
     pub end: AttemptEnd,
-    /// How much of the answer is in the log and counts, in bytes, as [`crate::token_log::Prefix::size`] counts them.
+    /// The size of the answer in the log, in bytes as [`crate::token_log::Prefix::size`] counts them.
     pub kept: u64,
 }
 
-/// When readers learn that the attempt has begun.
+/// When the `started` event is appended.
 #[derive(Debug)]
 pub enum StartedEvent {
-    /// Before the model has said anything.
+    /// At once, before any output.
     AtOnce(Event),
-    /// With the first delta that the model says. An attempt without a delta leaves no entry.
+    /// With the first delta. An attempt without a delta leaves no entry.
     WithFirstDelta(Event),
 }
 
-/// How far the answer has come.
+/// The size of the answer during an attempt.
 #[derive(Debug)]
 pub struct Progress {
     kept: u64,
     further_than: u64,
-    /// Dropped as soon as the attempt has got further than that.
+    /// Dropped when the answer exceeds `further_than`.
     unproven: Option<Unproven>,
 }
 
 impl Progress {
-    /// An attempt that begins with so much of the answer, and has shown that it is harmless when there is more than that.
+    /// Starts at `kept` bytes. `unproven` is dropped when the answer exceeds `further_than` bytes.
     pub(crate) fn new(kept: u64, further_than: u64, unproven: Unproven) -> Self {
         Self { kept, further_than, unproven: Some(unproven) }
     }
 
-    /// This batch is in the log.
+    /// Counts a batch that is in the log.
     fn appended(&mut self, batch: &[Event]) {
         self.kept += batch.iter().map(Event::content_bytes).sum::<u64>();
         if self.kept > self.further_than {
@@ -105,15 +104,14 @@ impl Progress {
     }
 }
 
-/// Appends that the attempt has begun, as `opening` says, and then everything that a model says, from the moment it is
-/// asked, until there is an ending. Everything that it said by then is in the log when this returns. The model is dropped,
-/// and so stopped, as soon as the ending is known.
+/// Appends the `started` event and the output of a model until the attempt ends. All output until then is in the log when this
+/// returns. The model is dropped, and so stopped, as soon as the end is known.
 ///
 /// # Errors
-/// [`LogError::Fenced`], [`LogError::Sealed`] or [`LogError::NotFound`] as soon as the log is asked: the stream is not ours
-/// any more. [`LogError::Unavailable`] only when the log stayed away until the deadline.
+/// [`LogError::Fenced`], [`LogError::Sealed`] or [`LogError::NotFound`]: another attempt owns the stream, or it is gone.
+/// [`LogError::Unavailable`]: the log was unavailable until the deadline.
 ///
-/// If the future is dropped, the stream holds a prefix of what the model said.
+/// If the future is dropped, the stream has a prefix of the output.
 pub async fn pump(
     writer: &mut dyn LogWriter,
     opening: StartedEvent,
@@ -158,7 +156,7 @@ pub async fn pump(
     }
 }
 
-/// Submits one batch, or appends it, however often that takes. An empty one asks for fence and audience.
+/// Submits one batch. Retries as an append while the log is unavailable. An empty batch checks the fence and the readers.
 async fn submit(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
     match writer.submit(batch).await {
         Err(LogError::Unavailable(cause)) => append(writer, batch, deadline, cause).await,
@@ -166,7 +164,7 @@ async fn submit(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) 
     }
 }
 
-/// Waits until a batch that was submitted is in the log.
+/// Waits until a submitted batch is in the log.
 async fn settle(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) -> Result<(), LogError> {
     match writer.settle().await {
         Err(LogError::Unavailable(cause)) => append(writer, batch, deadline, cause).await,
@@ -174,8 +172,7 @@ async fn settle(writer: &mut dyn LogWriter, batch: &[Event], deadline: Instant) 
     }
 }
 
-/// Appends a batch of unknown fate until the log is there: it promises that the batch will be in the stream once. Boxed,
-/// because most generations never need it.
+/// Appends a batch of unknown outcome until the log answers. The stream then has it once. Boxed, because it is rare.
 fn append<'a>(
     writer: &'a mut dyn LogWriter,
     batch: &'a [Event],
@@ -185,7 +182,7 @@ fn append<'a>(
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     async move {
         while Instant::now() < deadline {
-            tracing::warn!(%cause, "the token log is unavailable; holding the generation");
+            tracing::warn!(%cause, "the token log is unavailable; buffering the output");
             sleep(backoff.advance()).await;
             match writer.append(batch).await {
                 Err(LogError::Unavailable(again)) => cause = again,
@@ -197,29 +194,29 @@ fn append<'a>(
     .boxed()
 }
 
-/// The model's side of the pump: what it said and is not yet in the log, and why it stopped.
+/// Polls the model and collects its output into batches.
 struct Batcher<'a> {
     model: Source<'a>,
-    /// The entry to append before the first delta.
+    /// The `started` event to append before the first delta.
     opening: Option<Event>,
     pending: Vec<Event>,
     pending_bytes: usize,
     bounds: Bounds,
     ending: Option<AttemptEnd>,
-    /// It is time to ask the log for fence and audience.
+    /// Whether an empty append is due.
     check_due: bool,
-    /// When the log was last told or asked anything.
+    /// When a batch, also an empty one, was last taken.
     last_write_at: Instant,
     last_output_at: Instant,
-    /// None once there was a delta.
+    /// `None` after the first delta.
     waiting_since: Option<Instant>,
-    /// Both are kept over all steps, so that a delta costs no registration.
+    /// This and `alarm` are kept over all steps, so that a delta registers no timer.
     cancelled: Pin<&'a mut (dyn Future<Output = CancelCause> + Send)>,
-    /// Rings when it is time to check, and at the deadline.
+    /// Fires when a check is due, and at the deadline.
     alarm: Pin<&'a mut Sleep>,
 }
 
-/// Where the deltas come from.
+/// The state of the model.
 enum Source<'a> {
     Starting(StartingModel<'a>),
     Streaming(OutputStream),
@@ -227,19 +224,19 @@ enum Source<'a> {
 }
 
 impl Batcher<'_> {
-    /// Whether another step can change anything.
+    /// Whether the end is not known yet.
     fn is_open(&self) -> bool {
         self.ending.is_none()
     }
 
-    /// Whether there is nothing to do for the log.
+    /// Whether there is nothing to append.
     fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.is_open() && !self.check_due
     }
 
     fn take_pending(&mut self) -> Vec<Event> {
         if !self.pending.is_empty() {
-            // A model that was held back was not silent.
+            // A model that was not polled was not silent.
             self.note_output();
         }
         self.pending_bytes = 0;
@@ -248,10 +245,10 @@ impl Batcher<'_> {
         std::mem::take(&mut self.pending)
     }
 
-    /// Runs something to its end, and listens to the model meanwhile.
+    /// Runs `work` to its end and polls the model meanwhile.
     async fn gather_while<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         loop {
-            // The work is polled to its end; a step may be dropped at any time.
+            // A step can be dropped at any time.
             tokio::select! {
                 biased;
                 done = &mut work => return done,
@@ -260,8 +257,7 @@ impl Batcher<'_> {
         }
     }
 
-    /// Waits for one thing to happen: a delta (while there is room for it), the time of a check, or an ending. May be dropped
-    /// and called again.
+    /// Waits for one event: output (while the buffer has room), a due check, or the end. Can be dropped and called again.
     async fn step(&mut self) {
         let room = self.pending_bytes < self.bounds.pending_bytes;
         let ending = tokio::select! {
@@ -296,12 +292,12 @@ impl Batcher<'_> {
         self.pending.push(delta);
     }
 
-    /// The model is as good as its last sign of life.
+    /// The stall time starts again.
     fn note_output(&mut self) {
         self.last_output_at = Instant::now();
     }
 
-    /// Asks the log if it was not told anything for so long, and looks whether the model is silent.
+    /// Makes an empty append due if nothing was written for [`CHECK_EVERY`], and fails a silent model.
     fn check(&mut self) {
         let now = Instant::now();
         let due = self.last_write_at + CHECK_EVERY;
@@ -310,7 +306,7 @@ impl Batcher<'_> {
         self.alarm.as_mut().reset(self.bounds.deadline.min(next));
         let stall_time = self.bounds.stall_time;
         if self.pending.is_empty() && self.last_output_at.elapsed() >= stall_time {
-            let cause = format!("it said nothing for {stall_time:?}");
+            let cause = format!("it sent nothing for {stall_time:?}");
             self.end(AttemptEnd::Failed(ModelError::Unavailable(cause.into())));
         }
     }

@@ -1,4 +1,4 @@
-//! What a caller asks for. Built at the edge from outside input and checked there; past it nothing is checked again.
+//! A request to a model. Front ends build it from outside input and check it. It is not checked again.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::{
     sampling::Sampling,
 };
 
-/// The name under which the catalogue knows a model.
+/// The name of a model in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelName(String);
@@ -65,26 +65,26 @@ impl From<ModelName> for String {
 #[error("a model's name is 1 to {} letters, digits and . _ : / -", ModelName::MAX_BYTES)]
 pub struct InvalidModelName;
 
-/// Everything that decides what a model says. Two equal requests ask the same thing.
+/// Everything that determines an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenerateRequest {
-    /// Which model, by its name in the catalogue. Always resolved: a default is chosen at the edge.
+    /// The model. A front end resolves the default.
     pub model: ModelName,
-    /// What it is asked.
+    /// The messages.
     pub conversation: Conversation,
-    /// How it should choose what to say.
+    /// The sampling options.
     pub sampling: Sampling,
-    /// What only some models understand.
+    /// Fields that only some models understand.
     pub extras: Extras,
 }
 
 impl GenerateRequest {
-    /// Asks a model, with the options that are its own.
+    /// A request with default options.
     pub fn new(model: ModelName, conversation: Conversation) -> Self {
         Self { model, conversation, sampling: Sampling::default(), extras: Extras::default() }
     }
 
-    /// For models that take text alone: refuses further fields, and messages about tools.
+    /// For text-only models: rejects extra fields and messages about tools.
     ///
     /// # Errors
     /// [`ModelError::Rejected`]; the message names each of them.
@@ -99,7 +99,7 @@ impl GenerateRequest {
         Err(ModelError::Rejected { message })
     }
 
-    /// The form in which a stream keeps its request: JSON with a version, `{"v":1,"model":…,"messages":[…],"sampling":{…},
+    /// The stored form of a request in a stream: JSON with a version, `{"v":1,"model":…,"messages":[…],"sampling":{…},
     /// "extras":{…}}`. Messages, options and further fields have the forms that they have in a stored job.
     pub fn encode(&self) -> Bytes {
         let Self { model, conversation, sampling, extras } = self;
@@ -108,10 +108,10 @@ impl GenerateRequest {
         serde_json::to_vec(&stored).expect("text and finite numbers always have a JSON form").into()
     }
 
-    /// Reads what [`Self::encode`] gave, in this version or an earlier one.
+    /// Reads what [`Self::encode`] of this or an earlier version returned.
     ///
     /// # Errors
-    /// [`UnknownForm`]: a newer version wrote it, or it is no stored request.
+    /// [`UnknownForm`]: a newer version wrote it, or it is not a stored request.
     pub fn decode(stored: &[u8]) -> Result<Self, UnknownForm> {
         let StoredRequest { v, model, messages, sampling, extras } =
             serde_json::from_slice(stored).map_err(|_| UnknownForm)?;
@@ -122,11 +122,10 @@ impl GenerateRequest {
         Ok(Self { model, conversation, sampling, extras })
     }
 
-    /// Tells equal requests from different ones, on any replica and across versions: SHA-256 over texts, the length of
-    /// each first. Those are the model and the text of the last message; then, where there are any, each earlier message
-    /// as `message`, role and content; what messages have to do with tools; each option that is set as its name and
-    /// value; each further field as `extra`, its name and its JSON. A field added later is hashed only when it does not
-    /// have its default.
+    /// The same for equal requests, on any replica and in any version: SHA-256 over texts, each with its length in front. The
+    /// texts are the model and the content of the last message; then each earlier message as `message`, role and content;
+    /// tool calls and results; each option that is set as its name and value; each extra field as `extra`, name and JSON. A
+    /// field that is added later is hashed only when it does not have its default.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = Sha256::new();
         let mut part = |text: &str| {
@@ -188,12 +187,12 @@ struct StoredRequest {
     extras: Extras,
 }
 
-/// The bytes are no request in a form that this version reads. Their content is private and not quoted.
+/// The bytes are not a request that this version can read. They are private and not quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stored request has a form that this version of tokenwire does not know: upgrade")]
 pub struct UnknownForm;
 
-/// The identity of a request's content: equal exactly when the requests are.
+/// The hash of a request. Equal exactly when the requests are equal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 

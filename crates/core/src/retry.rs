@@ -1,9 +1,9 @@
-//! How long to wait before trying again.
+//! Waits between retries.
 
 use std::time::Duration;
 
-/// Doubling waits: `first`, twice that, and so on up to `most`. The same every time; where many wait for one thing, its
-/// recovery paces them (one connection per process, slots per worker).
+/// Doubling waits: `first`, twice that, and so on up to `most`. Without jitter: one connection per process and slots per worker
+/// already limit how many retry at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,
@@ -24,7 +24,7 @@ impl Backoff {
         wait
     }
 
-    /// Begins again at `first`: something worked.
+    /// Starts again at `first`.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

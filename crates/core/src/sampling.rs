@@ -1,34 +1,34 @@
-//! How a model chooses among what it could say, and where it ends. What is left out is the model's own choice.
+//! Sampling options and stop texts. An option that is not set is left to the model.
 
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-/// Options of a request. Field names are those of the wire and of the stored job.
+/// The sampling options of a request. Field names are those of the wire and of the stored job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// 0 always takes the likeliest token; higher values spread the choice. 0 to 2.
+    /// 0 to 2. 0 always takes the most likely token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
-    /// Choose among the likeliest tokens whose probabilities add up to this. 0 to 1.
+    /// 0 to 1. Samples from the most likely tokens whose probabilities add up to this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<TopP>,
-    /// Choose among this many of the likeliest tokens.
+    /// Samples from this many of the most likely tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<NonZeroU32>,
-    /// What the choices follow from: the same seed and request give the same answer, where the model can promise it.
+    /// The same seed and request give the same answer, if the model supports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// End after this many tokens of answer.
+    /// The maximum number of tokens of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<NonZeroU32>,
-    /// End before the first of these texts.
+    /// The answer ends before the first of these texts.
     #[serde(default, skip_serializing_if = "StopTexts::is_empty")]
     pub stop: StopTexts,
 }
 
 impl Sampling {
-    /// Every option that is set, as its name and a value that is equal for equal options only.
+    /// The options that are set, by name. Values are equal only for equal options.
     pub(crate) fn given(&self) -> Vec<(&'static str, String)> {
         let Self { temperature, top_p, top_k, seed, max_tokens, stop } = self;
         let mut given = Vec::new();
@@ -42,10 +42,10 @@ impl Sampling {
     }
 }
 
-/// From 0, the likeliest token always, to 2.
+/// A temperature, 0 to 2.
 pub type Temperature = UpTo<2>;
 
-/// A share of probability, 0 to 1.
+/// A cumulative probability, 0 to 1.
 pub type TopP = UpTo<1>;
 
 /// A number from 0 to `MAX`, never NaN.
@@ -57,7 +57,7 @@ pub struct UpTo<const MAX: u16>(f32);
 impl<const MAX: u16> Eq for UpTo<MAX> {}
 
 impl<const MAX: u16> UpTo<MAX> {
-    /// Checks and wraps a number. Minus nothing is nothing.
+    /// Checks and wraps a number. -0.0 is stored as 0.0.
     ///
     /// # Errors
     /// [`OutOfRange`] for anything else than 0 to `MAX`.
@@ -95,16 +95,16 @@ pub struct OutOfRange {
     max: u16,
 }
 
-/// Texts before which an answer ends: a few, none of them empty. They are not part of the answer.
+/// Texts before which an answer ends, none of them empty. They are not part of the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct StopTexts(Vec<String>);
 
 impl StopTexts {
-    /// The most texts.
+    /// The maximum number of texts.
     pub const MAX: usize = 16;
 
-    /// The longest text, in bytes of UTF-8: so much of an answer may be held back to see whether it is one.
+    /// The maximum length of a text, in bytes of UTF-8. Up to this much of an answer is held back to find one.
     pub const MAX_BYTES: usize = 256;
 
     /// Checks and wraps texts.
@@ -121,7 +121,7 @@ impl StopTexts {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether there is none.
+    /// Whether there is no text.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,15 +1,14 @@
-//! How many prompts may wait for a worker.
+//! Bounds how many prompts wait for a worker.
 //!
-//! A prompt that waits longer than its queue time expires unanswered, so beyond some length a queue holds nothing but
-//! disappointment: it is kinder to say so at once. The queue knows how many wait. What it cannot know are the prompts between
-//! the question and its answer to it, and a thousand of them may come at the same time: they are counted here.
+//! A prompt that waits longer than its queue time expires, so a queue that is too long only delays the refusal. The queue knows
+//! how many jobs wait. Prompts that are being stored are counted here, because a thousand can arrive at the same time.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The bound, and how many are on their way to the queue. Clones share the count.
+/// The bound, and how many prompts are being stored. Clones share the count.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
     bound: usize,
@@ -27,17 +26,17 @@ impl Admission {
         Self { bound, arriving: Arc::default() }
     }
 
-    /// A place in a queue where so many wait, if there is one left. To be kept until the queue counts the job, or until it is
-    /// clear that there will be none: for a moment a job may count twice, and never not at all.
+    /// Reserves a place, if there is one left. Keep it until the queue counts the job, or the submission has failed. A job may
+    /// briefly be counted twice, never zero times.
     pub(super) fn place(&self, waiting: impl FnOnce() -> usize) -> Option<Place> {
-        // Counted first and asked after: whoever has given its place back by then is among those who wait.
+        // Count first, ask second: a place that was dropped by then is counted by the queue.
         let arriving = self.arriving.fetch_add(1, Ordering::AcqRel) + 1;
         let place = Place(Arc::clone(&self.arriving));
         (waiting().saturating_add(arriving) <= self.bound).then_some(place)
     }
 }
 
-/// A place on the way to the queue. Dropping it gives it back.
+/// A reserved place. Dropping it frees it.
 #[derive(Debug)]
 pub(super) struct Place(Arc<AtomicUsize>);
 

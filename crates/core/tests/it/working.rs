@@ -297,7 +297,7 @@ async fn a_model_that_falls_silent_is_asked_again_and_in_the_end_given_up() {
     let id = house.ask().await;
     let entries = house.follow(id).await;
     assert_eq!(text(events(&entries)), "abc");
-    let message = "the model failed: it said nothing for 5s".to_owned();
+    let message = "the model failed: it sent nothing for 5s".to_owned();
     assert_eq!(entries.last().unwrap().event, failed(Failure::Exhausted { attempts: 2, message }));
     assert_eq!(script.running.load(Ordering::SeqCst), 0);
 }
