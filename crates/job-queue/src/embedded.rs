@@ -1,11 +1,10 @@
-//! The job queue on one machine: jobs in a journal on disk, and where each lies in memory.
+//! The job queue on one machine: jobs in a journal on disk, and their positions in memory.
 //!
-//! A job is durable when it is stored and gone when its settling is durable; what lies between (leases, retries) is this
-//! process's own business and needs no record. After a restart every job that was not settled waits again, in its order.
-//! The queue gives up on nothing by itself. A job whose request cannot be read is leased without one: its stream has the
-//! request.
+//! Storing and settling a job are records. Leases and retries are not: after a restart every job that is not settled waits
+//! again, in its order. The queue has no dead letters. A job whose request cannot be read is leased without one, because
+//! its stream has the request.
 //!
-//! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
+//! One process uses the directory. The owner of the data directory takes `journal::DirLock`.
 
 mod compaction;
 mod lease;
@@ -37,17 +36,16 @@ use self::{
 };
 use crate::{message, metrics};
 
-/// How long a job rests that could not be read from the disk.
+/// When a job is delivered again that could not be read from the disk.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// How the embedded queue keeps jobs.
+/// The settings of the embedded queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// What storing a job waits for: `Commit` for the disk, which survives a loss of power; `Os` for the operating system,
-    /// which survives the death of this process alone. Default: `Commit`.
+    /// What storing a job waits for. `Commit` waits for the disk and survives a loss of power. `Os` waits for the operating
+    /// system and survives the death of the process. Default: `Commit`.
     pub sync: journal::Sync,
-    /// The size of the files that the queue consists of, in bytes, at most 1 GiB. Space is given back file by file.
-    /// Default: 64 MiB.
+    /// The size of the queue's files in bytes, at most 1 GiB. Space is freed file by file. Default: 64 MiB.
     pub segment_bytes: u64,
 }
 
@@ -65,7 +63,7 @@ pub struct Embedded {
     skipped: AtomicU64,
 }
 
-/// What leases need of the queue.
+/// The part of the queue that leases use.
 struct Shared {
     journal: Journal,
     /// Apart from the journal, because the completions of its records use it.
@@ -73,8 +71,8 @@ struct Shared {
 }
 
 impl Embedded {
-    /// Opens the queue in this directory, creating both if need be. Blocks while it reads all of it once. Damage is logged
-    /// and costs no more than what it hit.
+    /// Opens the queue in this directory, and creates both if needed. Blocks while it reads the whole queue. Damage is
+    /// logged and costs only the damaged records.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -120,38 +118,38 @@ impl Embedded {
         })
     }
 
-    /// Gives the space back that settled jobs took. To be called every minute or so.
+    /// Frees the space of settled jobs. Call it every minute.
     pub async fn sweep(&self) {
         if let Err(error) = compaction::compact(&self.shared).await {
-            tracing::warn!(error = %tokenwire_core::explain(&error), "could not compact the job queue; trying again later");
+            tracing::warn!(error = %tokenwire_core::explain(&error), "could not compact the job queue; retrying later");
         }
     }
 
-    /// Waits until the queue can never be written again, because its disk failed in a way that leaves nobody knowing what
-    /// it holds. The process should end then: opening the queue finds out.
+    /// Waits until the disk failed in a way that leaves its content unknown. The queue refuses every write then. End the
+    /// process; opening the queue reads what the disk has.
     pub fn poisoned(&self) -> impl Future<Output = ()> + Send + 'static {
         self.shared.journal.poisoned()
     }
 
-    /// How many records were skipped since the queue was opened, because they are no jobs and name no generation.
+    /// How many records were skipped since the queue was opened, because they are not jobs and name no generation.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    fn skip(&self, held: EmbeddedLease, why: &dyn std::error::Error) {
+    fn skip(&self, lease: EmbeddedLease, why: &dyn std::error::Error) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
         metrics::undecodable();
         tracing::error!(error = %tokenwire_core::explain(why), "skipping a job that cannot be read");
-        held.forget();
+        lease.forget();
     }
 
-    /// Takes the next job, with its stored form. `None` when it has moved, or is none.
+    /// Takes the next job, with its stored form. `None` when it has moved or cannot be read.
     async fn take(&self) -> Result<Option<(EmbeddedLease, Vec<u8>)>, QueueError> {
         let taken = |ticket, at| (EmbeddedLease::new(Arc::clone(&self.shared), ticket), ticket, at);
         let (held, ticket, at) = self.shared.pending.take(taken).await;
         match self.shared.read(at).await {
             Ok(record) => Ok(Some((held, record))),
-            // Dropping what we hold puts it back: it lies elsewhere since we looked.
+            // The job has moved. Dropping the lease returns it.
             Err(ReadError::Gone { .. }) if self.shared.pending.place(ticket) != Some(at) => Ok(None),
             Err(error @ ReadError::Io { .. }) => {
                 held.give_back(READ_AGAIN);
@@ -201,7 +199,7 @@ impl JobQueue for Embedded {
         }
     }
 
-    /// This queue gives up on nothing.
+    /// This queue has no dead letters.
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
         std::future::pending().await
     }
@@ -213,7 +211,7 @@ impl JobQueue for Embedded {
 
 fn job(record: &[u8]) -> Result<Job, message::DecodeError> {
     match Record::decode(record) {
-        // What this queue stores always names its model.
+        // A job of this queue always names its model.
         Ok(Record { change: Change::Stored(job), .. }) => message::decode(job, None),
         Ok(_) | Err(_) => {
             Err(message::DecodeError { id: None, epoch: None, fault: message::InvalidMessage::NotAnObject })
@@ -226,8 +224,7 @@ impl Shared {
         self.journal.reserve(bytes).await.map_err(QueueError::unavailable)
     }
 
-    /// Writes a record down, and lets it take effect, `apply`, in the order of the journal: then, whether or not the
-    /// future is still there.
+    /// Commits a record, then runs `apply` in the order of the journal, even if this future was dropped.
     async fn commit(
         &self,
         room: Room,
@@ -237,7 +234,7 @@ impl Shared {
         let (outcome, committed) = oneshot::channel();
         self.journal.submit(room, payload, move |committed| {
             apply(&committed);
-            // Nobody waits any more: it has happened all the same.
+            // The caller has gone. The record is committed.
             let _ = outcome.send(committed);
         });
         match committed.await {
@@ -247,7 +244,7 @@ impl Shared {
         }
     }
 
-    /// Reads a record back, on a thread that may block.
+    /// Reads a record on a thread that may block.
     async fn read(self: &Arc<Self>, at: Position) -> Result<Vec<u8>, ReadError> {
         let shared = Arc::clone(self);
         match spawn_blocking(move || shared.journal.read(at)).await {
@@ -262,10 +259,10 @@ impl Shared {
 /// Why the queue cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Its files cannot be read or written, or a newer version made them.
+    /// Its files cannot be read or written, or a newer version wrote them.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
-    /// A newer version has written to it. Upgrade, or go back to the version that wrote it.
+    /// A newer version has written to it. Upgrade, or use the version that wrote it.
     #[error(
         "the job queue has records of format {version}, which this version of tokenwire does not know: upgrade"
     )]

@@ -1,4 +1,4 @@
-//! The job queue port on three foundations: memory, the embedded journal, and RabbitMQ.
+//! The job queue port in memory, on the embedded journal, and on RabbitMQ.
 
 pub mod embedded;
 pub mod memory;

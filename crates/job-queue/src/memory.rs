@@ -1,6 +1,6 @@
-//! The queue in this process's memory: the reference for what [`JobQueue`] promises, and the queue of `--ephemeral`.
+//! The queue in memory: the reference for the contract of [`JobQueue`], and the queue of `--ephemeral`.
 //!
-//! It keeps every promise except to outlive its process.
+//! It keeps the whole contract, except that it ends with its process.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,14 +25,14 @@ pub struct MemoryQueue {
 #[derive(Debug, Default)]
 struct Shared {
     jobs: Mutex<Jobs>,
-    /// Wakes one who waits for a job, or all when the next due time has changed.
+    /// Wakes one waiting caller, or all when the next due time has changed.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Jobs {
     ready: VecDeque<Job>,
-    /// Jobs to be retried, by when they are due and then in order of arrival.
+    /// Jobs to be retried, by due time and then in order of arrival.
     later: BTreeMap<(Instant, u64), Job>,
     arrivals: u64,
 }
@@ -74,7 +74,7 @@ impl JobQueue for MemoryQueue {
 
     async fn lease(&self) -> Result<Lease, QueueError> {
         loop {
-            // Listens before it looks. Dropped while it waits, it passes its wake-up on.
+            // Listen first, look second. A dropped listener passes its wake-up on.
             let mut changed = pin!(self.shared.changed.notified());
             changed.as_mut().enable();
             let due = {
@@ -87,7 +87,7 @@ impl JobQueue for MemoryQueue {
             };
             match due {
                 Some(due) => tokio::select! {
-                    // A wake-up that comes with the due time is passed on by whoever looks, not by chance.
+                    // Polled first, so that a wake-up that comes with the due time is not lost.
                     biased;
                     () = changed => {}
                     () = sleep_until(due) => {}
@@ -97,7 +97,7 @@ impl JobQueue for MemoryQueue {
         }
     }
 
-    /// This queue gives up on nothing.
+    /// This queue has no dead letters.
     async fn dead_letter(&self) -> Result<Lease, QueueError> {
         std::future::pending().await
     }
@@ -110,7 +110,7 @@ impl JobQueue for MemoryQueue {
 /// A leased job.
 #[derive(Debug)]
 struct MemoryLease {
-    /// None once it is settled.
+    /// `None` after it is settled.
     job: Option<Job>,
     shared: Arc<Shared>,
 }
@@ -129,7 +129,7 @@ impl LeaseHandle for MemoryLease {
             let place = (Instant::now() + after, jobs.arrivals);
             jobs.later.insert(place, job);
             drop(jobs);
-            // Everybody who waits: the one to be woken when it is due may be gone by then.
+            // Wake all: the caller that would be woken at the due time may be gone by then.
             self.shared.changed.notify_waiters();
         }
         Ok(())

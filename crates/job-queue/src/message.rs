@@ -34,13 +34,13 @@ use tokenwire_core::{
     Conversation, Epoch, Extras, GenerateRequest, GenerationId, Job, Message, ModelName, Sampling,
 };
 
-/// A prompt alone. A message without a version is read as this one.
+/// A single prompt. A message without a version is read as this one.
 const PROMPT: u64 = 1;
 
 /// A prompt with a history or with options.
 const CONVERSATION: u64 = 2;
 
-/// No request: the stream has it.
+/// No request. The stream has it.
 const ID_ALONE: u64 = 3;
 
 #[derive(Serialize)]
@@ -64,11 +64,11 @@ struct StoredId {
     expires_at: Option<f64>,
 }
 
-/// What version 2 adds.
+/// The fields that version 2 adds.
 #[derive(Serialize)]
 struct Version2Fields<'a> {
     history: &'a [Message],
-    /// Where `query` is the result of a tool: the id of its call.
+    /// The id of the call, if `query` is the result of a tool call.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers_call: Option<&'a str>,
     sampling: &'a Sampling,
@@ -113,11 +113,11 @@ fn with_request(job: &Job, request: &GenerateRequest) -> serde_json::Result<Vec<
     })
 }
 
-/// Reads the stored form of a job. A message that names no model gets `default_model`, where there is one.
+/// Reads the stored form of a job. A message without a model gets `default_model`, if there is one.
 ///
 /// # Errors
-/// [`DecodeError`]: these bytes are no job that this version can read. If they name a generation, [`DecodeError::job`] is
-/// its job, whose request the stream may have. Otherwise put them aside for people, and let nothing else wait for them.
+/// [`DecodeError`]: this version cannot read the message. If it names a generation, [`DecodeError::job`] is its job without
+/// a request, which its stream may have. Otherwise the message is moved aside.
 pub fn decode(bytes: &[u8], default_model: Option<&ModelName>) -> Result<Job, DecodeError> {
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| DecodeError {
         id: None,
@@ -172,7 +172,7 @@ fn job(
     Ok(Job { id, request, epoch })
 }
 
-/// The same, for a part that may be missing.
+/// A field of version 2 that may be missing.
 fn optional<T: DeserializeOwned>(
     fields: &mut Map<String, Value>,
     name: &'static str,
@@ -180,7 +180,7 @@ fn optional<T: DeserializeOwned>(
     fields.contains_key(name).then(|| value(fields, name)).transpose()
 }
 
-/// Moves a part of version 2 out of the message.
+/// Moves a field of version 2 out of the message.
 fn value<T: DeserializeOwned>(
     fields: &mut Map<String, Value>,
     name: &'static str,
@@ -214,20 +214,20 @@ fn epoch(seconds: f64) -> Epoch {
     Epoch::new((seconds * 1000.0).round() as u64)
 }
 
-/// The bytes are not the stored form of a job.
+/// The message is not the stored form of a job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a job: {fault}")]
 pub struct DecodeError {
-    /// The generation that the message was about, when that much could be read.
+    /// The id of the generation, if it could be read.
     pub id: Option<GenerationId>,
-    /// Of which stream of this id, when that much could be read.
+    /// The epoch of the stream, if it could be read.
     pub epoch: Option<Epoch>,
-    /// What is wrong with it.
+    /// What is wrong.
     pub fault: InvalidMessage,
 }
 
 impl DecodeError {
-    /// What is known of the job, if it is known which generation it is of.
+    /// The job without a request, if the message names a generation.
     pub fn job(&self) -> Option<Job> {
         Some(Job { id: self.id?, request: None, epoch: self.epoch })
     }
@@ -239,10 +239,10 @@ pub enum InvalidMessage {
     /// It is not JSON, or JSON of another kind.
     #[error("it is not a JSON object")]
     NotAnObject,
-    /// It was written by a newer version, or by something else.
+    /// A newer version or another program wrote it.
     #[error("its version is not one up to {ID_ALONE}: upgrade the workers before the servers")]
     Version,
-    /// A field is missing or does not hold what it should.
+    /// A field is missing or invalid.
     #[error("its field {0} is missing or invalid")]
     Field(&'static str),
 }

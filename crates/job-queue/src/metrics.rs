@@ -1,4 +1,4 @@
-//! What this crate counts: name, unit and meaning side by side.
+//! The metrics of this crate: name, unit and description.
 
 use ::metrics::{Unit, counter, describe_counter};
 

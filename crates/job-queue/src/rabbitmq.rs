@@ -1,14 +1,14 @@
 //! The job queue on RabbitMQ, 3.10 or newer.
 //!
-//! A quorum queue of persistent messages; a job counts as stored once the broker has confirmed it, and it stays with the
-//! broker until its lease is settled. Publishing and each kind of consuming have a connection of their own, kept for
-//! ever by `link`; what moves on them is in `publish` and `consume`, and where it goes in `topology`.
+//! A quorum queue of persistent messages. A job is stored when the broker has confirmed it, and stays with the broker until
+//! its lease is settled. Publishing and each kind of consuming have a connection of their own, kept by `link`. See
+//! `publish`, `consume` and `topology`.
 //!
-//! There is no counter of attempts here (I4). A job that reaches the broker's delivery limit arrives at
-//! [`JobQueue::dead_letter`], and is stored again if its generation has not ended.
+//! Attempts are not counted here (I4). A job that reaches the broker's delivery limit arrives at [`JobQueue::dead_letter`],
+//! and is stored again if its generation has not ended.
 //!
-//! A job to be retried waits in a delay queue of the broker, and neither fills the prefetch nor counts as a delivery; see
-//! `delay` for how long. A worker that dies, or drops a lease, gives its jobs back at once.
+//! A job to be retried waits in a delay queue of the broker (`delay`). It does not fill the prefetch and does not count as
+//! a delivery. A worker that dies or drops a lease returns its jobs at once.
 
 mod config;
 mod consume;
@@ -36,7 +36,7 @@ use link_error::LinkError;
 use publish::Publisher;
 use topology::Topology;
 
-/// A job queue on a RabbitMQ broker. Dropping it ends its tasks and closes its connections; leased jobs go back.
+/// A job queue on a RabbitMQ broker. Dropping it ends its tasks, closes its connections and returns leased jobs.
 #[derive(Debug)]
 pub struct RabbitMq {
     publisher: Publisher,
@@ -48,8 +48,8 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Begins to connect, and keeps doing so for ever: a broker that is away is no reason to fail here, and
-    /// [`JobQueue::ready`] says what is wrong. Connections for leasing are made when somebody first wants a job.
+    /// Begins to connect, and retries in the background. [`JobQueue::ready`] says whether the broker is available.
+    /// Connections for leasing are made when a job is first wanted.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -71,8 +71,8 @@ impl RabbitMq {
         Self { publisher, jobs, dead_letters, confirm_timeout, tasks, stop: stop.drop_guard() }
     }
 
-    /// Closes the connections, and waits until the broker knows, a second at most: jobs that are still leased are
-    /// somebody else's at once. Nothing works afterwards.
+    /// Closes the connections, within a second. Leased jobs return to the queue at once. The queue cannot be used
+    /// afterwards.
     pub async fn close(&self) {
         self.stop.token().cancel();
         self.tasks.wait().await;
@@ -81,19 +81,19 @@ impl RabbitMq {
 
 #[async_trait]
 impl JobQueue for RabbitMq {
-    /// Many at once share one channel. When the broker neither confirms nor refuses in [`Config::confirm_timeout`], the
-    /// job may or may not be stored.
+    /// Concurrent calls share one channel. If the broker does not answer within [`Config::confirm_timeout`], the outcome is
+    /// unknown.
     async fn enqueue(&self, job: &Job) -> Result<(), QueueError> {
         self.publisher.publish(job).await
     }
 
-    /// What the broker counted a second ago, and what this process has stored since. What other processes store is missing until
-    /// the next look; what workers take is.
+    /// The broker's count of up to a second ago, plus what this process has stored since. It lacks what other processes
+    /// stored, and includes what workers leased, since then.
     fn waiting(&self) -> usize {
         self.publisher.depth().waiting()
     }
 
-    /// Waits also while the broker is away.
+    /// Waits also while the broker is unavailable.
     async fn lease(&self) -> Result<Lease, QueueError> {
         self.jobs.lease().await
     }

@@ -1,9 +1,9 @@
-//! Puts groups of records into segments: one write and one flush for each group.
+//! Writes groups of records into segments: one write and one flush for each group.
 //!
-//! Where flushes are waited for, the active segment has room: the file is longer than its records, by zeros that take no
-//! space. A write inside the file changes no size, so most flushes have no metadata to write beside the data; measured on
-//! ext4, that is a third of a flush's time. Zeros are no record, so whoever reads the file finds its end without being
-//! told. The room is cut off when the segment is full and when the journal is closed; a crash leaves it behind.
+//! With [`Sync::Commit`] the file of the active segment is longer than its records, by zeros that take no space. A write
+//! inside the file changes no size, so most flushes write no metadata; on ext4 that saves a third of the time of a flush.
+//! Zeros are not a record, so readers find the end. The zeros are cut off when the segment is full and when the journal is
+//! closed. A crash leaves them.
 
 use std::{
     io,
@@ -19,13 +19,13 @@ use crate::{
     writer::Pending,
 };
 
-/// Offsets are 32 bits wide; and nobody wants to read more than this into memory to open one segment.
+/// Offsets have 32 bits. A segment is also read into memory when it is opened.
 const MAX_SEGMENT: u64 = 1024 * 1024 * 1024;
 
-/// How much room is made at a time, in bytes: some thousand flushes of a few pieces each.
+/// How many bytes of zeros are added at a time: some thousand flushes of a few deltas each.
 const PREALLOCATED_BYTES: u32 = 1024 * 1024;
 
-/// What the thread works with.
+/// The state of the writing thread.
 pub(crate) struct Committer {
     segments: Arc<Segments>,
     medium: Arc<dyn Medium>,
@@ -33,15 +33,15 @@ pub(crate) struct Committer {
     segment_bytes: u32,
     /// Kept for its capacity.
     buffer: Vec<u8>,
-    /// Up to where the file of the active segment reaches, where that is beyond its records.
+    /// The length of the active segment's file, if it is longer than its records.
     reach: u32,
 }
 
 /// Why a group was not committed.
 pub(crate) enum CommitError {
-    /// Nothing of the group is in the journal.
+    /// The group is not in the journal.
     Undone(io::Error),
-    /// Nobody knows what is in the journal.
+    /// The content of the journal is unknown.
     Unknown(io::Error),
 }
 
@@ -51,7 +51,7 @@ impl Committer {
         Self { segments, medium, sync: options.sync, segment_bytes, buffer: Vec::new(), reach: 0 }
     }
 
-    /// How many of the waiting records go into one group: as many as the segment takes that will hold the first.
+    /// How many of the waiting records fit into the segment of the first.
     pub(crate) fn how_many_fit(&self, sizes: impl Iterator<Item = u32>) -> usize {
         let mut sizes = sizes.peekable();
         let first = sizes.peek().copied().unwrap_or_default();
@@ -66,12 +66,12 @@ impl Committer {
             .count()
     }
 
-    /// Whether a segment that ends here takes no record of this size. An empty one takes any.
+    /// Whether a segment with this end is too full for a record of this size. An empty one takes any.
     fn is_full(&self, end: u32, size: u32) -> bool {
         end > FIRST_RECORD && end.saturating_add(size) > self.segment_bytes
     }
 
-    /// Writes and flushes a group; says where each record lies.
+    /// Writes and flushes a group. Returns the position of each record.
     pub(crate) fn commit(&mut self, group: &[Pending]) -> Result<Vec<Position>, CommitError> {
         let first = group.first().map_or(0, |record| format::record_size(&record.payload));
         let active = self.segment_for(first)?;
@@ -98,7 +98,7 @@ impl Committer {
         Ok(positions)
     }
 
-    /// Lets the file reach beyond this end. Where that cannot be, a write makes the file longer as it needs to.
+    /// Extends the file beyond this end. If that fails, writes extend it.
     fn make_room(&mut self, active: &Segment, end: u32) {
         if self.sync == Sync::Commit && self.reach < end {
             let reach = end.saturating_add(PREALLOCATED_BYTES).min(self.segment_bytes.max(end));
@@ -108,25 +108,25 @@ impl Committer {
         }
     }
 
-    /// Cuts off what is behind this end of the active segment.
+    /// Cuts the active segment off at this end.
     fn cut(&mut self, active: &Segment, end: u32) -> io::Result<()> {
         self.reach = 0;
         self.medium.resize(&active.file, u64::from(end))
     }
 
-    /// Leaves the active segment without room.
+    /// Cuts the zeros off the active segment.
     pub(crate) fn close(mut self) {
         if let Some(active) = self.segments.last()
             && let Err(error) = self.cut(&active, active.end.load(Ordering::Relaxed))
         {
-            tracing::warn!(file = %active.path.display(), %error, "could not cut the room off a segment");
+            tracing::warn!(file = %active.path.display(), %error, "could not cut the unused end off a segment");
         }
     }
 
     fn undo(&mut self, active: &Segment, end: u32) -> io::Result<()> {
         self.cut(active, end)?;
         match self.sync {
-            // Else a loss of power could bring back the records of the group that were whole.
+            // Otherwise a loss of power could bring back complete records of the group.
             Sync::Commit => self.medium.flush(&active.file),
             Sync::Os => Ok(()),
         }
@@ -142,7 +142,7 @@ impl Committer {
                     return Ok(Arc::clone(active));
                 }
                 self.cut(active, end).map_err(CommitError::Unknown)?;
-                // Older segments are whole whatever the level, so that only the newest can end in a crash.
+                // Older segments are flushed with every level, so that only the newest can end in a crash.
                 self.medium.flush(&active.file).map_err(CommitError::Unknown)?;
                 active.id + 1
             }
@@ -150,7 +150,7 @@ impl Committer {
         };
         let created =
             recover::create(&self.segments, &*self.medium, next).map_err(|(step, error)| match step {
-                // What is left of it is emptied by the next try, or replaced when the journal is opened.
+                // The next try empties what is left of it, or the next opening replaces it.
                 Step::Write => CommitError::Undone(error),
                 Step::Flush => CommitError::Unknown(error),
             })?;

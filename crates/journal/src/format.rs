@@ -1,4 +1,4 @@
-//! What the bytes of a segment mean, in version 1.
+//! The format of a segment, version 1.
 //!
 //! ```text
 //! header   magic 8 | version u32 | salt 16 | crc32 of the 28 bytes before u32
@@ -6,16 +6,16 @@
 //! room     zeros, behind the last record of a segment that is or was written to: `committer.rs`
 //! ```
 //!
-//! Numbers are little-endian. The checksum covers a salt that is random for each segment, and the offset of the record in
-//! it: bytes that a user shaped like a record, a true record that was copied into a payload, and what a file held in an
-//! earlier life all fail it. So a reader may look for the next valid record at every byte, and never finds an invented one.
+//! Numbers are little-endian. The checksum covers the salt, which is random for each segment, and the offset of the record. Bytes
+//! of a user that look like a record, a record that was copied into a payload, and earlier content of a file do not match. So a
+//! reader can search for the next valid record at every byte.
 //!
-//! The header keeps this layout in every version, so that an older reader can tell a newer file from a damaged one.
+//! The header has this layout in every version, so that an older reader can tell a newer file from a damaged one.
 
 use uuid::Uuid;
 
-/// The largest payload. A limit keeps the search for the next valid record in a damaged file from computing checksums over
-/// all of the rest again and again; it is several times what the largest prompt takes as JSON.
+/// The maximum size of a payload. It bounds the checksums that the search for the next valid record in a damaged file
+/// computes. Several times the size of the largest prompt as JSON.
 pub const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
 
 /// Bytes before the first record of a segment.
@@ -27,7 +27,7 @@ pub(crate) const FRAME: usize = 8;
 const MAGIC: [u8; 8] = *b"JOURNAL\n";
 const VERSION: u32 = 1;
 
-/// What makes the checksums of one segment different from those of all others.
+/// A random number that makes the checksums of a segment unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Salt([u8; 16]);
 
@@ -46,12 +46,12 @@ impl Salt {
     }
 }
 
-/// Why a header gives no salt.
+/// Why a header cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadHeader {
-    /// It was not wholly written, or the medium lost it.
+    /// It was not completely written, or is damaged.
     Damaged,
-    /// It is whole, and of a version that this one does not know.
+    /// It has a newer version.
     Newer(u32),
 }
 
@@ -81,15 +81,15 @@ pub(crate) fn parse_header(file: &[u8]) -> Result<Salt, BadHeader> {
     }
 }
 
-/// Appends the record of a payload that begins at this offset of its segment.
+/// Appends the record of a payload at this offset of its segment.
 pub(crate) fn write_record(buffer: &mut Vec<u8>, salt: Salt, offset: u32, payload: &[u8]) {
     buffer.extend_from_slice(&length(payload).to_le_bytes());
     buffer.extend_from_slice(&salt.checksum(offset, payload).to_le_bytes());
     buffer.extend_from_slice(payload);
 }
 
-/// The payload of the record at the start of `bytes`, which lie at this offset of their segment; `None` if there is no
-/// valid one.
+/// The payload of the record at the start of `bytes`, which are at this offset of their segment. `None` if there is no
+/// valid record.
 pub(crate) fn parse_record(salt: Salt, offset: u32, bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = split::<4>(bytes)?;
     let (crc, rest) = split::<4>(rest)?;
@@ -101,7 +101,7 @@ pub(crate) fn parse_record(salt: Salt, offset: u32, bytes: &[u8]) -> Option<&[u8
     (salt.checksum(offset, payload) == u32::from_le_bytes(crc)).then_some(payload)
 }
 
-/// How many bytes the record of such a payload takes.
+/// The size of the record of a payload.
 pub(crate) fn record_size(payload: &[u8]) -> u32 {
     const FRAME_SIZE: u32 = 8;
     length(payload) + FRAME_SIZE

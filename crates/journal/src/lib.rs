@@ -1,20 +1,20 @@
-//! An append-only journal of records in one directory: segmented, checksummed, with group commit. It knows nothing of
-//! what its records mean.
+//! An append-only journal of records in one directory: segmented, checksummed, with group commit. It does not interpret its
+//! records.
 //!
-//! What it promises:
+//! Contract:
 //!
-//! - A record whose append succeeded is there after a crash ([`Sync::Commit`]: after a loss of power too), in the order in
-//!   which records were submitted. One whose append failed is not.
-//! - The completion of every append runs, in commit order, whether or not anybody still waits: what is built from the
-//!   records in memory never misses a durable one.
-//! - Opening never invents a record, loses none before a damaged place, and keeps those after it.
+//! - A record whose append succeeded survives a crash ([`Sync::Commit`]: also a loss of power). Records keep the order of
+//!   their submission. A record whose append failed is not there.
+//! - The completion of every append runs, in commit order, even if its caller has gone. So an index in memory never lacks a
+//!   durable record.
+//! - Opening never invents a record, loses none before a damaged range, and keeps those after it.
 //!
-//! One dedicated thread writes: it takes everything that waits, writes it at once, flushes once and completes all of it.
-//! Batches grow by themselves under load, and an append on an idle journal waits for nobody (for a tenth of a millisecond,
-//! where the batch before held several).
+//! One dedicated thread writes: it takes all waiting records, writes them at once, flushes once and completes them. Batches
+//! grow under load. An append on an idle journal waits for no other (or for 0.1 ms, if the batch before it had several
+//! records).
 //!
-//! Not here: who may use the directory ([`DirLock`], taken once by the process), an index, compaction. Records are
-//! removed by whole segments.
+//! Not here: the use of a directory by one process ([`DirLock`]), an index, compaction. Records are removed by whole
+//! segments.
 
 mod committer;
 mod format;
@@ -41,15 +41,15 @@ pub use segment::{ReadError, SegmentInfo};
 use segment::Segments;
 use writer::{Pending, WriterThread};
 
-/// How long a failed write counts against [`Journal::ready`]. Only another write can tell whether there is space again,
-/// and nobody sends one to a service that says that it is not ready.
+/// How long a failed write counts in [`Journal::ready`]. Only another write can show that there is space again, and a
+/// service that is not ready gets none.
 const FAILURE_COUNTS: Duration = Duration::from_secs(10);
 
-/// How a journal keeps its records.
+/// The settings of a journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How large a segment grows before the next one is begun, in bytes; at most 1 GiB. The unit of removal. A record that
-    /// is larger gets a segment of its own. Default: 64 MiB.
+    /// The size of a segment in bytes, at most 1 GiB. A larger record gets its own segment. Segments are removed as a
+    /// whole. Default: 64 MiB.
     pub segment_bytes: u64,
     /// What an append waits for. Default: [`Sync::Commit`].
     pub sync: Sync,
@@ -61,22 +61,22 @@ impl Default for Options {
     }
 }
 
-/// What a record survives once its append has returned.
+/// What a record survives after its append.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sync {
-    /// The loss of power: the append waits for the medium.
+    /// A loss of power: the append waits for the disk.
     #[default]
     Commit,
-    /// The death of the process, not that of the machine: the append waits for the operating system.
+    /// The death of the process, not of the machine: the append waits for the operating system.
     Os,
 }
 
-/// Where a record lies, for [`Journal::read`].
+/// The position of a record, for [`Journal::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The number of its segment.
     pub segment: u64,
-    /// Where in the segment it begins, in bytes.
+    /// Its offset in the segment, in bytes.
     pub offset: u32,
     /// The size of its payload in bytes.
     pub length: u32,
@@ -84,7 +84,7 @@ pub struct Position {
 
 impl Position {
     pub(crate) fn of(segment: u64, offset: u32, payload: &[u8]) -> Self {
-        // A payload was checked against its limit when it was taken.
+        // The size of a payload was checked before.
         Self { segment, offset, length: u32::try_from(payload.len()).unwrap_or(u32::MAX) }
     }
 }
@@ -96,16 +96,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in this directory, creating both if need be, and calls `visit` with every record, oldest first.
-    /// Blocks while it reads everything once.
+    /// Opens the journal in this directory, and creates both if needed. Calls `visit` with every record, oldest first.
+    /// Blocks while it reads the whole journal.
     ///
     /// # Errors
-    /// [`OpenError`]. Damage is none: it is logged, and what is left is there.
+    /// [`OpenError`]. Damage is no error: it is logged, and the rest is kept.
     pub fn open(dir: &Path, options: Options, visit: impl FnMut(Position, &[u8])) -> Result<Self, OpenError> {
         Self::open_on(Arc::new(Disk), dir, options, visit)
     }
 
-    /// As [`Self::open`], on a medium that a test may let fail.
+    /// As [`Self::open`], on a medium that a test can make fail.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -123,23 +123,23 @@ impl Journal {
         Ok(Self { segments, writer })
     }
 
-    /// Appends a record. Durable to the level of [`Options::sync`] when it returns. If the future is dropped, the record
-    /// is wholly there or not at all.
+    /// Appends a record. Durable to the level of [`Options::sync`] when it returns. If the future is dropped, the record is
+    /// completely there or not at all.
     ///
     /// # Errors
-    /// [`JournalError`]; the record is not there, but after [`JournalError::Poisoned`] nobody knows.
+    /// [`JournalError`]: the record is not there. After [`JournalError::Poisoned`] that is unknown.
     pub async fn append(&self, payload: Vec<u8>) -> Result<Position, JournalError> {
         let room = self.reserve(payload.len()).await?;
         let (outcome, appended) = oneshot::channel();
         self.submit(room, payload, move |result| {
-            // Nobody waits any more: the record is there all the same.
+            // The caller has gone. The record is there.
             let _ = outcome.send(result);
         });
         appended.await.unwrap_or_else(|_| Err(JournalError::stopped()))
     }
 
-    /// Waits for room for a payload of this size: what was submitted and is not yet written is bounded, so a slow disk
-    /// slows writers down instead of filling the memory. Dropping the room gives it back.
+    /// Reserves room for a payload of this size. The submitted bytes that are not yet written are bounded, so a slow disk
+    /// slows writers down instead of filling the memory. Dropping the room frees it.
     ///
     /// # Errors
     /// [`JournalError::Size`].
@@ -150,9 +150,9 @@ impl Journal {
         self.writer.reserve(bytes).await.map(|permit| Room { permit, bytes })
     }
 
-    /// Submits a record, at once: records are committed in the order of these calls. `done` is called with the outcome
-    /// once it is known, for one record after the other in that order, on the thread that writes: it must not block.
-    /// A payload larger than its room fails with [`JournalError::Size`].
+    /// Submits a record. Records are committed in the order of these calls. `done` gets the outcome, for one record after
+    /// the other in that order, on the writing thread: it must not block. A payload that is larger than its room fails with
+    /// [`JournalError::Size`].
     pub fn submit(
         &self,
         room: Room,
@@ -166,7 +166,7 @@ impl Journal {
         self.writer.submit(Pending { payload, done: Box::new(done), _room: room.permit });
     }
 
-    /// Reads a record back with one read of its file, and checks it. Blocks.
+    /// Reads a record with one read of its file, and checks it. Blocks.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -174,29 +174,28 @@ impl Journal {
         self.segments.read(position)
     }
 
-    /// Every segment, oldest first. The completions of all records in a segment that is not active have run.
+    /// The segments, oldest first. The completions of all records in a segment that is not active have run.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.segments.list()
     }
 
-    /// Deletes a segment and all its records. One that is not there is no error, and the active one is never deleted.
-    /// Blocks.
+    /// Deletes a segment with its records. No effect on a missing segment and on the active one. Blocks.
     ///
     /// # Errors
-    /// What the system said; the segment is still there.
+    /// The error of the system. The segment is still there.
     pub fn remove(&self, segment: u64) -> io::Result<()> {
         self.segments.remove(segment)
     }
 
-    /// Whether appends can be expected to succeed.
+    /// Whether appends are expected to succeed.
     ///
     /// # Errors
-    /// Why the journal is poisoned, or why a write failed within the last ten seconds.
+    /// Why the journal is poisoned, or why a write failed within the last 10 s.
     pub fn ready(&self) -> Result<(), JournalError> {
         self.writer.health(FAILURE_COUNTS)
     }
 
-    /// Waits until the journal is poisoned: nothing can be appended to it ever again, and its process should end.
+    /// Waits until the journal is poisoned: it takes no more records, and its process should end.
     pub fn poisoned(&self) -> impl Future<Output = ()> + Send + 'static {
         self.writer.poisoned()
     }
@@ -208,16 +207,16 @@ impl fmt::Debug for Journal {
     }
 }
 
-/// Room for one payload that is about to be submitted.
+/// Reserved room for one payload.
 #[derive(Debug)]
-#[must_use = "dropping it gives the room back"]
+#[must_use = "dropping it frees the room"]
 pub struct Room {
     permit: OwnedSemaphorePermit,
     bytes: usize,
 }
 
 impl Room {
-    /// Takes a part of this size off, for another payload.
+    /// Splits off room for another payload of this size.
     ///
     /// # Errors
     /// [`JournalError::Size`] when nothing would be left.
@@ -230,18 +229,18 @@ impl Room {
     }
 }
 
-/// Why a record was not appended. All records that were to be written together fail together.
+/// Why a record was not appended. Records of one group fail together.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// There is no space. Free some; later appends are tried again.
+    /// There is no space. Free some. Later appends are tried.
     #[error("there is no space left for the journal")]
     Full(#[source] Arc<io::Error>),
-    /// It could not be written. Later appends are tried again.
+    /// It could not be written. Later appends are tried.
     #[error("cannot write to the journal")]
     Io(#[source] Arc<io::Error>),
-    /// A flush failed earlier, or a failed write could not be undone: what is on the medium is not known, and nothing is
-    /// written any more. End the process; opening the journal again finds out.
-    #[error("the journal takes nothing any more after a failure of its medium: restart")]
+    /// A flush failed, or a failed write could not be undone: the content of the disk is unknown, and nothing is written
+    /// any more. End the process; opening the journal reads what the disk has.
+    #[error("the journal takes no records after a failure of its disk: restart")]
     Poisoned(#[source] Arc<io::Error>),
     /// The payload is empty or too large.
     #[error("a record holds 1 to {MAX_PAYLOAD} bytes and fits its room, not {bytes}")]

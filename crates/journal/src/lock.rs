@@ -6,18 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The right to use a directory, until it is dropped or its process ends, however it ends. Two processes that append to
-/// one journal would destroy it.
+/// The exclusive use of a directory, until this is dropped or the process ends. Two processes that append to one journal
+/// would destroy it.
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    /// Takes the directory for this process; creates it if it is not there.
+    /// Locks the directory for this process. Creates it if needed.
     ///
     /// # Errors
-    /// [`LockError::Taken`] when another process has it; [`LockError::Io`] when it cannot be created or locked.
+    /// [`LockError::Taken`] when another process has it. [`LockError::Io`] when it cannot be created or locked.
     pub fn take(dir: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { dir: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(io)?;
@@ -30,7 +30,7 @@ impl DirLock {
     }
 }
 
-/// Why a directory was not given to this process.
+/// Why a directory could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process uses it.
@@ -44,7 +44,7 @@ pub enum LockError {
     Io {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },

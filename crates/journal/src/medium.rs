@@ -1,4 +1,4 @@
-//! What a journal does to its files, so that a test can be a disk that is full or broken.
+//! The file operations of a journal, so that a test can simulate a full or broken disk.
 
 use std::{
     fmt,
@@ -8,28 +8,29 @@ use std::{
     path::Path,
 };
 
-/// Where segments are written. Reading, listing and deleting are not here: their failures harm nothing that is committed.
+/// The operations that write segments. Reading, listing and deleting are not here: their failures harm nothing that is
+/// committed.
 pub trait Medium: fmt::Debug + Send + Sync + 'static {
     /// Creates the file, or empties the one that is there.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system.
     fn create(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
     }
 
-    /// Writes all of the bytes at the offset; after an error, any part of them may be there.
+    /// Writes all bytes at the offset. After an error any part of them may be written.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system.
     fn write_all_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
 
-    /// Makes what was written survive a loss of power.
+    /// Makes written bytes survive a loss of power.
     ///
     /// # Errors
-    /// What the system said. Nobody knows then what survived, and asking again may falsely succeed.
+    /// The error of the system. What survived is then unknown, and a second flush may falsely succeed.
     fn flush(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
@@ -42,16 +43,16 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
         File::open(dir)?.sync_all()
     }
 
-    /// Makes the file this long: cuts off what is behind, or adds zeros that take no space.
+    /// Sets the length of the file: cuts it, or adds zeros that take no space.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system.
     fn resize(&self, file: &File, length: u64) -> io::Result<()> {
         file.set_len(length)
     }
 }
 
-/// The machine's own files.
+/// The files of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 

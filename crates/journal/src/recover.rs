@@ -1,8 +1,8 @@
-//! Finds out what a journal holds when it is opened.
+//! Reads the journal when it is opened.
 //!
-//! Two things can be wrong with a file. What a crash leaves is an end without a valid record: nobody was told that it was
-//! stored, and it is cut off. What a failing medium leaves is a damaged range with valid records after it: the range is
-//! skipped, loudly, and what follows is kept. What its records mean together is for the journal's user to judge.
+//! A file can be wrong in two ways. A crash leaves an end without a valid record, which was never acknowledged: it is cut
+//! off. A failing disk leaves a damaged range with valid records after it: the range is skipped and logged at `error`, and
+//! the rest is kept. The user of the journal decides what its records mean together.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ use crate::{
     segment::{Segment, Segments},
 };
 
-/// Calls `visit` for every record in the directory, oldest first, and leaves an active segment to append to.
+/// Calls `visit` for every record in the directory, oldest first, and prepares an active segment.
 pub(crate) fn recover(
     segments: &Segments,
     medium: &dyn Medium,
@@ -35,14 +35,14 @@ pub(crate) fn recover(
         let salt = match format::parse_header(&bytes) {
             Ok(salt) => salt,
             Err(BadHeader::Newer(version)) => return Err(OpenError::Newer { file: path, version }),
-            // Records are written only once the header is safe: without any, this is a creation that was cut short.
+            // Records are written only after the header is flushed: without records this is an interrupted creation.
             Err(BadHeader::Damaged) if active && bytes.len() <= HEADER => {
                 tracing::warn!(file = %path.display(), "replacing a half-written segment");
                 let segment = create(segments, medium, id).map_err(|(_, source)| fail(source))?;
                 segments.insert(segment);
                 continue;
             }
-            // Neither read nor written nor deleted again: what to do with it is for people to say.
+            // It is not read, written or deleted. An operator decides.
             Err(BadHeader::Damaged) => {
                 tracing::error!(file = %path.display(), bytes = bytes.len(), "the header is damaged: the segment is lost");
                 continue;
@@ -56,7 +56,7 @@ pub(crate) fn recover(
         if active && scan.end < offset(bytes.len()) {
             medium.resize(&file, u64::from(scan.end)).map_err(fail)?;
         }
-        // A process that was killed may have written more than it flushed, and all of it counts as durable from here on.
+        // A killed process may have written more than it flushed. All of it counts as durable from here on.
         medium.flush(&file).map_err(fail)?;
         let end = AtomicU32::new(scan.end);
         segments.insert(Arc::new(Segment { id, path, file, salt, end }));
@@ -69,8 +69,8 @@ pub(crate) fn recover(
     Ok(())
 }
 
-/// Creates an empty segment that survives a loss of power from here on. Says with its error what failed: after a flush, it
-/// is not known what the medium holds.
+/// Creates an empty segment that survives a loss of power. An error says which step failed: after a failed flush the
+/// content of the disk is unknown.
 pub(crate) fn create(
     segments: &Segments,
     medium: &dyn Medium,
@@ -87,7 +87,7 @@ pub(crate) fn create(
     Ok(Arc::new(Segment { id, path, file, salt, end: AtomicU32::new(offset(HEADER)) }))
 }
 
-/// What was under way when something failed.
+/// The step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Write,
@@ -96,18 +96,18 @@ pub(crate) enum Step {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Scan {
-    /// Right after the last valid record.
+    /// The end of the last valid record.
     end: u32,
-    /// What lies between valid records and is none.
+    /// Ranges between valid records that are no records.
     damaged: Vec<Range<u32>>,
-    /// What lies after the last valid record, without the room at the end of the file.
+    /// The bytes after the last valid record, without the zeros at the end of the file.
     torn: u32,
 }
 
 fn scan(salt: Salt, file: &[u8], visit: &mut dyn FnMut(u32, &[u8])) -> Scan {
     let record_at = |at: usize| Some((at, format::parse_record(salt, offset(at), file.get(at..)?)?));
     let mut scan = Scan { end: offset(HEADER), ..Scan::default() };
-    // No record begins in the zeros at the end: its length is none.
+    // No record begins in the zeros at the end: a length of zero is not valid.
     let used = file.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut at = HEADER;
     while let Some((next, payload)) = (at..used).find_map(record_at) {
@@ -135,17 +135,16 @@ fn report(path: &Path, scan: &Scan, active: bool) {
     match (scan.torn, active) {
         (0, _) => {}
         (bytes, true) => {
-            tracing::warn!(%file, offset = scan.end, bytes, "cutting off what a crash left unfinished");
+            tracing::warn!(%file, offset = scan.end, bytes, "cutting off an unfinished write");
         }
-        // An older segment was flushed as a whole before the next one was begun.
+        // An older segment was flushed before the next one was begun.
         (bytes, false) => {
             tracing::error!(%file, offset = scan.end, bytes, "skipping a damaged end of a segment");
         }
     }
 }
 
-/// A place in a segment. Segments are limited to far less than 4 GiB; a longer file is none of ours, and its end is
-/// not looked at.
+/// An offset in a segment. Segments are far smaller than 4 GiB. The end of a longer file is ignored.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -169,7 +168,7 @@ pub enum OpenError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },

@@ -1,7 +1,7 @@
-//! Looks at a journal from outside, while its own process may be writing to it.
+//! Reads a journal while its own process may be writing to it.
 //!
-//! It takes no lock, creates, cuts and flushes nothing, and what it finds torn or damaged it passes over in silence: that is
-//! for the process to judge that opens the journal. What it shows was written, which is not yet to say that it was flushed.
+//! It takes no lock, writes nothing, and silently skips torn or damaged records. A shown record was written, but may not be
+//! flushed.
 
 use std::{fs, io, path::Path};
 
@@ -12,17 +12,17 @@ use crate::{
     segment::Segments,
 };
 
-/// Calls `visit` with every record of the journal in this directory, oldest first. Blocks while it reads everything once.
+/// Calls `visit` with every record of the journal in this directory, oldest first. Blocks while it reads the whole journal.
 ///
 /// # Errors
-/// [`OpenError`]; that there is no such directory is one.
+/// [`OpenError`], also when the directory does not exist.
 pub fn scan(dir: &Path, mut visit: impl FnMut(Position, &[u8])) -> Result<(), OpenError> {
     let segments = Segments::new(dir.to_owned());
     for id in segments.stored().map_err(|source| OpenError::at(dir, source))? {
         let path = segments.path(id);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            // Removed since we looked.
+            // Removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(OpenError::at(&path, source)),
         };

@@ -1,4 +1,4 @@
-//! The files of a journal: their names, the open ones, and reading one record back.
+//! The files of a journal: their names, the open files, and reading one record.
 
 use std::{
     collections::BTreeMap,
@@ -24,22 +24,22 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
     pub(crate) salt: Salt,
-    /// Up to where it holds committed records.
+    /// The end of its committed records.
     pub(crate) end: AtomicU32,
 }
 
-/// What there is to know about a segment from outside.
+/// The properties of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
-    /// Its number: the [`Position::segment`] of its records. Later ones have higher numbers.
+    /// Its number, as in [`Position::segment`]. Later segments have higher numbers.
     pub id: u64,
     /// Its size in bytes.
     pub bytes: u32,
-    /// Whether records are still appended to it.
+    /// Whether records are appended to it.
     pub active: bool,
 }
 
-/// Every segment, oldest first. The last one is the active one.
+/// The segments, oldest first. The last one is active.
 #[derive(Debug)]
 pub(crate) struct Segments {
     dir: PathBuf,
@@ -59,7 +59,7 @@ impl Segments {
         self.dir.join(format!("{id:020}.journal"))
     }
 
-    /// The numbers of the segments that lie in the directory, oldest first. Other files there are none of ours.
+    /// The numbers of the segments in the directory, oldest first. Other files are ignored.
     pub(crate) fn stored(&self) -> io::Result<Vec<u64>> {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -94,7 +94,7 @@ impl Segments {
             .collect()
     }
 
-    /// Deletes a segment, unless it is the active one or not there. Reads that have begun go on.
+    /// Deletes a segment, unless it is active or missing. Running reads continue.
     pub(crate) fn remove(&self, id: u64) -> io::Result<()> {
         let segment = {
             let mut open = self.write();
@@ -108,7 +108,7 @@ impl Segments {
             self.insert(segment);
             return Err(error);
         }
-        // Not waited for by a flush of the directory: a segment that comes back after a loss of power is removed again.
+        // Not flushed: a segment that comes back after a loss of power is removed again.
         Ok(())
     }
 
@@ -131,7 +131,7 @@ impl Segments {
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Arc<Segment>>> {
-        // Nothing panics while holding the lock, and a map of open files is whole at every instant.
+        // Nothing panics while it holds the lock.
         self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -140,7 +140,7 @@ impl Segments {
     }
 }
 
-/// Why a record cannot be read back.
+/// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Its segment was removed.
@@ -149,7 +149,7 @@ pub enum ReadError {
         /// The number of the segment.
         segment: u64,
     },
-    /// It was whole when it was written or found, and is no more: the medium lost it.
+    /// It is damaged: the disk lost it after it was written or found.
     #[error("the record at byte {offset} of {} is damaged", file.display())]
     Damaged {
         /// The file.
@@ -162,7 +162,7 @@ pub enum ReadError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },

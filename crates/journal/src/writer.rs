@@ -1,9 +1,9 @@
-//! The one thread that writes.
+//! The writing thread.
 //!
-//! It takes everything that waits, as far as it fits into the active segment, lets `committer.rs` write it with one write
-//! and flush it once, and completes it record by record. A write that fails is undone: the file is cut back to what is committed, and the
-//! next group is tried as if nothing had happened. A flush that fails, or a cut, leaves a file of which nobody knows what
-//! the medium holds (asking again may falsely succeed): nothing is written after that.
+//! It takes all waiting records that fit into the active segment, lets `committer.rs` write them with one write and one
+//! flush, and completes each. A failed write is undone: the file is cut back to what is committed, and the next group is
+//! tried. After a failed flush or cut the content of the disk is unknown (a second flush may falsely succeed), so nothing
+//! is written any more.
 
 use std::{
     collections::VecDeque,
@@ -24,25 +24,23 @@ use crate::{
     segment::Segments,
 };
 
-/// How many bytes may wait to be written. Two of the largest records, so that one can be encoded while one is written;
-/// thousands of usual ones, more than any disk wants in one group. Beyond it, appenders wait: memory is bounded here and
-/// nowhere else.
+/// The maximum number of bytes that wait to be written. Two of the largest records, so that one can be encoded while
+/// another is written. Further appends wait: this is the only bound on memory.
 const MAX_PENDING_BYTES: usize = 2 * MAX_PAYLOAD;
 
-/// How long a group waits for more when the one before held several records: those of generations that speak in step
-/// come together, and the first of them would else be flushed alone while the others wait for that. About what a flush
-/// takes: the first is later by that, and the others are not.
+/// How long a group waits for more records if the group before it had several: generations that send in step come together,
+/// and otherwise the first would be flushed alone while the others wait. About the time of a flush.
 const GATHER: Duration = Duration::from_micros(100);
 
-/// A record on its way to the medium.
+/// A record that waits to be written.
 pub(crate) struct Pending {
     pub(crate) payload: Vec<u8>,
     pub(crate) done: Box<dyn FnOnce(Result<Position, JournalError>) + Send>,
-    /// Given back when the record is done with.
+    /// Freed when the record is completed.
     pub(crate) _room: OwnedSemaphorePermit,
 }
 
-/// The way to the thread.
+/// The handle of the thread.
 pub(crate) struct WriterThread {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
@@ -58,9 +56,9 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Pending>,
-    /// Whether the thread waits to be told of a record.
+    /// Whether the thread sleeps until there is a record.
     idle: bool,
-    /// Whether the thread ends once nothing waits.
+    /// Whether the thread ends when no record waits.
     closing: bool,
     poison: Option<Arc<io::Error>>,
     last_failure: Option<(Instant, JournalError)>,
@@ -99,7 +97,7 @@ impl WriterThread {
             return;
         }
         queue.waiting.push_back(record);
-        // A thread that is at work looks again by itself, and waking it is a system call.
+        // A busy thread checks again by itself, and waking it is a system call.
         let wake = std::mem::take(&mut queue.idle);
         drop(queue);
         if wake {
@@ -127,11 +125,11 @@ impl Drop for WriterThread {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_one();
-        // A completion may hold the last handle to the journal: the thread cannot wait for itself, and ends by itself.
+        // A completion may hold the last handle to the journal. The thread cannot join itself, and ends by itself.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
-            // It ended by a panic: whoever waited for it was told.
+            // It panicked. Waiting callers got the error.
             let _ = thread.join();
         }
     }
@@ -161,7 +159,7 @@ impl Shared {
                     }
                 }
                 Err(CommitError::Unknown(source)) => {
-                    tracing::error!(error = %source, "the journal's medium failed; it takes nothing any more");
+                    tracing::error!(error = %source, "the journal's disk failed; it takes no more records");
                     self.poison(source, group);
                     return;
                 }
@@ -169,8 +167,8 @@ impl Shared {
         }
     }
 
-    /// Waits for records, and, once the first is there, for so much longer; then takes those that fit into one segment. `None`
-    /// when the journal was closed and nothing waits.
+    /// Waits for records, then for `gather`, then takes those that fit into one segment. `None` when the journal is closed
+    /// and no record waits.
     fn next_group(&self, committer: &Committer, gather: Option<Duration>) -> Option<Vec<Pending>> {
         let mut queue = self.lock();
         let waited = queue.waiting.is_empty();
@@ -185,7 +183,7 @@ impl Shared {
             drop(queue);
             #[expect(
                 clippy::disallowed_methods,
-                reason = "a wait for others; this thread has nothing else to do"
+                reason = "a wait for more records; this thread has nothing else to do"
             )]
             thread::sleep(gather);
             queue = self.lock();
@@ -195,7 +193,7 @@ impl Shared {
         Some(queue.waiting.drain(..count).collect())
     }
 
-    /// Fails these records, all that wait, and all that will come.
+    /// Fails these records, all waiting ones, and all later ones.
     fn poison(&self, cause: io::Error, group: Vec<Pending>) {
         let cause = Arc::new(cause);
         let waiting = {
@@ -210,12 +208,12 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics while holding the lock.
+        // Nothing panics while it holds the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells everybody when the thread ends by a panic, in a completion that is not its own code.
+/// Poisons the journal when the thread ends by a panic, which only a completion can cause.
 struct PoisonOnEnd(Arc<Shared>);
 
 impl Drop for PoisonOnEnd {

@@ -6,14 +6,14 @@ use tokio::time::Instant;
 /// The claim on storing the job of one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Claims {
-    /// A caller has the claim, since then.
+    /// A caller has had the claim since then.
     Claimed(Instant),
     /// The job was stored then.
     Stored(Instant),
 }
 
 impl Claims {
-    /// The creator of a stream stores its job.
+    /// Creating a stream takes the first claim.
     pub(crate) fn of_creator() -> Self {
         Self::Claimed(Instant::now())
     }

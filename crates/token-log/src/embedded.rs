@@ -1,11 +1,11 @@
 //! The token log on one machine: streams in a journal on disk, and an index of them in memory.
 //!
-//! Every change of a stream is a record in one journal for all streams, and takes effect when the journal has committed it,
-//! in the order of the journal: a batch is visible, and announced, once it is durable and not before (I2); and what an older
-//! writer had on the way is refused behind a newer opening (I3), now and whenever the log is opened again. The index
-//! holds where each batch lies, not its text, and where metadata lies, not what it says.
+//! Every change of a stream is a record in one journal. It takes effect when the journal has committed it, in the order of
+//! the journal. So a batch is visible, and announced, only once it is durable (I2). A batch of an older writer that is
+//! committed after a newer opening is refused (I3), now and whenever the log is opened again. The index has the positions
+//! of batches and metadata, not their content.
 //!
-//! One process uses the directory; `journal::DirLock` is taken by whoever owns the data directory, not here.
+//! One process uses the directory. The owner of the data directory takes `journal::DirLock`.
 
 mod index;
 mod inspect;
@@ -43,17 +43,16 @@ use self::{
 };
 use crate::{claims::Claims, record::Batch, wakeups::WakeupRegistry};
 
-/// How the embedded log keeps streams.
+/// The settings of the embedded log.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// What an append waits for: `Commit` for the disk, which survives a loss of power; `Os` for the operating system,
-    /// which survives the death of this process alone. Default: `Commit`.
+    /// What an append waits for. `Commit` waits for the disk and survives a loss of power. `Os` waits for the operating
+    /// system and survives the death of the process. Default: `Commit`.
     pub sync: journal::Sync,
-    /// The size of the files that the log consists of, in bytes, at most 1 GiB. Space is given back file by file, once no
-    /// kept stream has anything in it. Default: 64 MiB.
+    /// The size of the log's files in bytes, at most 1 GiB. A file is deleted when no kept stream has a record in it.
+    /// Default: 64 MiB.
     pub segment_bytes: u64,
-    /// How long a stream is kept after its seal; one without a seal, after the time when it should have had one. Default:
-    /// 24 hours.
+    /// How long a stream is kept after its seal, or after its `end_by` if it is never sealed. Default: 24 h.
     pub retention: Duration,
 }
 
@@ -70,7 +69,7 @@ pub struct Embedded {
     retention: Duration,
 }
 
-/// What writers need of the log.
+/// The part of the log that writers use.
 struct Shared {
     journal: Journal,
     index: Arc<Index>,
@@ -79,8 +78,8 @@ struct Shared {
 }
 
 impl Embedded {
-    /// Opens the log in this directory, creating both if need be. Blocks while it reads all of it once. Damage is logged
-    /// and costs no more than what it hit.
+    /// Opens the log in this directory, and creates both if needed. Blocks while it reads the whole log. Damage is logged
+    /// and costs only the damaged records.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -102,19 +101,18 @@ impl Embedded {
         let index = Arc::new(replay.finish()?);
         let log =
             Self { shared: Arc::new(Shared { journal, index, wakeups: Arc::default(), clock }), retention };
-        // What was forgotten before and still lies in a segment that others need.
+        // Streams that expired before and whose files are still needed.
         log.forget_expired();
         Ok(log)
     }
 
-    /// Forgets the streams whose retention time is over, and gives the space back that nobody needs any more. To be called
-    /// every minute or so.
+    /// Removes streams whose retention time is over, and deletes files that are not needed. Call it every minute.
     pub async fn sweep(&self) {
-        // The order matters: every record in a segment that is not active now is in the index.
+        // List the segments first: every record in a segment that is not active by then is in the index.
         let segments = self.shared.journal.segments();
         self.forget_expired();
         let used = self.shared.index.segments();
-        // Oldest first, and none before an older one: what a record takes back never comes back by outliving it.
+        // Oldest first, and none before an older one: otherwise a record could come back because its removal was deleted.
         let unused: Vec<_> = segments
             .into_iter()
             .take_while(|segment| !segment.active && !used.contains(&segment.id))
@@ -126,21 +124,21 @@ impl Embedded {
         let shared = Arc::clone(&self.shared);
         let removing = spawn_blocking(move || {
             unused.into_iter().try_for_each(|segment| {
-                tracing::info!(segment, "giving back a part of the token log that nobody needs any more");
+                tracing::info!(segment, "deleting a file of the token log that is not needed any more");
                 shared.journal.remove(segment)
             })
         });
         match removing.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "could not delete a part of the token log; trying again later");
+                tracing::warn!(%error, "could not delete a file of the token log; retrying later");
             }
-            Err(error) => tracing::error!(%error, "deleting parts of the token log broke off"),
+            Err(error) => tracing::error!(%error, "deleting files of the token log failed"),
         }
     }
 
-    /// Waits until the log can never be written again, because its disk failed in a way that leaves nobody knowing what it
-    /// holds. The process should end then: opening the log finds out.
+    /// Waits until the disk failed in a way that leaves its content unknown. The log refuses every write then. End the
+    /// process; opening the log reads what the disk has.
     pub fn poisoned(&self) -> impl Future<Output = ()> + Send + 'static {
         self.shared.journal.poisoned()
     }
@@ -149,7 +147,7 @@ impl Embedded {
         let now = self.shared.clock.now();
         for stream in self.shared.index.all() {
             if stream.is_kept() && stream.ended_at().after(self.retention) <= now {
-                tracing::debug!(generation.id = %stream.id, "forgetting a generation");
+                tracing::debug!(generation.id = %stream.id, "removed an expired generation");
                 self.shared.index.forget(&stream);
             }
         }
@@ -157,7 +155,7 @@ impl Embedded {
 }
 
 impl Embedded {
-    /// Opens the write side as the next attempt. Gives its number, what tells it to stop, and what the stream holds.
+    /// The writer of an opened stream, with the prefix.
     async fn writer(
         &self,
         stream: Arc<Stream>,
@@ -186,7 +184,7 @@ impl Embedded {
                 .commit(stream, Change::Opened { attempt }, move |stream, at| stream.opened(attempt, at));
             match opened.await? {
                 Ok((cancellation, view)) => return Ok((attempt, cancellation, view)),
-                // Overtaken by an opening with a higher number: be the newest with the next.
+                // A higher attempt was opened first. Use the next number.
                 Err(Refused::Fenced) => {}
                 Err(refused) => return Err(stream.error(refused)),
             }
@@ -197,7 +195,7 @@ impl Embedded {
 #[async_trait]
 impl TokenLog for Embedded {
     async fn create(&self, id: GenerationId, spec: &StreamSpec) -> Result<Created, LogError> {
-        // Memo and request stay on the disk.
+        // Metadata and request stay on disk.
         let kept = StreamSpec { metadata: Bytes::new(), request: Bytes::new(), ..spec.clone() };
         let record = |number| {
             let change = Change::Created { id, spec: kept.clone(), metadata: &spec.metadata };
@@ -208,7 +206,7 @@ impl TokenLog for Embedded {
             Some(Record { stream: number, change }.encode())
         };
         loop {
-            // Before the claim: nothing may be dropped between the claim and the record.
+            // Reserved first, because this future must not be dropped between the claim of the id and the record.
             let bytes = record(StreamNumber(0)).len();
             let caller_bytes = caller(StreamNumber(0)).map(|caller| caller.len());
             let mut room = self.shared.reserve(bytes + caller_bytes.unwrap_or_default()).await?;
@@ -244,11 +242,11 @@ impl TokenLog for Embedded {
                     Ok(at) => creating.created(*at),
                     Err(_) => index.forget(&creating),
                 }
-                // A caller that has gone asks again: creating twice is creating once.
+                // A caller that has gone calls again. Creating is idempotent.
                 let _ = outcome.send(committed);
             });
             if !spec.request.is_empty() {
-                // Right behind it, as a rule in the same flush. Without it the stream is as those of older versions.
+                // Right after it, usually in the same flush. Without it the stream is like one of an older version.
                 let change = Change::Request(&spec.request);
                 self.shared.commit(&stream, change, Stream::requested).await?;
             }
@@ -352,8 +350,8 @@ impl Shared {
         self.journal.reserve(bytes).await.map_err(LogError::unavailable)
     }
 
-    /// Writes one change of a stream down and lets it take effect, `apply`, in the order of the journal: then, whether or
-    /// not the future is still there. Gives what `apply` gave.
+    /// Commits one change of a stream, then runs `apply` in the order of the journal, even if this future was dropped.
+    /// Returns the result of `apply`.
     async fn commit<T: Send + 'static>(
         &self,
         stream: &Arc<Stream>,
@@ -365,13 +363,13 @@ impl Shared {
         let (outcome, applied) = oneshot::channel();
         let stream = Arc::clone(stream);
         self.journal.submit(room, payload, move |committed| {
-            // Nobody waits any more: it has happened all the same.
+            // The caller has gone. The change is committed.
             let _ = outcome.send(committed.map(|at| apply(&stream, at)));
         });
         received(applied).await
     }
 
-    /// The entries of some batches.
+    /// Reads the entries of some batches.
     async fn entries(
         self: &Arc<Self>,
         stream: &Stream,
@@ -391,8 +389,7 @@ impl Shared {
         self.read_back(stream, read).await
     }
 
-    /// Reads what belongs to a stream, all of it on one thread that may block: what is read here is mostly in the system's
-    /// cache, but when it is not, a reader of old text must not hold up everybody else.
+    /// Reads records on a thread that may block, because they may not be in the system's cache.
     async fn read_back<T: Send + 'static>(
         self: &Arc<Self>,
         stream: &Stream,
@@ -402,10 +399,10 @@ impl Shared {
         let reading = spawn_blocking(move || read(&shared.journal));
         match reading.await.map_err(LogError::unavailable)? {
             Ok(value) => Ok(value),
-            // Forgotten since we looked.
+            // The stream was removed meanwhile.
             Err(BadRecord::Read(ReadError::Gone { .. })) => Err(LogError::NotFound(stream.id)),
             Err(error) => {
-                tracing::error!(generation.id = %stream.id, %error, "cannot read a generation back");
+                tracing::error!(generation.id = %stream.id, %error, "cannot read a generation");
                 match error {
                     BadRecord::Read(ReadError::Io { .. })
                     | BadRecord::Entries(
@@ -446,7 +443,7 @@ async fn received<T>(outcome: oneshot::Receiver<Result<T, JournalError>>) -> Res
     }
 }
 
-/// Why a record cannot be read back.
+/// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum BadRecord {
     #[error(transparent)]
@@ -462,10 +459,10 @@ enum BadRecord {
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Its files cannot be read or written, or a newer version made them.
+    /// Its files cannot be read or written, or a newer version wrote them.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
-    /// A newer version has written to it. Upgrade, or go back to the version that wrote it.
+    /// A newer version has written to it. Upgrade, or use the version that wrote it.
     #[error(
         "the token log has records of format {version}, which this version of tokenwire does not know: upgrade"
     )]

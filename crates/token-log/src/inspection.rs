@@ -1,4 +1,4 @@
-//! One stream for people who look into a store.
+//! Everything that is stored of one stream, for `tokenwire inspect`.
 
 use tokenwire_core::{
     Attempt, Entry,
@@ -8,20 +8,20 @@ use tokenwire_core::{
 /// All that is stored of one stream.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// What was fixed when it was created, without the metadata: that is its front end's.
+    /// The spec, without the metadata, which belongs to the front end.
     pub spec: StreamSpec,
-    /// How large the metadata is, in bytes.
+    /// The size of the metadata, in bytes.
     pub metadata_bytes: usize,
-    /// The newest opening; 0 before the first.
+    /// The newest attempt. 0 before the first.
     pub attempt: Attempt,
-    /// How it stands. How long its owner has been silent is known where the store knows it: in Redis, not in files.
+    /// The phase. Only Redis knows for how long the owner has been silent.
     pub phase: Phase,
     /// Whether it was told to stop.
     pub cancelled: bool,
-    /// Everything that happened.
+    /// All entries.
     pub entries: Vec<Entry>,
-    /// How many batches the entries were appended in.
+    /// The number of batches.
     pub batches: usize,
-    /// What the batches take in the store, in bytes.
+    /// The stored size of the batches, in bytes.
     pub stored_bytes: u64,
 }

@@ -1,6 +1,6 @@
-//! The token log port ([`tokenwire_core::TokenLog`]) on memory, on the embedded journal and on Redis.
+//! The token log port ([`tokenwire_core::TokenLog`]) in memory, on the embedded journal and on Redis.
 //!
-//! Adapters never see each other. What they share is the stored form of a batch (`record`) and the wake-ups of one process
+//! Adapters do not use each other. They share the stored form of a batch (`record`) and the wake-ups of one process
 //! (`wakeups`).
 
 pub mod embedded;

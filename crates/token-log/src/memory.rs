@@ -1,7 +1,7 @@
-//! The log in this process's memory: the reference for what [`TokenLog`] promises, and the log of `--ephemeral`.
+//! The log in memory: the reference for the contract of [`TokenLog`], and the log of `--ephemeral`.
 //!
-//! It keeps every promise except to outlive its process. Every method does its work in one step under one lock, so there
-//! is nothing that a dropped future could leave half done.
+//! It keeps the whole contract, except that it ends with its process. Every method does its work in one step under a lock,
+//! so a dropped future leaves nothing half done.
 
 use std::{
     cmp::Reverse,
@@ -33,16 +33,16 @@ pub struct MemoryLog {
 struct Shared {
     clock: Arc<dyn Clock>,
     retention: Duration,
-    /// Locked before a stream is, never after.
+    /// Lock order: this before a stream.
     streams: Mutex<Streams>,
     wakeups: WakeupRegistry,
 }
 
 #[derive(Debug, Default)]
 struct Streams {
-    /// Owned here alone: a writer whose stream is forgotten finds it gone.
+    /// The only strong references: a writer of a removed stream finds it gone.
     by_id: HashMap<GenerationId, Arc<Mutex<Stream>>>,
-    /// When to look whether a stream may be forgotten, soonest first. A stream that is sealed is here twice.
+    /// When to check whether a stream can be removed, soonest first. A sealed stream is here twice.
     to_forget: BinaryHeap<Reverse<(Instant, GenerationId)>>,
 }
 
@@ -70,8 +70,7 @@ impl MemoryLog {
         })
     }
 
-    /// An empty log. It forgets a stream `retention` after its seal; one that is never sealed, `retention` after its
-    /// last deadline.
+    /// An empty log. It removes a stream `retention` after its seal, or after its `end_by` if it is never sealed.
     pub fn new(clock: Arc<dyn Clock>, retention: Duration) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -89,7 +88,7 @@ impl Shared {
         self.streams().by_id.get(&id).cloned().ok_or(LogError::NotFound(id))
     }
 
-    /// The streams that are still kept.
+    /// The streams, without those whose retention time is over.
     fn streams(&self) -> MutexGuard<'_, Streams> {
         let mut streams = lock(&self.streams);
         let now = Instant::now();
@@ -104,7 +103,7 @@ impl Shared {
         streams
     }
 
-    /// From its seal on a stream is kept for the retention time.
+    /// Keeps a sealed stream for the retention time from now.
     fn forget_later(&self, id: GenerationId) {
         let mut streams = self.streams();
         let forget_at = Instant::now() + self.retention;
@@ -205,16 +204,16 @@ impl TokenLog for MemoryLog {
 struct Stream {
     spec: StreamSpec,
     entries: Vec<Entry>,
-    /// What the entries amount to, for the next writer.
+    /// The prefix for the next writer.
     so_far: Prefix,
     attempts: u32,
     attempts_so_far: Attempts,
     claims: Claims,
-    /// Of all attempts: a request to stop holds for the next one too.
+    /// Shared by all attempts: a request to stop also holds for the next one.
     cancellation: Cancellation,
-    /// When the audience counts as gone. None: its absence means nothing.
-    attended_until: Option<Instant>,
-    /// When the owner was last heard of. None once it was given up.
+    /// When the stream counts as without readers. `None`: that has no effect.
+    present_until: Option<Instant>,
+    /// When the owner was last heard of. `None` after it was dropped or released.
     heard_at: Option<Instant>,
     forget_at: Instant,
 }
@@ -229,7 +228,7 @@ impl Stream {
             attempts_so_far: Attempts::default(),
             claims: Claims::of_creator(),
             cancellation: Cancellation::default(),
-            attended_until: None,
+            present_until: None,
             heard_at: None,
             forget_at,
         };
@@ -243,7 +242,7 @@ impl Stream {
         }
         self.attempts += 1;
         self.heard_at = Some(Instant::now());
-        self.look_for_audience();
+        self.check_readers();
         Ok((Attempt::new(self.attempts), self.so_far.clone(), self.cancellation.clone()))
     }
 
@@ -256,7 +255,7 @@ impl Stream {
             return Err(LogError::Fenced);
         }
         self.heard_at = Some(Instant::now());
-        self.look_for_audience();
+        self.check_readers();
         Ok(())
     }
 
@@ -267,12 +266,12 @@ impl Stream {
 
     fn touch_presence(&mut self) {
         if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect {
-            self.attended_until = Some(Instant::now() + PRESENCE_TTL + grace);
+            self.present_until = Some(Instant::now() + PRESENCE_TTL + grace);
         }
     }
 
-    fn look_for_audience(&mut self) {
-        if self.attended_until.is_some_and(|until| until <= Instant::now()) {
+    fn check_readers(&mut self) {
+        if self.present_until.is_some_and(|until| until <= Instant::now()) {
             self.cancel(CancelCause::Abandoned);
         }
     }
@@ -312,7 +311,7 @@ struct MemoryWriter {
     stream: Weak<Mutex<Stream>>,
     attempt: Attempt,
     start_by: Timestamp,
-    /// Of the stream, after the last write.
+    /// The last entry of the stream after the last write.
     last_seq: Seq,
     so_far: Prefix,
     attempts: Attempts,
@@ -335,7 +334,7 @@ impl MemoryWriter {
             stream.push(entry.clone());
         }
         if !entries.is_empty() {
-            // Under the lock, so that hints come in the order of the entries.
+            // Under the lock, so that hints are in the order of the entries.
             self.log.wakeups.announce(self.id, Hint::Appended { epoch: self.epoch(), entries });
         }
         Ok(stream.last_seq())
@@ -393,7 +392,7 @@ impl LogWriter for MemoryWriter {
 }
 
 impl Drop for MemoryWriter {
-    /// Nobody has to wait for a writer that is not there any more.
+    /// The next attempt need not wait for a dropped writer.
     fn drop(&mut self) {
         if let Some(stream) = self.stream.upgrade() {
             let mut stream = lock(&stream);

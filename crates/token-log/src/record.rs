@@ -1,8 +1,8 @@
-//! The stored form of entries, the same in every durable adapter: one record holds one batch.
+//! The stored form of entries, the same in every durable adapter: one record has one batch.
 //!
-//! A record is a version byte and then, in version 1, JSON: `{"first": 7, "at": 1763800000000, "events": [...]}`. The
-//! events have the consecutive seqs from `first`; `at` is when the batch was appended. A reader refuses a version that it
-//! does not know instead of guessing; `tests/fixtures` keeps a record of every version ever written.
+//! A record is a version byte, then, in version 1, JSON: `{"first": 7, "at": 1763800000000, "events": [...]}`. The events
+//! have consecutive seqs from `first`. `at` is when the batch was appended. A reader refuses an unknown version.
+//! `tests/fixtures` has a record of every version.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokenwire_core::{Entry, Event, Seq, Timestamp};
@@ -19,7 +19,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // Room for all of it, made once: texts are written as they are but for what JSON escapes.
+        // One allocation: texts are about as long in JSON.
         let about = self.events.iter().map(Event::size).sum::<usize>();
         let mut record = Vec::with_capacity(64 + about);
         record.push(VERSION);
@@ -31,7 +31,7 @@ impl Batch {
     pub(crate) fn decode(record: &[u8]) -> Result<Self, DecodeError> {
         let body = Self::body(record)?;
         serde_json::from_slice(body).map_err(|error| {
-            // A batch but for an event: a newer version has written it.
+            // The batch is valid except for an event: a newer version wrote it.
             if serde_json::from_slice::<Shape>(body).is_ok() {
                 DecodeError::Event(error)
             } else {
@@ -40,7 +40,7 @@ impl Batch {
         })
     }
 
-    /// The part after the version, of a record of a version that is known.
+    /// The part after the version byte, if the version is known.
     pub(crate) fn body(record: &[u8]) -> Result<&[u8], DecodeError> {
         match record.split_first() {
             Some((&VERSION, body)) => Ok(body),
@@ -55,7 +55,7 @@ impl Batch {
     }
 }
 
-/// A batch of events of whatever kind.
+/// A batch with events of any kind.
 #[derive(Deserialize)]
 struct Shape {
     #[serde(rename = "first")]

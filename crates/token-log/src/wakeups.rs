@@ -1,4 +1,4 @@
-//! The wake-ups of one process: a channel for each stream that somebody follows here.
+//! The wake-ups of one process: one channel for each stream with followers here.
 
 use std::{
     collections::HashMap,
@@ -11,12 +11,11 @@ use tokenwire_core::{
 };
 use tokio::sync::broadcast;
 
-/// How many hints a follower may fall behind before it is told to read the log instead. A hint is small, but may hold on
-/// to the entries it announces; a follower that is this far behind is better served by one read of a page. There is room for
-/// as many in every channel, whether they come or not.
+/// The capacity of each channel. A follower that falls further behind reads the log. A hint can hold the entries it
+/// announces, so this is small.
 pub(crate) const HINTS: usize = 4;
 
-/// So many channels are never worth a look.
+/// With fewer channels than this there is no cleanup.
 const FEW: usize = 64;
 
 #[derive(Debug, Default)]
@@ -27,13 +26,13 @@ pub(crate) struct WakeupRegistry {
 #[derive(Debug, Default)]
 struct Channels {
     by_id: HashMap<GenerationId, broadcast::Sender<Hint>>,
-    /// How many there were after the last look for those that nobody listens to any more.
+    /// The number of channels after the last cleanup.
     left: usize,
 }
 
 impl WakeupRegistry {
-    /// Listens for the hints about a stream. A channel that nobody listens to is forgotten by the next announcement, or,
-    /// where there is none (the stream is sealed), once there are twice as many channels as at the last look.
+    /// Subscribes to the hints about a stream. A channel without listeners is removed by the next announcement. If there is
+    /// none (the stream is sealed), a cleanup removes it when there are twice as many channels as after the last cleanup.
     pub(crate) fn listen(&self, id: GenerationId) -> Wakeups {
         let mut channels = self.lock();
         if channels.by_id.len() > FEW.max(2 * channels.left) {
@@ -44,7 +43,7 @@ impl WakeupRegistry {
         Wakeups::new(sender.subscribe())
     }
 
-    /// Passes a hint to whoever follows the stream here.
+    /// Sends a hint to the followers of a stream in this process.
     pub(crate) fn announce(&self, id: GenerationId, hint: Hint) {
         let mut channels = self.lock();
         if let Some(sender) = channels.by_id.get(&id)
@@ -55,7 +54,7 @@ impl WakeupRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Channels> {
-        // Nothing panics while holding the lock, and a map of channels is whole at every instant.
+        // Nothing panics while it holds the lock.
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

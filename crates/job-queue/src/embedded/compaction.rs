@@ -1,7 +1,7 @@
-//! Gives back the space of settled jobs.
+//! Frees the space of settled jobs.
 //!
-//! Segments go oldest first, and none before an older one: a settling never goes before what it settles. The oldest one
-//! goes when nothing in it lives, or when so little does that it is cheaper to move it.
+//! Segments are deleted oldest first, and none before an older one, so that a settling is never deleted before its job. The
+//! oldest segment is deleted when it has no unsettled job, or so few that moving them is cheaper.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
     records::{Change, Record, Ticket},
 };
 
-/// Jobs move out of a segment of which they take no more than this part: each byte that moves frees at least three.
+/// Jobs are moved out of a segment if they take at most this part of it: each moved byte frees at least three.
 const MOVE_BELOW: u64 = 4;
 
 pub(super) async fn compact(shared: &Arc<Shared>) -> Result<(), QueueError> {
@@ -39,7 +39,7 @@ pub(super) async fn compact(shared: &Arc<Shared>) -> Result<(), QueueError> {
     Ok(())
 }
 
-/// Stores jobs again, at the end of the journal, under their tickets: they keep their place in the order.
+/// Stores jobs again at the end of the journal, under their tickets, so that they keep their order.
 async fn move_out(shared: &Arc<Shared>, jobs: Vec<(Ticket, Position)>) -> Result<(), QueueError> {
     for (ticket, at) in jobs {
         let payload = match shared.read(at).await {
@@ -60,8 +60,8 @@ async fn move_out(shared: &Arc<Shared>, jobs: Vec<(Ticket, Position)>) -> Result
             })
             .await?;
         if !moved.await.unwrap_or(true) {
-            // Settled on the way: say it again behind the copy. Should that not be written any more, the job comes back
-            // once, to find its stream sealed (I5).
+            // Settled meanwhile: write it again after the copy. If that fails, the job comes back once. Its stream is
+            // sealed (I5).
             let payload = Record { ticket, change: Change::Settled }.encode();
             let room = shared.reserve(payload.len()).await?;
             shared.commit(room, payload, |_| {}).await?;

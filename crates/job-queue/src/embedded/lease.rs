@@ -10,15 +10,15 @@ use super::{
     records::{Change, Record, Ticket},
 };
 
-/// How long a job stays away whose settling could not be written down: it comes back to find its stream sealed, and need
-/// not ask a full disk in a loop.
+/// When a job is delivered again whose settling could not be written, for example to a full disk. Its stream is sealed by
+/// then.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
-/// A job that was taken. Dropped, it gives the job back to the front.
+/// A taken job. Dropping it returns the job to the front.
 pub(super) struct EmbeddedLease {
     shared: Arc<Shared>,
     ticket: Ticket,
-    /// Whether somebody else decides what becomes of the job.
+    /// Whether the job is settled or returned already.
     given_up: bool,
 }
 
@@ -27,13 +27,13 @@ impl EmbeddedLease {
         Self { shared, ticket, given_up: false }
     }
 
-    /// Gives the job back, after a while.
+    /// Returns the job after this time.
     pub(super) fn give_back(mut self, after: Duration) {
         self.given_up = true;
         self.shared.pending.give_back(self.ticket, after);
     }
 
-    /// The job is none: nobody gets it any more.
+    /// Removes a job that cannot be read.
     pub(super) fn forget(mut self) {
         self.given_up = true;
         self.shared.pending.settled(self.ticket);
@@ -45,7 +45,7 @@ impl LeaseHandle for EmbeddedLease {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         let payload = Record { ticket: self.ticket, change: Change::Settled }.encode();
         let room = self.shared.reserve(payload.len()).await?;
-        // From here on the outcome decides, whether or not this future is still there.
+        // From here on the outcome of the record decides, even if this future is dropped.
         self.given_up = true;
         let (ticket, pending) = (self.ticket, Arc::clone(&self.shared.pending));
         self.shared

@@ -1,7 +1,7 @@
-//! The jobs that are not settled, in memory: where each lies in the journal, and which may be leased when.
+//! The unsettled jobs in memory: their positions in the journal, and when they can be leased.
 //!
-//! Jobs wait in the order of their tickets: so what comes back, comes back to the front. A job that is leased does not wait,
-//! and lives all the same until it is settled.
+//! Jobs wait in the order of their tickets, so a returned job comes first. A leased job does not wait, but stays here until
+//! it is settled.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use super::records::Ticket;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     state: Mutex<State>,
-    /// Wakes everybody who waits at every change: they are a handful in one process, and each may wait for another time.
+    /// Every change wakes all waiting callers: they are few, and each may wait for another time.
     changed: Notify,
 }
 
@@ -38,7 +38,7 @@ struct Waiting {
 }
 
 impl Pending {
-    /// All of these jobs, which nobody has leased.
+    /// The jobs that are not leased.
     pub(super) fn new(living: BTreeMap<Ticket, Position>) -> Self {
         let waiting = Waiting { now: living.keys().copied().collect(), ..Waiting::default() };
         Self { state: Mutex::new(State { living, waiting }), changed: Notify::new() }
@@ -53,7 +53,7 @@ impl Pending {
         self.changed.notify_waiters();
     }
 
-    /// The job lies elsewhere now. False if it was settled meanwhile.
+    /// Sets the new position of a job. False if it was settled meanwhile.
     pub(super) fn moved(&self, ticket: Ticket, at: Position) -> bool {
         let mut state = self.lock();
         let place = state.living.get_mut(&ticket);
@@ -68,25 +68,25 @@ impl Pending {
         self.lock().living.remove(&ticket);
     }
 
-    /// Gives a job back that was taken, to be taken again after this time.
+    /// Returns a taken job, to be leased after this time.
     pub(super) fn give_back(&self, ticket: Ticket, after: Duration) {
         {
             let waiting = &mut self.lock().waiting;
             match Instant::now().checked_add(after) {
                 _ if after.is_zero() => drop(waiting.now.insert(ticket)),
                 Some(due) => drop(waiting.later.insert((due, ticket))),
-                // Longer than time lasts: when the process starts again.
+                // An overflow: not before the process starts again.
                 None => {}
             }
         }
         self.changed.notify_waiters();
     }
 
-    /// Waits for the next job and takes it out. If the future is dropped, none was taken.
+    /// Waits for the next job and takes it. Dropping the future takes none.
     pub(super) async fn take<T>(&self, taken: impl Fn(Ticket, Position) -> T) -> T {
         loop {
             let mut changed = pin!(self.changed.notified());
-            // Before the look: what changes after it is not missed.
+            // Listen first, look second, so that no change is missed.
             changed.as_mut().enable();
             let due = {
                 let mut state = self.lock();
@@ -105,18 +105,18 @@ impl Pending {
         }
     }
 
-    /// How many wait for a worker, those included that are put off.
+    /// The number of jobs that wait, including retries that are not due.
     pub(super) fn waiting(&self) -> usize {
         let waiting = &self.lock().waiting;
         waiting.now.len() + waiting.later.len()
     }
 
-    /// Where the job lies now, if it lives.
+    /// The position of a job, if it is not settled.
     pub(super) fn place(&self, ticket: Ticket) -> Option<Position> {
         self.lock().living.get(&ticket).copied()
     }
 
-    /// The living jobs in a segment.
+    /// The unsettled jobs in a segment.
     pub(super) fn in_segment(&self, segment: u64) -> Vec<(Ticket, Position)> {
         let state = self.lock();
         let jobs = state.living.iter().filter(|(_, at)| at.segment == segment);
@@ -124,7 +124,7 @@ impl Pending {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while holding the lock.
+        // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

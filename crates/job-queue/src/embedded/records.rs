@@ -1,21 +1,20 @@
-//! What the embedded queue writes into its journal, in version 1.
+//! The records of the embedded queue in its journal, version 1.
 //!
 //! ```text
 //! record     version u8 | kind u8 | ticket u64 | body
-//! 1 stored   the job, as in `crate::message`
+//! 1 stored   the job, in the form of `crate::message`
 //! 2 settled
 //! ```
 //!
-//! Numbers are little-endian. Leases and retries need no record: the process that held them is the one that kept them. A
-//! job that is stored again under its ticket was moved to a newer place. `tests/fixtures` keeps one of each kind, of every
-//! version ever written.
+//! Numbers are little-endian. Leases and retries have no record: they end with the process. A job that is stored again
+//! under its ticket was moved. `tests/fixtures` has one record of each kind and version.
 
 const VERSION: u8 = 1;
 
 const STORED: u8 = 1;
 const SETTLED: u8 = 2;
 
-/// The place of a job in the order of arrival, and its name in the journal.
+/// The order of arrival of a job, and its identity in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(pub(super) u64);
 
@@ -27,7 +26,7 @@ pub(super) struct Record<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
-    /// With the stored form of the job.
+    /// The stored form of the job.
     Stored(&'a [u8]),
     Settled,
 }

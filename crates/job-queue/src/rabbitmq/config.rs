@@ -1,29 +1,29 @@
-//! What the RabbitMQ adapter has to be told.
+//! The settings of the RabbitMQ adapter.
 
 use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration};
 
 use lapin::uri::AMQPUri;
 use tokenwire_core::ModelName;
 
-/// How to use a broker. Only the address and the default model have no default of their own.
+/// How to use a broker. Only the address and the default model have no default.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the broker is, and who we are to it.
+    /// The address of the broker, with credentials.
     pub address: Address,
     /// The queue of jobs. Default: `llm_queue`. The names of all other queues begin with this one: `<queue>.dead` has dead
     /// letters, `<queue>.undecodable` has messages that are no jobs, and `<queue>.retry.1s` and others like it have jobs that
     /// wait for their retry.
     pub queue: QueueName,
-    /// How many unsettled jobs the broker sends to this process at once: the worker's slots. A job that waits for its
-    /// retry does not count. 8 by default.
+    /// How many unsettled jobs the broker sends to this process at once: the worker's slots. Jobs that wait for their retry
+    /// do not count. Default: 8.
     pub prefetch: NonZeroU16,
-    /// How long storing a job may take, the wait for the broker's confirmation included. 5 s by default.
+    /// How long storing a job may take, including the broker's confirmation. Default: 5 s.
     pub confirm_timeout: Duration,
-    /// How often a job may come back before the broker gives it up as a dead letter, 20 by default. Retries do not count,
-    /// dropped leases do. A dead letter is stored again, so the limit ends no generation. Part of the queue's definition: a
-    /// queue that exists keeps its own, and another value here is refused.
+    /// How many deliveries of a job the broker allows before it becomes a dead letter. Dropped leases count, retries do
+    /// not. A dead letter is stored again, so the limit ends no generation. It is part of the queue's definition: an
+    /// existing queue with another value is refused. Default: 20.
     pub delivery_limit: u32,
-    /// The model for messages that name none: those of other producers.
+    /// The model for messages of other producers that name none.
     pub default_model: ModelName,
 }
 
@@ -41,13 +41,13 @@ impl Config {
     }
 }
 
-/// Where a broker is, with credentials: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS. Its printed forms
-/// show the host and the port alone.
+/// The address of a broker with credentials: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS. It prints only
+/// host and port.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(AMQPUri);
 
 impl Address {
-    /// A broker without TLS on its default virtual host. The credentials are taken as they are, without percent encoding.
+    /// A broker without TLS on its default virtual host. The credentials are not percent-encoded.
     pub fn new(
         host: impl Into<String>,
         port: u16,
@@ -71,7 +71,7 @@ impl FromStr for Address {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        // The parser takes an IPv6 literal for no host at all, and would connect to localhost.
+        // The parser reads an IPv6 literal as no host, and would connect to localhost.
         if text.contains('[') {
             return Err(InvalidAddress);
         }
@@ -91,7 +91,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The text is no address of a broker. It is not quoted: it may hold a password.
+/// The text is not the address of a broker. It is not quoted, because it may have a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not an AMQP address: write it like amqp://user:password@host:5672/%2f, with a host name or an IPv4 address"
@@ -103,7 +103,7 @@ pub struct InvalidAddress;
 pub struct QueueName(String);
 
 impl QueueName {
-    /// The longest name, in bytes: AMQP takes 255, and the names derived from this one are longer.
+    /// The maximum length, in bytes. AMQP allows 255, and derived names are longer.
     pub const MAX_BYTES: usize = 200;
 
     /// The name as text.

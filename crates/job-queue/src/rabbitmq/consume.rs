@@ -1,19 +1,17 @@
-//! The way out: jobs from a queue of the broker, each held until its lease is settled.
+//! Leases jobs from a queue of the broker.
 //!
-//! One task speaks to the broker. Whoever wants a job leaves a waiter to put it and waits; every job that is out has its
-//! own small future in the task, which waits for the fate of the lease and tells the broker. A lease that is dropped, by
-//! a worker or because nobody waited for it any more, needs no code of its own: its fate is that its sender is gone, and
-//! the job goes back.
+//! One task talks to the broker. A caller that wants a job registers as a waiter. Every leased job has a small future in
+//! the task, which waits until the lease is settled and tells the broker. A dropped lease closes its channel, and the job
+//! returns to the queue.
 //!
-//! A job to be retried holds no delivery while it waits: the prefetch bounds deliveries, and a few retries of one busy
-//! model would stop all others. Its message is stored again, in a delay queue (`delay`), and only when the broker has
-//! confirmed that, the delivery is acknowledged (I5). To the broker the copy is a new message, so a retry does not count
-//! towards the delivery limit. A crash in between leaves both, which costs a second lease and nothing else. While the
-//! broker stores nothing (an alarm, a lost connection of the publisher), the delivery is held here instead, for
-//! [`HELD_AT_MOST`], and then given back.
+//! A job that waits for its retry keeps no delivery: the prefetch bounds deliveries, and a few retries of one busy model
+//! would block all other jobs. Its message is stored again in a delay queue (`delay`), and the delivery is acknowledged
+//! after the broker has confirmed that (I5). The copy is a new message to the broker, so a retry does not count towards the
+//! delivery limit. A crash in between leaves both messages, which costs a second lease. While the broker stores nothing (an
+//! alarm, a lost connection), the delivery is held for [`HELD_AT_MOST`], then returned.
 //!
-//! The broker sends jobs ahead, up to the prefetch, and only while somebody wants some. A process that stops leasing (a
-//! worker that drains, with free slots) gives back what it was sent, so that the job does not wait behind it.
+//! The broker sends jobs ahead, up to the prefetch, while there are waiters. A process that stops leasing (a draining
+//! worker with free slots) returns the jobs that it was sent, so that they do not wait for it.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -46,28 +44,26 @@ use crate::{
     metrics,
 };
 
-/// How many callers may leave a waiter for a job while the broker is away; the next one waits to leave its own.
+/// The capacity of the channel of new waiters. Further callers wait to register.
 const MAX_WAITERS: usize = 64;
 
-/// How long a job may lie here while nobody wants it. Longer than a worker takes between two leases, much shorter than a
-/// person notices.
+/// How long a job stays here without a waiter. Longer than a worker takes between two leases, and too short for a person to
+/// notice.
 const UNCLAIMED: Duration = Duration::from_secs(1);
 
-/// How long a job may be held here when the broker does not store it for its retry. It fills the prefetch meanwhile, so
-/// this is short beside most waits for a model. Longer than a connection takes to be made again.
+/// How long a delivery is held when the broker does not store its retry. Short, because it fills the prefetch. Longer than
+/// a reconnect takes.
 const HELD_AT_MOST: Duration = Duration::from_secs(10);
 
-/// How many dead letters may be unsettled at once. Each takes some round trips, and one that cannot be stored again waits
-/// some seconds: one at a time would be too slow.
+/// The prefetch of dead letters. Each takes some round trips, or waits some seconds when it cannot be stored again.
 const DEAD_LETTERS: u16 = 16;
 
-/// What a subscription is for.
+/// The queue that a subscription consumes.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// New jobs, so many unsettled ones at once. Jobs to be retried are stored again by the publisher.
+    /// Jobs. The publisher stores jobs to be retried again.
     Jobs { prefetch: u16, publisher: Publisher },
-    /// Jobs that the broker gave up on. Those to be retried wait in this process: a delay queue would bring them back as
-    /// new jobs.
+    /// Dead letters. Those to be retried wait in this process: a delay queue would bring them back as jobs.
     DeadLetters,
 }
 
@@ -79,7 +75,7 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// A subscription, and what does its work until `stop` fires. It connects when somebody first wants a job.
+    /// A subscription, and its task, which runs until `stop` fires. It connects when a job is first wanted.
     pub(super) fn new(
         broker: Arc<Broker>,
         source: Source,
@@ -101,7 +97,7 @@ impl Subscription {
         &self.link
     }
 
-    /// Waits for a job, also while the broker is away. A job that arrives for a dropped future goes back.
+    /// Waits for a job, also while the broker is unavailable. A job for a dropped future returns to the queue.
     pub(super) async fn lease(&self) -> Result<Lease, QueueError> {
         let (waiter, lease) = oneshot::channel();
         let closed = || QueueError::unavailable(self.link.loss());
@@ -110,25 +106,25 @@ impl Subscription {
     }
 }
 
-/// The receiving end of the link.
+/// The consuming session of the link.
 struct Dispatcher {
     source: Source,
     queue: ShortString,
     prefetch: u16,
     default_model: ModelName,
     new_waiters: mpsc::Receiver<oneshot::Sender<Lease>>,
-    /// Places for jobs, in the order in which they were left. They outlive connections.
+    /// Callers that wait for a job, first come, first served. They outlive connections.
     waiters: VecDeque<oneshot::Sender<Lease>>,
 }
 
-/// What the broker sent on one connection and has not heard of yet.
+/// The unsettled messages of one connection.
 #[derive(Default)]
 struct Deliveries {
-    /// Nobody has them yet; since when.
+    /// Jobs without a waiter.
     unclaimed: VecDeque<Lease>,
     since: Option<Instant>,
-    /// One future for each message that is not settled. The prefetch bounds them; what is still leased when a pause
-    /// ends comes on top, because the broker counts for the new consumer alone.
+    /// One future for each unsettled message. The prefetch bounds them. After a pause the leased ones come on top, because
+    /// the broker counts for the new consumer only.
     unsettled: FuturesUnordered<BoxFuture<'static, Result<(), lapin::Error>>>,
 }
 
@@ -177,7 +173,7 @@ impl Dispatcher {
                     channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await?,
                 );
             }
-            // Each of these may be dropped and taken up again.
+            // Each of these can be dropped.
             tokio::select! {
                 delivery = next(&mut consumer) => self.take(delivery?, &mut sent),
                 Some(waiter) = self.new_waiters.recv() => self.waiters.push_back(waiter),
@@ -191,7 +187,7 @@ impl Dispatcher {
         }
     }
 
-    /// Gives jobs to those who wait, first come, first served.
+    /// Hands jobs to waiters, first come, first served.
     fn dispatch(&mut self, sent: &mut Deliveries) {
         self.waiters.retain(|waiter| !waiter.is_closed());
         while let Some(waiter) = self.waiters.pop_front() {
@@ -199,7 +195,7 @@ impl Dispatcher {
                 self.waiters.push_front(waiter);
                 break;
             };
-            // It may have been left a moment ago.
+            // The waiter may have gone.
             if let Err(lease) = waiter.send(lease) {
                 sent.unclaimed.push_front(lease);
             }
@@ -212,7 +208,7 @@ impl Dispatcher {
         if let Source::Jobs { publisher, .. } = &self.source {
             let rest = delay::rest(&delivery);
             if !rest.is_zero() {
-                // It comes from a delay queue, and has to wait longer than that one lets it.
+                // It comes from a delay queue, and has to wait longer.
                 let (publisher, message) = (publisher.clone(), Message::of(delivery));
                 let (told, _) = oneshot::channel();
                 sent.unsettled.push(async move { message.store_again(&publisher, rest, told).await }.boxed());
@@ -237,7 +233,7 @@ impl Dispatcher {
         }
     }
 
-    /// Makes a lease of a message.
+    /// Makes a lease from a message.
     fn offer(&self, job: Job, delivery: Delivery, sent: &mut Deliveries) {
         let (settlement, decided) = oneshot::channel();
         sent.unclaimed.push_back(Lease::new(job, Box::new(RabbitLease { settlement })));
@@ -245,15 +241,15 @@ impl Dispatcher {
         sent.unsettled.push(message.settle(decided, source).boxed());
     }
 
-    /// Sends a message that is no job, and names no generation, on to where the queue's dead letters go.
+    /// Rejects a message that is not a job and names no generation. It goes to the dead-letter queue.
     fn put_aside(&self, error: &DecodeError, delivery: &Delivery, sent: &mut Deliveries) {
-        tracing::error!(queue = %self.queue, %error, "a message is no job; putting it aside");
+        tracing::error!(queue = %self.queue, %error, "a message is not a job; moving it to the dead-letter queue");
         let acker = delivery.acker.clone();
         let reject = async move { acker.reject(BasicRejectOptions { requeue: false }).await.map(drop) };
         sent.unsettled.push(reject.boxed());
     }
 
-    /// Gives back what nobody wants. Going on with the same consumer would only bring it back.
+    /// Returns jobs without a waiter. The consumer is cancelled, because it would get them again.
     async fn pause(
         &self,
         channel: &Channel,
@@ -261,7 +257,7 @@ impl Dispatcher {
         sent: &mut Deliveries,
     ) -> Result<(), LinkError> {
         channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
-        // What was on its way. The consumer ends after it.
+        // Messages in flight. The consumer ends after them.
         while let Some(delivery) = consumer.next().await {
             self.take(delivery?, sent);
         }
@@ -271,7 +267,7 @@ impl Dispatcher {
     }
 }
 
-/// The next message, if there is a consumer; no message ever otherwise.
+/// The next message. Never returns without a consumer.
 async fn next(consumer: &mut Option<Consumer>) -> Result<Delivery, LinkError> {
     let Some(consumer) = consumer else { return std::future::pending().await };
     match consumer.next().await {
@@ -289,14 +285,14 @@ async fn sleep_until_unclaimed(since: Option<Instant>) {
     }
 }
 
-/// How a lease ends. Without one of these, its job goes back at once.
+/// How a lease ends. Without one of these, its job returns at once.
 #[derive(Debug)]
 enum Settlement {
     Ack { told: oneshot::Sender<()> },
     Retry { after: Duration, told: oneshot::Sender<Result<(), LinkError>> },
 }
 
-/// A message that is not settled yet.
+/// An unsettled message.
 #[derive(Debug)]
 struct Message {
     data: Vec<u8>,
@@ -310,8 +306,8 @@ impl Message {
         Self { data, properties, acker }
     }
 
-    /// Waits for the end of the lease, and tells the broker. When the connection is gone, so is the future; the lease then
-    /// learns that it cannot be settled, and the broker has given the job to another consumer.
+    /// Waits until the lease is settled, and tells the broker. This future ends with its connection: the lease then gets an
+    /// error, and the broker delivers the job to another consumer.
     async fn settle(
         self,
         decided: oneshot::Receiver<Settlement>,
@@ -319,7 +315,7 @@ impl Message {
     ) -> Result<(), lapin::Error> {
         match (decided.await, source) {
             (Ok(Settlement::Ack { told }), _) => {
-                // Refused when the channel was closed meanwhile.
+                // False when the channel was closed meanwhile.
                 if self.acker.ack(BasicAckOptions::default()).await? {
                     let _ = told.send(());
                 }
@@ -337,7 +333,7 @@ impl Message {
         }
     }
 
-    /// Stores the message again, to arrive after this time, and acknowledges this one. Tells whether that worked.
+    /// Stores the message again, to arrive after this time, and acknowledges this one. Reports whether that worked.
     async fn store_again(
         self,
         publisher: &Publisher,
@@ -356,7 +352,7 @@ impl Message {
                 let held = after.min(HELD_AT_MOST);
                 tracing::warn!(%fault, "RabbitMQ did not store a job for its retry; returning it to the queue in {held:?}");
                 let _ = told.send(Err(fault));
-                // The copy may be stored all the same. It is not stored a second time: each attempt may leave another one.
+                // The copy may be stored all the same. Do not retry: each try may leave another copy.
                 sleep(held).await;
                 give_back(&acker).await
             }
@@ -376,16 +372,16 @@ struct RabbitLease {
 
 #[async_trait]
 impl LeaseHandle for RabbitLease {
-    /// AMQP confirms no acknowledgement: this one has been sent when it returns. Should the connection break before the
-    /// broker reads it, the job comes back and finds its stream sealed (I5).
+    /// AMQP does not confirm acknowledgements: it was sent when this returns. If the connection breaks before the broker
+    /// reads it, the job comes back. Its stream is sealed (I5).
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         let (told, done) = oneshot::channel();
         self.settlement.send(Settlement::Ack { told }).map_err(|_| lost())?;
         done.await.map_err(|_| lost())
     }
 
-    /// The broker has confirmed the job for its retry when this returns `Ok`: it survives the end of this process and of
-    /// the broker. Takes [`Config::confirm_timeout`](super::Config::confirm_timeout) at most.
+    /// The broker has confirmed the retry when this returns `Ok`, so it survives the end of this process and of the broker.
+    /// Takes [`Config::confirm_timeout`](super::Config::confirm_timeout) at most.
     async fn retry(self: Box<Self>, after: Duration) -> Result<(), QueueError> {
         let (told, done) = oneshot::channel();
         self.settlement.send(Settlement::Retry { after, told }).map_err(|_| lost())?;

@@ -1,18 +1,16 @@
-//! Which delay queues a retried job passes through, and the message that goes there.
+//! The delay queues that a retried job passes through, and its message there.
 //!
-//! A delay queue hands on the message at its head when that message has waited long enough. A message with a shorter wait
-//! behind it would have to wait as long. So each queue has one wait for all its messages: a step. Nothing consumes from it.
+//! A delay queue moves the message at its head when its time is over. A message with a shorter wait behind it would wait as
+//! long. So each queue has one wait for all its messages: a step. Nothing consumes from it.
 //!
 //! - No wait: the job goes to the jobs queue directly, behind the others.
-//! - The shortest step that is long enough is taken, unless it is longer than one and a half times the wait.
-//! - Otherwise the longest shorter step is taken, and the message carries what is left of the wait in a header. The process
-//!   that then receives it sends it on, without leasing it. An older version does not know the header, and leases the job
-//!   early.
-//! - A message that is delivered a second time does not wait again, also when its header has a wait left: its receiver died,
-//!   or was of an older version and leased it.
+//! - The shortest step that is long enough is used, unless it is longer than 1.5 times the wait.
+//! - Otherwise the longest shorter step is used, and a header of the message has the rest of the wait. The process that
+//!   receives it sends it on without leasing it. An older version does not know the header, and leases the job early.
+//! - A message that is delivered a second time does not wait again: its receiver died, or an older version leased it.
 //!
-//! So a job comes back no sooner than asked, and at most half as late again or 250 ms late. While no process
-//! leases jobs, none is sent on either: a wait of several steps then lasts longer.
+//! So a job never comes back early, and at most half of its wait or 250 ms late. While no process leases jobs, none is sent
+//! on, so a wait of several steps takes longer.
 
 use std::time::Duration;
 
@@ -22,14 +20,14 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-/// A delay queue: how long a message stays in it, and how its name ends.
+/// A delay queue: its wait, and the suffix of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) wait: Duration,
     pub(super) suffix: &'static str,
 }
 
-/// All steps, the shortest first. A step that has been released stays: its queue may exist, with jobs in it.
+/// All steps, the shortest first. Never remove a released step: its queue may have jobs.
 pub(super) const STEPS: [Step; 8] = [
     Step { wait: Duration::from_millis(250), suffix: ".retry.250ms" },
     Step { wait: Duration::from_secs(1), suffix: ".retry.1s" },
@@ -41,11 +39,11 @@ pub(super) const STEPS: [Step; 8] = [
     Step { wait: Duration::from_secs(300), suffix: ".retry.300s" },
 ];
 
-/// The header with what is left of the wait after this step, in milliseconds. Absent: nothing is left.
+/// The header with the rest of the wait, in milliseconds. Absent for none.
 const REST: &str = "tokenwire-retry-after-ms";
 
-/// Headers that the broker reads or writes, and that must not be sent again. It drops a message that has died in its
-/// target queue before (`x-death`), and copies it to every queue in `CC`.
+/// Headers of the broker that must not be sent again. It drops a message that died in its target queue before (`x-death`),
+/// and copies it to every queue in `CC`.
 const BROKERS_OWN: [&str; 10] = [
     "x-death",
     "x-first-death-exchange",
@@ -59,7 +57,7 @@ const BROKERS_OWN: [&str; 10] = [
     "BCC",
 ];
 
-/// The next step for a job that is to wait `after`, and what is left of the wait then. None: it does not wait.
+/// The next step for a job that waits for `after`, and the rest of the wait. `None`: no wait.
 pub(super) fn plan(after: Duration) -> (Option<Step>, Duration) {
     if after.is_zero() {
         return (None, Duration::ZERO);
@@ -73,7 +71,7 @@ pub(super) fn plan(after: Duration) -> (Option<Step>, Duration) {
     }
 }
 
-/// What is left of the wait of a job that has just arrived.
+/// The rest of the wait of a job that has arrived.
 pub(super) fn rest(delivery: &Delivery) -> Duration {
     if delivery.redelivered { Duration::ZERO } else { written(&delivery.properties) }
 }
@@ -84,13 +82,13 @@ fn written(properties: &BasicProperties) -> Duration {
     Duration::from_millis(millis.unwrap_or(0))
 }
 
-/// The properties of a message that is sent again. All that its producer said stays, except what would make the broker
-/// treat the copy differently: a time to live, a user that is not ours, and headers of the broker's own.
+/// The properties of a message that is sent again: those of its producer, without those that would make the broker treat
+/// the copy differently (a time to live, another user, headers of the broker).
 pub(super) fn properties(of: &BasicProperties, rest: Duration) -> BasicProperties {
     let mut headers = of.headers().clone().unwrap_or_default().inner().clone();
     headers.retain(|name, _| name.as_str() != REST && !BROKERS_OWN.contains(&name.as_str()));
     if !rest.is_zero() {
-        // Rounded up: never too early.
+        // Rounded up, so that it is never early.
         let millis = i64::try_from(rest.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
         headers.insert(ShortString::from(REST), AMQPValue::LongLongInt(millis));
     }

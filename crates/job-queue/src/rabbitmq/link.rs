@@ -1,13 +1,13 @@
-//! Keeps one connection to the broker, for ever.
+//! Keeps one connection to the broker.
 //!
-//! A link has one answer to every trouble (a broker that dies, restarts, hangs, closes a connection or a channel, loses
-//! a queue): give the connection up and begin again with a new one, its queues declared first. That is why lapin's own
-//! recovery is off: it leaves a publish pending until the broker is back, says nothing when a queue is deleted, and
-//! would still need this loop for the first connection.
+//! A link reacts in one way to every failure (a broker that dies, restarts or hangs, a closed connection or channel, a
+//! deleted queue): it drops the connection, makes a new one, and declares the queues. lapin's own recovery is off: it
+//! leaves a publish pending until the broker is back, does not report a deleted queue, and would still need this loop for
+//! the first connection.
 //!
-//! What was unsettled on a connection dies with it: jobs on their way in are reported as unavailable, and the broker
-//! gives leased ones to somebody else. Each link has its own connection, so trouble on one leaves the others alone; above
-//! all, a broker that holds back publishers keeps taking acknowledgements.
+//! What is unsettled on a connection ends with it: publishes fail as unavailable, and the broker delivers leased jobs to
+//! another consumer. Each link has its own connection, so that a failure of one does not affect the others. A broker that
+//! blocks publishers still takes acknowledgements.
 
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
@@ -22,53 +22,53 @@ use tokio_util::sync::CancellationToken;
 
 use super::{config::Address, link_error::LinkError, topology::Topology};
 
-/// Either side notices a silent connection after two to three of these, in seconds: a worker whose host is gone or that is
-/// frozen loses its jobs to another one within 12 s.
+/// The heartbeat in seconds. Either side notices a silent connection after two to three of these, so a dead or frozen
+/// worker loses its jobs within 12 s.
 const HEARTBEAT: u16 = 4;
 
-/// How large a frame may be, in bytes. lapin keeps memory for 64 of the largest on every connection, and brokers allow 128
-/// KiB: 8 MiB for messages that are small as a rule. A larger message travels in several frames.
+/// The maximum size of a frame, in bytes. lapin allocates 64 of the largest for each connection: 8 MiB with the 128 KiB
+/// that brokers allow. A larger message takes several frames.
 const FRAME: u32 = 16 * 1024;
 
-/// How long a broker may take to answer before it counts as down, and then to declare the queues. One that restarts
-/// accepts connections some seconds before it can answer for its queues.
+/// How long a broker may take for the handshake, and then to declare the queues. A starting broker accepts connections some
+/// seconds before its queues are ready.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When a handshake that hangs is given up. Long, because lapin gives none up: until its socket dies, it costs a thread.
-/// A broker that was only frozen goes on with it.
+/// When a hanging handshake ends. Long, because lapin ends none: until its socket dies it costs a thread. A frozen broker
+/// continues it when it thaws.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Waits between connections. The first is short, because a closed connection is more frequent than a dead broker; the
-/// last is what a whole fleet may do to a broker that is starting.
+/// Waits between connections. Short at first, because a closed connection is more frequent than a dead broker. The last one
+/// protects a starting broker from a whole fleet.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
-/// A connection that has lived this long was a good one: the next begins with the first wait.
+/// After a connection that lasted this long the waits start again.
 const STABLE: Duration = Duration::from_secs(10);
 
-/// How long a polite goodbye may take. A broker that is gone notices without it.
+/// How long closing a connection may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How a link stands.
+/// The state of a link.
 #[derive(Clone, Debug)]
 pub(super) enum State {
-    /// Nobody needs it yet.
+    /// It is not needed yet.
     Idle,
-    /// It is new, or was up a moment ago: worth waiting for.
+    /// It is new or was just lost: worth waiting for.
     Connecting,
     /// Connected, and the queues are declared.
     Up,
-    /// Connected, but the broker takes no messages. It says so to connections that publish, when they next do.
+    /// Connected, but the broker takes no messages. It tells connections when they publish.
     Blocked(LinkError),
     /// The last attempt to connect failed.
     Down(LinkError),
 }
 
-/// What a link is for. Its methods run one after the other, for each connection anew.
+/// The use of a link. Its methods run one after the other, for each connection.
 pub(super) trait Session: Send + 'static {
-    /// In the names of connections, for the broker's operators, and in our log.
+    /// Its name in connections, for the broker's operators, and in logs.
     fn role(&self) -> &'static str;
 
-    /// Whether anybody needs the connection; if not, [`Self::wanted`] waits until somebody does.
+    /// Whether the connection is needed. If not, [`Self::wanted`] waits until it is.
     fn is_wanted(&mut self) -> bool;
 
     /// See [`Self::is_wanted`]. Dropped when the link ends.
@@ -77,7 +77,7 @@ pub(super) trait Session: Send + 'static {
     /// Prepares a new channel.
     fn set_up(&mut self, channel: &Channel) -> impl Future<Output = Result<(), lapin::Error>> + Send;
 
-    /// Works until something is wrong. Dropped when the connection is lost.
+    /// Works until a failure. Dropped when the connection is lost.
     fn run(
         &mut self,
         channel: &Channel,
@@ -85,14 +85,14 @@ pub(super) trait Session: Send + 'static {
     ) -> impl Future<Output = LinkError> + Send;
 }
 
-/// The broker, as every link reaches it.
+/// The broker, shared by all links.
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) address: Address,
     pub(super) topology: Topology,
 }
 
-/// The view of a link that its users have.
+/// A handle of a link.
 #[derive(Clone)]
 pub(super) struct Link {
     broker: Arc<Broker>,
@@ -100,7 +100,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A link to the broker, and what keeps it until `stop` fires.
+    /// A link to the broker, and its task, which runs until `stop` fires.
     pub(super) fn new(
         broker: Arc<Broker>,
         session: impl Session,
@@ -111,7 +111,7 @@ impl Link {
         (link, keep(broker, session, state, stop))
     }
 
-    /// Waits while the link is about to come up.
+    /// Waits while the link connects for the first time.
     ///
     /// # Errors
     /// Why it is not usable now.
@@ -125,7 +125,7 @@ impl Link {
         }
     }
 
-    /// Why something that was under way came to nothing.
+    /// The reason for the loss of something in flight.
     pub(super) fn loss(&self) -> LinkError {
         match &*self.state.borrow() {
             State::Blocked(fault) | State::Down(fault) => fault.clone(),
@@ -140,7 +140,7 @@ impl Link {
         &self.broker.topology
     }
 
-    /// For messages: where the broker is.
+    /// The address of the broker, for messages.
     pub(super) fn address(&self) -> &Address {
         &self.broker.address
     }
@@ -165,7 +165,7 @@ async fn keep(
             Ok((connection, channel)) => {
                 tracing::info!(broker = %broker.address, role = session.role(), "connected to RabbitMQ");
                 state.send_replace(State::Up);
-                // What is dropped here the broker takes back.
+                // The broker takes back what is dropped here.
                 let fault = tokio::select! {
                     fault = session.run(&channel, state.subscribe()) => fault,
                     fault = watch_over(&broker, &connection, &state) => fault,
@@ -194,7 +194,7 @@ async fn keep(
     state.send_replace(State::Down(LinkError::new("the connection to RabbitMQ was closed by us")));
 }
 
-/// Waits until somebody needs a connection, and makes one.
+/// Waits until a connection is needed, and makes one.
 async fn connect(
     broker: &Broker,
     session: &mut impl Session,
@@ -236,10 +236,10 @@ async fn handshake(broker: &Broker, role: &str) -> Result<Connection, LinkError>
     Ok(Connection::connect_uri(uri, properties).await?)
 }
 
-/// Keeps the state up to date with what the broker says about the connection, until it is lost.
+/// Updates the state with the broker's events, until the connection is lost.
 async fn watch_over(broker: &Broker, connection: &Connection, state: &watch::Sender<State>) -> LinkError {
     let mut events = connection.events_listener();
-    // What happened before we listened.
+    // It may have been closed before we listened.
     if !connection.status().connected() {
         return LinkError::new("it was closed at once");
     }

@@ -1,10 +1,10 @@
-//! What is wrong with the broker, in words for people.
+//! Errors of a link, as text for operators.
 
 use std::sync::Arc;
 
 use lapin::ErrorKind;
 
-/// Why a link is not usable, in words for people: nothing is decided by it.
+/// Why a link is not usable. Nothing is decided by it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct LinkError(Arc<str>);
@@ -21,7 +21,7 @@ impl From<lapin::Error> for LinkError {
     }
 }
 
-/// What lapin means, without its own classification in front.
+/// The message of lapin's error, without its classification.
 pub(super) fn words(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::IOError(error) => error.to_string(),

@@ -1,12 +1,12 @@
-//! The way in: jobs to the broker, each confirmed before its caller learns that it is stored (I9). A retried job comes this
-//! way again: its message is sent to a delay queue, confirmed like a new one.
+//! Stores jobs at the broker. Each is confirmed before its caller gets `Ok` (I9). A retried job takes the same way: its
+//! message goes to a delay queue and is confirmed like a new one.
 //!
-//! Nothing is published on a connection that consumes: while the broker has an alarm it reads nothing from a connection
-//! that publishes, and so would not see acknowledgements either.
+//! Nothing is published on a connection that consumes: while the broker has an alarm, it reads nothing from a publishing
+//! connection, and would not see acknowledgements.
 //!
-//! One task publishes for the whole process, on one channel. A channel for each request would run into the broker's limit
-//! of channels; and a channel shared by several threads would mix up confirmations, because lapin numbers a message and
-//! queues its frames in two steps.
+//! One task publishes for the whole process, on one channel. A channel for each request would exceed the broker's limit. A
+//! channel shared by threads would mix up confirmations, because lapin numbers a message and queues its frames in two
+//! steps.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -31,11 +31,11 @@ use super::{
 };
 use crate::message;
 
-/// Jobs that wait for the publishing task, and jobs that wait for their confirmation: each some milliseconds' worth of a
-/// fast broker. Whoever comes next waits until its time is up, so a slow broker costs little memory.
+/// The maximum number of jobs that wait for the task, and of jobs that wait for their confirmation: some milliseconds of a
+/// fast broker. Further callers wait until their time-out, so a slow broker costs little memory.
 const IN_FLIGHT: usize = 1024;
 
-/// Waits before a message that the broker refused is offered again: a queue elects a leader in some hundred milliseconds.
+/// Waits before a refused message is sent again. A queue elects a leader in some hundred milliseconds.
 const REFUSED: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// Stores jobs. Cheap to clone.
@@ -47,7 +47,7 @@ pub(super) struct Publisher {
     depth: Arc<Depth>,
 }
 
-/// One message to be stored, and who wants to know. Dropping it says that the connection was lost.
+/// A message to be stored. Dropping it reports a lost connection.
 #[derive(Debug)]
 struct Order {
     to: ShortString,
@@ -57,7 +57,7 @@ struct Order {
 }
 
 impl Publisher {
-    /// A publisher, and what does its work until `stop` fires.
+    /// A publisher, and its task, which runs until `stop` fires.
     pub(super) fn new(
         broker: Arc<Broker>,
         timeout: Duration,
@@ -79,13 +79,13 @@ impl Publisher {
         &self.depth
     }
 
-    /// Stores a job. Once the job is handed over, dropping the future changes nothing about what becomes of it.
+    /// Stores a job. A job that was handed to the task is stored even if this future is dropped.
     pub(super) async fn publish(&self, job: &Job) -> Result<(), QueueError> {
         let to = self.link.topology().jobs.clone();
         self.store(to, message::encode(job), properties(job.id)).await.map_err(QueueError::unavailable)
     }
 
-    /// Stores a job again, the very bytes of its message, so that it comes back no sooner than `after` from now.
+    /// Stores the unchanged message of a job again, to come back no sooner than `after` from now.
     pub(super) async fn publish_again(
         &self,
         message: Vec<u8>,
@@ -120,7 +120,7 @@ fn late(broker: impl std::fmt::Display, timeout: Duration) -> LinkError {
     LinkError::new(format!("RabbitMQ at {broker} did not confirm the job within {timeout:?}"))
 }
 
-/// The publishing end of the link.
+/// The publishing session of the link.
 struct Publishing {
     orders: mpsc::Receiver<Order>,
     jobs: ShortString,
@@ -133,7 +133,7 @@ impl Session for Publishing {
         "publisher"
     }
 
-    /// From the start, so that the first prompt finds a connection, and readiness means something.
+    /// From the start, so that the first prompt finds a connection, and readiness is meaningful.
     fn is_wanted(&mut self) -> bool {
         true
     }
@@ -148,11 +148,11 @@ impl Session for Publishing {
         let mut in_flight = FuturesUnordered::new();
         let mut looking = pin!(self.depth.keep_looking(channel, &self.jobs));
         loop {
-            // Receiving and changes may be dropped and taken up again; confirmations stay in `in_flight`.
+            // These can be dropped. Confirmations stay in `in_flight`.
             tokio::select! {
                 Ok(()) = state.changed() => {
                     if matches!(*state.borrow(), State::Blocked(_)) {
-                        // The broker reads nothing until its alarm ends. Those who wait may as well know.
+                        // The broker reads nothing until its alarm ends. Fail the waiting callers.
                         in_flight.clear();
                     }
                 }
@@ -172,7 +172,7 @@ impl Session for Publishing {
     }
 }
 
-/// Stores one message and answers. An error is one of the connection, which then has to be given up.
+/// Stores one message and answers. An error is one of the connection, which is then dropped.
 async fn publish(
     channel: &Channel,
     jobs: &ShortString,
@@ -185,7 +185,7 @@ async fn publish(
     let mut refused = false;
     let confirmed = async {
         loop {
-            // `mandatory`: without it a message for a queue that is gone would be dropped, and confirmed.
+            // `mandatory`: otherwise a message for a missing queue would be dropped and confirmed.
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
             let exchange = ShortString::default();
             let sent =
@@ -201,17 +201,17 @@ async fn publish(
         }
     };
     let outcome = timeout(confirm_timeout, confirmed).await;
-    // Whoever waited for the answer may be gone; the job is stored or not all the same.
+    // The caller may have gone. The job is stored or not all the same.
     match outcome {
         Ok(Ok(Confirmation::Ack(None))) => {
-            // What waits for its retry is counted when the broker hands it on.
+            // A job that waits for its retry is counted when it returns to the jobs queue.
             if queue == *jobs {
                 depth.stored();
             }
             let _ = answer.send(Ok(()));
             Ok(())
         }
-        // One connection later the queue is declared again.
+        // The next connection declares the queue again.
         Ok(Ok(Confirmation::Ack(Some(_)))) => {
             let gone = LinkError::new(format!("queue {queue} is gone from RabbitMQ"));
             let _ = answer.send(Err(gone.clone()));
@@ -227,12 +227,12 @@ async fn publish(
     }
 }
 
-/// What operators and other consumers see beside the message. Trace context belongs here, in the headers.
+/// Properties for operators and other consumers. Trace context belongs into the headers.
 fn properties(id: GenerationId) -> BasicProperties {
     BasicProperties::default()
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT)
         .with_message_id(id.to_string().into())
-        // For people: nothing compares it, so it need not be a time that tests own.
+        // For operators only, so it need not be the test clock.
         .with_timestamp(SystemClock.now().as_millis() / 1000)
 }

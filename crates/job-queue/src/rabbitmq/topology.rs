@@ -8,13 +8,12 @@
 //!         <queue>.retry.1s, .2s, …
 //! ```
 //!
-//! The broker moves messages by itself, at least once: neither a crash of ours nor one of its own loses a message on the
-//! way. (Where the broker's feature flag `stream_queue` is off, as on a cluster that was upgraded from before 3.9, it moves
-//! them at most once, and says so in its log.) Declaring is idempotent, so every connection does it first; a queue that was
-//! deleted is declared again by connecting again.
+//! The broker moves messages at least once: no crash loses one. (If its feature flag `stream_queue` is off, as on a cluster that
+//! was upgraded from before 3.9, it moves them at most once, and its log says so.) Declaring is idempotent, so every connection
+//! does it first. A deleted queue is declared again by the next connection.
 //!
-//! The arguments of a queue never change: the broker refuses to declare an existing queue with others, and an older
-//! version may run beside this one.
+//! The arguments of a queue never change: the broker refuses other arguments for an existing queue, and an older version may
+//! run at the same time.
 
 use lapin::{
     Channel, ErrorKind,
@@ -29,15 +28,14 @@ use super::{
     link_error::{LinkError, words},
 };
 
-/// Undecodable messages are kept for people to look at. This many show what is wrong with a producer; a producer that
-/// goes on must not fill the disk.
+/// How many undecodable messages are kept for operators. A faulty producer must not fill the disk.
 const UNDECODABLE_KEPT: i32 = 1000;
 
-/// A dead letter stays until it was stored again or its stream is sealed, however long the log is away. The limit is set
-/// because newer brokers have one of 20 by default.
+/// The delivery limit of dead letters: they stay until they are stored again or their streams are sealed. Set, because
+/// newer brokers have a default of 20.
 const DEAD_LETTER_DELIVERIES: i64 = 1_000_000;
 
-/// The names of the queues, and what distinguishes ours from others of the same name.
+/// The names of the queues, and their parameters.
 #[derive(Clone, Debug)]
 pub(super) struct Topology {
     pub(super) jobs: ShortString,
@@ -66,13 +64,13 @@ impl Topology {
         queues.find_map(|(other, queue)| (*other == step).then_some(queue)).unwrap_or(&self.jobs)
     }
 
-    /// Makes sure that the queues exist as we need them.
+    /// Declares the queues.
     pub(super) async fn declare(&self, channel: &Channel) -> Result<(), LinkError> {
         let jobs = counting(self.delivery_limit.into(), &self.dead);
         let dead = counting(DEAD_LETTER_DELIVERIES, &self.undecodable);
         let mut undecodable = FieldTable::default();
         undecodable.insert("x-max-length".into(), AMQPValue::LongInt(UNDECODABLE_KEPT));
-        // Targets first: a message never finds the queue missing that it is handed on to.
+        // Targets first, so that no message finds its target missing.
         let queues = [(&self.undecodable, undecodable), (&self.dead, dead), (&self.jobs, jobs)];
         let retries =
             STEPS.iter().zip(&self.retries).map(|(step, queue)| (queue, delaying(*step, &self.jobs)));
@@ -85,14 +83,14 @@ impl Topology {
     }
 }
 
-/// A queue that hands on what was delivered too often.
+/// A queue that moves messages after too many deliveries.
 fn counting(delivery_limit: i64, hand_on_to: &ShortString) -> FieldTable {
     let mut arguments = quorum(hand_on_to);
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(delivery_limit));
     arguments
 }
 
-/// A queue that hands on everything after a while.
+/// A queue that moves all messages after a time.
 fn delaying(step: Step, hand_on_to: &ShortString) -> FieldTable {
     let mut arguments = quorum(hand_on_to);
     let millis = i64::try_from(step.wait.as_millis()).expect("minutes at most");
@@ -100,8 +98,8 @@ fn delaying(step: Step, hand_on_to: &ShortString) -> FieldTable {
     arguments
 }
 
-/// A replicated queue that hands on what it gives up. Handing on at least once needs `reject-publish`, which without a
-/// limit of length never rejects anything.
+/// A replicated queue with a dead-letter target. At-least-once dead-lettering needs `reject-publish`, which rejects nothing
+/// without a length limit.
 fn quorum(hand_on_to: &ShortString) -> FieldTable {
     let mut arguments = FieldTable::default();
     let text = |text: &str| AMQPValue::LongString(text.into());

@@ -1,4 +1,4 @@
-//! Every stream of the log, by its id.
+//! The streams of the log, by id.
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map},
@@ -18,11 +18,11 @@ pub(super) struct Index {
     next_number: AtomicU64,
 }
 
-/// Who creates a stream.
+/// The result of [`Index::claim`].
 pub(super) enum Creation {
-    /// The caller: it must settle this one.
+    /// The caller creates the stream, and must settle it.
     New(Arc<Stream>),
-    /// Somebody did, or is about to.
+    /// The stream exists, or another caller creates it.
     Existing(Arc<Stream>),
 }
 
@@ -31,14 +31,14 @@ impl Index {
         Self { streams: Mutex::new(streams), next_number: AtomicU64::new(next_number) }
     }
 
-    /// The stream that readers and writers may see.
+    /// The stream with this id, if it is created and kept.
     pub(super) fn kept(&self, id: GenerationId) -> Result<Arc<Stream>, LogError> {
         let stream = self.lock().get(&id).map(Arc::clone);
         stream.filter(|stream| stream.is_kept()).ok_or(LogError::NotFound(id))
     }
 
-    /// Takes the id for a new stream, unless it is taken: so two that create it at once never both write it down, and of
-    /// two creations in the journal the later one is always the true one.
+    /// Takes the id for a new stream, unless it is taken. So concurrent creations write one record, and of two creations in
+    /// the journal the later one is valid.
     pub(super) fn claim(&self, id: GenerationId, spec: &StreamSpec, metadata_bytes: usize) -> Creation {
         match self.lock().entry(id) {
             hash_map::Entry::Occupied(taken) => Creation::Existing(Arc::clone(taken.get())),
@@ -50,7 +50,7 @@ impl Index {
         }
     }
 
-    /// Forgets a stream; its readers and writers no longer find it.
+    /// Removes a stream. Its readers and writers do not find it any more.
     pub(super) fn forget(&self, stream: &Stream) {
         {
             let mut streams = self.lock();
@@ -65,13 +65,13 @@ impl Index {
         self.lock().values().map(Arc::clone).collect()
     }
 
-    /// The segments in which any stream has a record.
+    /// The segments with a record of any stream.
     pub(super) fn segments(&self) -> BTreeSet<u64> {
         self.all().iter().flat_map(|stream| stream.segments()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<GenerationId, Arc<Stream>>> {
-        // Nothing panics while holding the lock.
+        // Nothing panics while it holds the lock.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! Looks at one stream in the files of an embedded log, whoever is using them.
+//! Reads one stream from the files of an embedded log, also while a process has the log open.
 //!
-//! The records go through the same functions as when the log is opened, so what is refused there is not shown here. Nothing is
-//! written, locked or repaired.
+//! It applies records with the functions that opening the log uses, so refused records are not shown. It does not write,
+//! lock or repair.
 
 use std::{collections::HashMap, path::Path};
 
@@ -16,12 +16,11 @@ use super::{
 };
 use crate::{Inspection, record::Batch};
 
-/// The stream with this id in the log in `dir`, also while the log is open, in this process or another. `None` when there is
-/// none, or none any more. A stream whose retention time is over shows until its space is given back. Blocks while it reads
-/// all of the log once.
+/// Reads the stream with this id from the log in `dir`. `None` when there is none. A stream whose retention time is over is
+/// shown until its file is deleted. Blocks while it reads the whole log.
 ///
 /// # Errors
-/// [`OpenError`]; that there is no such directory is one.
+/// [`OpenError`], also when the directory does not exist.
 pub fn inspect(dir: &Path, id: GenerationId) -> Result<Option<Inspection>, OpenError> {
     let mut search = Search { id, callers: HashMap::new(), found: None, newer: None };
     journal::scan(dir, |at, bytes| search.record(at, bytes))?;
@@ -36,7 +35,7 @@ struct Search {
     /// Of streams whose creation comes next.
     callers: HashMap<StreamNumber, CallerName>,
     found: Option<Found>,
-    /// A version that this one does not know.
+    /// An unknown version of a record.
     newer: Option<u8>,
 }
 
@@ -64,7 +63,7 @@ impl Search {
                 let stream = Stream::creating(id, number, spec, metadata.len());
                 stream.created(at);
                 let (cancelled, entries) = (false, Vec::new());
-                // The earlier one of this id was forgotten when this one was created.
+                // An earlier stream of this id was removed before this one was created.
                 self.found = Some(Found { number, stream, cancelled, entries, batches: 0, stored_bytes: 0 });
             }
             Ok(Record { stream: number, change }) => match &mut self.found {
@@ -79,7 +78,7 @@ impl Search {
                 _ => {}
             },
             Err(DecodeError::Version(version)) => self.newer = Some(version),
-            // Skipped by whoever opens the log, too.
+            // Opening the log skips it too.
             Err(DecodeError::Malformed) => {}
         }
     }

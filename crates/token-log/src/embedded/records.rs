@@ -16,13 +16,13 @@
 //! 1 created  as in version 1 | metadata
 //! ```
 //!
-//! A record is of the oldest version that can say it: a log in which no stream has metadata can be read by versions of
-//! tokenwire that know none. Kinds 6, 7 and 8 came later. A version that does not know a kind skips its records: they say what a
-//! stream can be read without. (The first versions log an error for each.)
+//! A record has the oldest version that can express it, so older versions of tokenwire can open a log without metadata. Kinds 6,
+//! 7 and 8 are newer. A version that does not know a kind skips its records, because a stream can be read without them. (The
+//! first versions log an error for each.)
 //!
-//! Numbers are little-endian. A stream's number is never used again, while its id may be once it was removed: a late record
-//! of the old stream cannot touch the new one. A batch says outside its entries what recovery needs to know, so that
-//! opening a log runs at the speed of the disk. `tests/fixtures` keeps one of each kind, of every version ever written.
+//! Numbers are little-endian. The number of a stream is never reused, while its id can be after a removal: a late record of the
+//! old stream does not affect the new one. A batch has outside of its entries what recovery needs, so that opening a log runs
+//! at the speed of the disk. `tests/fixtures` has one record of each kind and version.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use tokenwire_core::{
 
 const VERSION: u8 = 1;
 
-/// Of a creation with metadata.
+/// The version of a creation with metadata.
 const WITH_METADATA: u8 = 2;
 
 const DETACHED: u8 = 0;
@@ -47,14 +47,14 @@ pub(super) struct Record<'a> {
     pub(super) change: Change<'a>,
 }
 
-/// Names a stream within one log, for ever.
+/// Identifies a stream within one log. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct StreamNumber(pub(super) u64);
 
-/// What happened to a stream.
+/// A change of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change<'a> {
-    /// The metadata is beside the spec, not in it: opening a log copies none.
+    /// The metadata is not in the spec, so that opening a log copies none.
     Created {
         id: GenerationId,
         spec: StreamSpec,
@@ -75,7 +75,7 @@ pub(super) enum Change<'a> {
         attempts: Attempts,
         ownership: Ownership,
     },
-    /// Of a kind that a newer version writes, and that a stream can be read without.
+    /// A kind of a newer version.
     Unknown,
 }
 
@@ -87,11 +87,11 @@ pub(super) struct Appended<'a> {
     pub(super) count: u32,
     /// Whether the last entry is terminal.
     pub(super) ends: bool,
-    /// As `crate::record` has them.
+    /// In the form of `crate::record`.
     pub(super) entries: &'a [u8],
 }
 
-/// More than a record takes beside its metadata or its entries, in bytes: room is made once.
+/// The size of a record without metadata, entries, request and name is smaller, in bytes.
 const SMALL: usize = 128;
 
 impl<'a> Record<'a> {
@@ -229,7 +229,7 @@ impl Change<'_> {
     }
 }
 
-/// A creation, but for its metadata and its caller.
+/// A creation, without its metadata and its caller.
 fn created(bytes: &mut ByteReader<'_>) -> Option<Change<'static>> {
     let id = GenerationId::from_bytes(bytes.array()?);
     let fingerprint = Fingerprint::from_bytes(bytes.array()?);
@@ -247,7 +247,7 @@ fn created(bytes: &mut ByteReader<'_>) -> Option<Change<'static>> {
     Some(Change::Created { id, spec, metadata: &[] })
 }
 
-/// What the attempts came to.
+/// The state of the attempts.
 fn attempts(bytes: &mut ByteReader<'_>) -> Option<Change<'static>> {
     let attempt = Attempt::new(bytes.u32()?);
     let ownership = if bytes.u8()? == 0 { Ownership::Kept } else { Ownership::Released };
@@ -262,7 +262,7 @@ fn attempts(bytes: &mut ByteReader<'_>) -> Option<Change<'static>> {
     Some(Change::Attempts { attempt, attempts, ownership })
 }
 
-/// What is left to read of a record.
+/// The unread rest of a record.
 struct ByteReader<'a>(&'a [u8]);
 
 impl ByteReader<'_> {
@@ -285,7 +285,7 @@ impl ByteReader<'_> {
     }
 }
 
-/// Why a record of the journal is no change of a stream.
+/// Why a record cannot be decoded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DecodeError {
     #[error(

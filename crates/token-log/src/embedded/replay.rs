@@ -1,8 +1,7 @@
-//! Builds the index from the journal's records when the log is opened.
+//! Builds the index from the journal when the log is opened.
 //!
-//! Each record goes through the same functions as when it was first committed. What differs is that something may be
-//! missing: a stream that lost a batch to damage keeps what lies before the gap, and is unsealed from there, so that the
-//! next attempt goes on with it (I1).
+//! Records are applied with the functions that a commit uses. Records may be missing because of damage: a stream keeps what
+//! lies before the gap and is not sealed, so that the next attempt continues there (I1).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,7 +27,7 @@ pub(super) struct Replay {
     /// Of streams whose creation comes next.
     callers: HashMap<StreamNumber, (CallerName, Position)>,
     highest: u64,
-    /// A version that this one does not know.
+    /// An unknown version of a record.
     newer: Option<u8>,
 }
 
@@ -43,12 +42,12 @@ impl Replay {
         }
     }
 
-    /// The index of what is there, unless a newer version has written to the log.
+    /// The index, unless a newer version has written to the log.
     pub(super) fn finish(self) -> Result<Index, OpenError> {
         if let Some(version) = self.newer {
             return Err(OpenError::Newer { version });
         }
-        // Readers have as long to come back as if they had gone just now, however long the reading took.
+        // Readers get the full time to come back, however long the opening took.
         self.by_id.values().for_each(|stream| stream.touch_presence());
         Ok(Index::new(self.by_id, self.highest + 1))
     }
@@ -70,29 +69,29 @@ impl Replay {
             }
             stream.created(at);
             self.by_number.insert(number, Arc::clone(&stream));
-            // The earlier one was forgotten when this one was created.
+            // An earlier stream of this id was removed before this one was created.
             if let Some(earlier) = self.by_id.insert(id, stream) {
                 self.by_number.remove(&earlier.number);
             }
             return;
         }
-        // What is left of a stream whose creation lies in a segment that is gone.
+        // A record of a stream whose creation was deleted with its segment.
         let Some(stream) = self.by_number.get(&number).map(Arc::clone) else { return };
         match change {
             Change::Created { .. } | Change::Caller(_) => {}
             Change::Opened { attempt } => {
-                // Refused when it was committed, and now.
+                // A refused record is refused again.
                 let _ = stream.opened(attempt, at);
             }
             Change::Appended(batch) => self.append(&stream, &batch, at),
             Change::Cancelled => stream.cancelled(at),
             Change::Request(_) => stream.requested(at),
             Change::Attempts { attempt, attempts, ownership } => {
-                // Refused when it was committed, and now.
+                // A refused record is refused again.
                 let _ = stream.recorded(attempt, attempts, ownership, at);
             }
             Change::Unknown => {
-                tracing::debug!(generation.id = %stream.id, "skipping what a newer version wrote");
+                tracing::debug!(generation.id = %stream.id, "skipping a record of a newer version");
             }
             Change::Removed => {
                 self.by_number.remove(&number);
@@ -118,7 +117,7 @@ impl Replay {
         {
             tracing::error!(
                 generation.id = %stream.id, seq = %last_seq, found = %batch.first,
-                "entries of a generation are lost; it goes on from the last one before the gap"
+                "entries of a generation are lost; it continues from the last entry before the gap"
             );
         }
     }

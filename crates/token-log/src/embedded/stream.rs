@@ -1,8 +1,8 @@
-//! One stream in memory: where its batches lie, who may write, and how it stands.
+//! One stream in memory: the positions of its batches, its owner and its phase.
 //!
-//! A stream changes only by records, in the order in which the journal committed them, and by the same functions whether the
-//! log runs or is being opened. Fencing is decided there (I3): what an older writer had on the way when a newer one opened
-//! comes after the opening in the journal, is refused when it is committed, and refused again whenever the log is opened.
+//! A stream changes only by records, in the order of their commits, by the same functions at run time and when the log is
+//! opened. They also fence (I3): a batch of an older writer that is committed after a newer opening is refused, each time
+//! the log is opened.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -26,10 +26,10 @@ use crate::claims::Claims;
 pub(super) struct Stream {
     pub(super) id: GenerationId,
     pub(super) number: StreamNumber,
-    /// Without its metadata, which is read from the disk when somebody asks for it.
+    /// Without metadata and request, which are read from disk.
     pub(super) spec: StreamSpec,
     pub(super) metadata_bytes: usize,
-    /// Fires once it is known whether the stream was created.
+    /// Fires when it is known whether the stream was created.
     pub(super) settled: CancellationToken,
     state: Mutex<State>,
 }
@@ -37,56 +37,56 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct State {
     life: Life,
-    /// Where the record of its creation lies.
+    /// The position of its creation.
     created: Option<Position>,
-    /// Where its request lies.
+    /// The position of its request.
     requested: Option<Position>,
     attempts: Attempts,
     claims: Claims,
-    /// The newest durable opening; 0 before the first.
+    /// The newest durable attempt. 0 before the first.
     attempt: Attempt,
-    /// The newest opening that was begun.
+    /// The newest attempt that was begun.
     issued: Attempt,
     batches: Vec<Placed>,
     last_seq: Seq,
     sealed_at: Option<Timestamp>,
     cancel_requested: bool,
-    attended: Instant,
-    /// When the owner was last heard of. None while there is none: before the first opening, after a writer was given up,
-    /// and when the log is opened.
+    present_at: Instant,
+    /// When the owner was last heard of. `None` without an owner: before the first attempt, after a writer was dropped or
+    /// released, and when the log is opened.
     heard_at: Option<Instant>,
-    /// Of the newest attempt.
+    /// The cancellation of the newest attempt.
     cancellation: Cancellation,
-    /// Where its records lie, oldest first.
+    /// The segments with its records, oldest first.
     segments: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
-    /// Its record is on the way: nobody may see it.
+    /// Its creation is not committed. It is not visible.
     Creating,
     Kept,
     Gone,
 }
 
-/// Where a batch lies.
+/// The position of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
     pub(super) first: Seq,
     pub(super) at: Position,
 }
 
-/// A batch that was committed.
+/// A committed batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CommittedBatch {
     pub(super) attempt: Attempt,
     pub(super) first: Seq,
     pub(super) last: Seq,
-    /// When the stream was sealed by it.
+    /// When it sealed the stream, if it did.
     pub(super) sealed_at: Option<Timestamp>,
 }
 
-/// What a reader gets to read, and how the stream stood at that instant.
+/// The batches for a reader, and the state of the stream.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) batches: Vec<Placed>,
@@ -94,13 +94,13 @@ pub(super) struct View {
     pub(super) phase: Phase,
 }
 
-/// Why a committed record changes nothing.
+/// Why a committed record has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Gone,
     Sealed,
     Fenced,
-    /// It does not follow the last seq: something before it was lost.
+    /// It does not follow the last entry: something before it was lost.
     Gap {
         last_seq: Seq,
     },
@@ -125,7 +125,7 @@ impl Stream {
             last_seq: Seq::START,
             sealed_at: None,
             cancel_requested: false,
-            attended: Instant::now(),
+            present_at: Instant::now(),
             heard_at: None,
             cancellation: Cancellation::default(),
             segments: Vec::new(),
@@ -140,25 +140,25 @@ impl Stream {
         let mut state = self.lock();
         state.life = Life::Kept;
         state.created = Some(at);
-        state.attended = Instant::now();
+        state.present_at = Instant::now();
         state.lies_in(at);
         drop(state);
         self.settled.cancel();
     }
 
-    /// The record of its caller lies here.
+    /// The record of its caller is committed.
     pub(super) fn named(&self, at: Position) {
         self.lock().lies_in(at);
     }
 
-    /// Its request lies here.
+    /// The request is committed.
     pub(super) fn requested(&self, at: Position) {
         let mut state = self.lock();
         state.lies_in(at);
         state.requested = Some(at);
     }
 
-    /// What the attempts came to, as this one says it.
+    /// The state of the attempts is committed.
     pub(super) fn recorded(
         &self,
         attempt: Attempt,
@@ -184,7 +184,7 @@ impl Stream {
         self.settled.cancel();
     }
 
-    /// A newer attempt owns the stream from here on. Gives what it needs to go on.
+    /// A newer attempt is committed and owns the stream.
     pub(super) fn opened(&self, attempt: Attempt, at: Position) -> Result<(Cancellation, View), Refused> {
         let mut state = self.lock();
         state.lies_in(at);
@@ -194,7 +194,7 @@ impl Stream {
         }
         state.own(attempt);
         state.cancellation = Cancellation::default();
-        self.check_audience(&state);
+        self.check_readers(&state);
         let view =
             View { batches: state.batches.clone(), last_seq: state.last_seq, phase: self.phase_of(&state) };
         Ok((state.cancellation.clone(), view))
@@ -207,7 +207,7 @@ impl Stream {
         if batch.attempt < state.attempt {
             return Err(Refused::Fenced);
         }
-        // Higher only when damage took the record of its opening: no later one may get its number.
+        // Higher only when the record of its opening was damaged: no later attempt may get its number.
         state.own(batch.attempt);
         if batch.first != state.last_seq.next() {
             return Err(Refused::Gap { last_seq: state.last_seq });
@@ -232,7 +232,7 @@ impl Stream {
 
     // Questions.
 
-    /// A number for the next opening.
+    /// The number of the next attempt.
     pub(super) fn next_attempt(&self) -> Result<Attempt, LogError> {
         let mut state = self.lock();
         state.writable().map_err(|refused| self.error(refused))?;
@@ -240,7 +240,7 @@ impl Stream {
         Ok(state.issued)
     }
 
-    /// Makes the caller the owner, where there is none: it opens the stream next.
+    /// Makes the caller the owner if there is none. It opens the stream next.
     pub(super) fn take_over(&self) -> Result<(), LogError> {
         let mut state = self.lock();
         state.writable().map_err(|refused| self.error(refused))?;
@@ -251,7 +251,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether this attempt may append now; and tells it to stop, should it have to.
+    /// Whether this attempt may append now. Also fires its cancellation, if needed.
     pub(super) fn check(&self, attempt: Attempt) -> Result<(), LogError> {
         let mut state = self.lock();
         state.writable().map_err(|refused| self.error(refused))?;
@@ -259,11 +259,11 @@ impl Stream {
             return Err(LogError::Fenced);
         }
         state.heard_at = Some(Instant::now());
-        self.check_audience(&state);
+        self.check_readers(&state);
         Ok(())
     }
 
-    /// Up to `limit` entries after the cursor, as the batches that hold them; the first and the last may hold more.
+    /// The batches with up to `limit` entries after the cursor. The first and the last may have more.
     pub(super) fn view(&self, after: Seq, limit: usize) -> Result<View, LogError> {
         let state = self.lock();
         if state.life != Life::Kept {
@@ -272,7 +272,7 @@ impl Stream {
         let mut batches = Vec::new();
         if after < state.last_seq {
             let end = Seq::new(after.get().saturating_add(limit as u64));
-            // The batch before the first one that begins behind the cursor's next may reach over it.
+            // The batch before it may reach beyond the cursor.
             let from = state.batches.partition_point(|batch| batch.first <= after.next()).saturating_sub(1);
             let wanted = state.batches.get(from..).unwrap_or_default();
             batches.extend(wanted.iter().take_while(|batch| batch.first <= end));
@@ -280,18 +280,18 @@ impl Stream {
         Ok(View { batches, last_seq: state.last_seq, phase: self.phase_of(&state) })
     }
 
-    /// Where its metadata lies: in the record of its creation, where there is one.
+    /// The position of its metadata, if any: the record of its creation.
     pub(super) fn metadata(&self) -> Option<Position> {
         self.lock().created.filter(|_| self.metadata_bytes > 0)
     }
 
-    /// Where its request lies: until it is sealed, where there is one.
+    /// The position of its request, if any, until the seal.
     pub(super) fn request(&self) -> Option<Position> {
         let state = self.lock();
         state.requested.filter(|_| state.sealed_at.is_none())
     }
 
-    /// What the attempts came to.
+    /// The state of the attempts.
     pub(super) fn attempts(&self) -> Attempts {
         self.lock().attempts
     }
@@ -301,13 +301,13 @@ impl Stream {
         change(&mut self.lock().claims)
     }
 
-    /// The newest attempt, and how the stream stands.
+    /// The newest attempt and the phase.
     pub(super) fn standing(&self) -> (Attempt, Phase) {
         let state = self.lock();
         (state.attempt, self.phase_of(&state))
     }
 
-    /// This attempt has a writer that lives.
+    /// The writer of this attempt is alive.
     pub(super) fn heard_of(&self, attempt: Attempt) {
         let mut state = self.lock();
         if state.attempt == attempt {
@@ -315,20 +315,20 @@ impl Stream {
         }
     }
 
-    /// Nobody has to wait for this attempt any more.
+    /// The writer of this attempt was dropped.
     pub(super) fn given_up(&self, attempt: Attempt) {
         let mut state = self.lock();
-        // Not while the next one opens the stream.
+        // Not while the next attempt opens the stream.
         if state.attempt == attempt && state.issued == attempt {
             state.heard_at = None;
         }
     }
 
     pub(super) fn touch_presence(&self) {
-        self.lock().attended = Instant::now();
+        self.lock().present_at = Instant::now();
     }
 
-    /// Whether there is anything left that could be told to stop.
+    /// Whether a request to stop has an effect.
     pub(super) fn wants_cancel(&self) -> Result<bool, LogError> {
         let state = self.lock();
         match state.life {
@@ -341,7 +341,7 @@ impl Stream {
         self.lock().life == Life::Kept
     }
 
-    /// When the stream may be forgotten counts from here: its seal, or when it should have had one.
+    /// The retention time counts from here: the seal, or `end_by`.
     pub(super) fn ended_at(&self) -> Timestamp {
         self.lock().sealed_at.unwrap_or(self.spec.end_by)
     }
@@ -354,17 +354,17 @@ impl Stream {
         match refused {
             Refused::Gone => LogError::NotFound(self.id),
             Refused::Sealed => LogError::Sealed,
-            // A running writer's batches follow each other, so a gap means that somebody else has written.
+            // The batches of a live writer are consecutive, so a gap means that another writer was there.
             Refused::Fenced | Refused::Gap { .. } => LogError::Fenced,
         }
     }
 
-    fn check_audience(&self, state: &State) {
+    fn check_readers(&self, state: &State) {
         if state.cancel_requested {
             state.cancellation.cancel(CancelCause::Requested);
         }
         if let OnDisconnect::CancelAfter(grace) = self.spec.on_disconnect
-            && state.attended.elapsed() >= PRESENCE_TTL.saturating_add(grace)
+            && state.present_at.elapsed() >= PRESENCE_TTL.saturating_add(grace)
         {
             state.cancellation.cancel(CancelCause::Abandoned);
         }
@@ -384,7 +384,7 @@ impl Stream {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while holding the lock.
+        // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

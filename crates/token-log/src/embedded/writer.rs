@@ -1,4 +1,4 @@
-//! The write side of one stream.
+//! The writer of one stream.
 
 use std::{fmt, sync::Arc};
 
@@ -26,7 +26,7 @@ pub(super) struct EmbeddedWriter {
     attempts: Attempts,
     /// The last entry that is known to be in the stream.
     last_seq: Seq,
-    /// A batch whose outcome nobody has waited for to the end: its future was dropped.
+    /// A batch of unknown outcome: its future was dropped, or it was submitted.
     unsettled: Option<Unsettled>,
 }
 
@@ -49,14 +49,14 @@ impl EmbeddedWriter {
         Self { shared, stream, attempt, cancellation, so_far, attempts, last_seq, unsettled: None }
     }
 
-    /// Puts events on their way, unless they are what an append before was dropped over and are in the stream by now. May be
-    /// dropped at every await: what was submitted is remembered until its outcome is known.
+    /// Submits events, unless they are a repetition of an append that was dropped and has succeeded. Can be dropped at
+    /// every await: a submitted batch is remembered until its outcome is known.
     async fn submit_once(&mut self, events: &[Event]) -> Result<(), LogError> {
         if let Some(before) = &self.unsettled {
             let again = before.entries.iter().map(|entry| &entry.event).eq(events);
             match self.outcome().await {
                 Ok(_) if again => return Ok(()),
-                // Either it is there and this is another one, or it is not and may be tried anew.
+                // The earlier batch succeeded and this is another one, or it failed and can be tried again.
                 Ok(_) | Err(LogError::Unavailable(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -95,7 +95,7 @@ impl EmbeddedWriter {
                 let hint = Hint::Appended { epoch: stream.spec.epoch(), entries: announced };
                 wakeups.announce(stream.id, hint);
             }
-            // A writer that has gone does not need to know.
+            // The writer may have been dropped.
             let _ = outcome.send(appended);
         };
         self.shared.journal.submit(room, payload, done);
@@ -103,7 +103,7 @@ impl EmbeddedWriter {
         Ok(())
     }
 
-    /// Waits for the outcome of what was submitted, and gives the last seq.
+    /// Waits for the outcome of the submitted batch. Returns the last seq.
     async fn outcome(&mut self) -> Result<Seq, LogError> {
         let Some(unsettled) = &mut self.unsettled else { return Ok(self.last_seq) };
         let outcome =
@@ -163,7 +163,7 @@ impl LogWriter for EmbeddedWriter {
     }
 
     async fn seal(&mut self, last: &Event) -> Result<Seq, LogError> {
-        debug_assert!(last.is_terminal(), "a seal is the end");
+        debug_assert!(last.is_terminal(), "only a terminal event seals");
         self.submit_once(std::slice::from_ref(last)).await?;
         self.outcome().await
     }

@@ -1,14 +1,13 @@
-//! What `append.lua` publishes: the epoch of the stream in digits, a space, and the batch as it is stored.
+//! The messages that `append.lua` publishes: the epoch of the stream in digits, a space, and the stored batch.
 //!
-//! The batch alone would not do. An id may come to stand for another stream at any time, and not always with a word to
-//! its readers: a server that was emptied says nothing. A batch of that stream may begin right after some reader's cursor.
+//! The epoch is needed because an id can be reused, and a batch of a newer stream may begin right after the cursor of a
+//! reader of the older one.
 
 use tokenwire_core::{Epoch, token_log::Hint};
 
 use crate::record::Batch;
 
-/// The hint in a message. One that is not understood (a call to look, the form of another version: older ones published the
-/// bare batch) is a hint all the same.
+/// The hint in a message. An unknown form (a call to read, or a message of another version) is a hint to read the log.
 pub(super) fn hint(message: &[u8]) -> Hint {
     appended(message).unwrap_or(Hint::Look)
 }

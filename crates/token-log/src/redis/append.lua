@@ -1,12 +1,11 @@
--- Appends one batch, or seals the stream with it, as the writer that owns the stream; wakes the readers; says whether to
--- stop. `scripts.rs` puts the flags line in front. The publish is in here because a fenced writer's text must reach nobody.
--- This runs for every piece of text: it looks at no more than it needs, and a call costs a microsecond.
+-- Appends one batch, or seals the stream with it, for the writer that owns the stream. Wakes the readers. Returns whether to
+-- stop. `scripts.rs` adds the flags line. It publishes here because text of a fenced writer must not reach readers. It runs
+-- for every batch, and each call costs a microsecond, so it reads only what it needs.
 -- KEYS: meta, entries, audience
 -- ARGV: token of the writer, first seq, last seq (below first: nothing to append), batch, channel of the entries,
---       epoch of the stream, how often a reader attends (ms; '' asks nothing about the audience and the batches, and does
---       not say that the writer lives), how many batches the stream has at least (with a question), keep (ms; none leaves
---       the stream open)
--- Answers: tail, or tail and a reason to stop
+--       epoch of the stream, presence TTL (ms; '' skips the checks of readers and batches, and the record that the writer
+--       lives), how many batches the stream has at least (with the checks), keep (ms; none leaves the stream open)
+-- Returns: tail, or tail and a reason to stop
 local meta, entries, audience = KEYS[1], KEYS[2], KEYS[3]
 local writer, first, last, batch, channel, epoch, every, batches, keep = unpack(ARGV)
 
@@ -32,7 +31,7 @@ end
 local from, to = tonumber(first), tonumber(last)
 if sealed then
   if keep and to == tail then
-    -- The same seal again, after an answer that got lost.
+    -- The same seal again, after a lost answer.
     return tail
   end
   return redis.error_reply('SEALED the stream is sealed')
@@ -54,34 +53,34 @@ if from <= to and from > tail then
   redis.call('HSET', meta, 'tail', last)
   if keep then
     redis.call('HSET', meta, 'sealed', 1)
-    -- Its job is not made again.
+    -- Its job is not recreated.
     redis.call('HDEL', meta, 'request', 'attended_until')
     redis.call('PEXPIRE', meta, keep)
     redis.call('PEXPIRE', entries, keep)
     redis.call('UNLINK', audience)
   end
-  -- With what tells the stream from others of its id: `announcement.rs`.
+  -- With the epoch of the stream: `announcement.rs`.
   redis.call('PUBLISH', channel, epoch .. ' ' .. batch)
 elseif from <= to and (keep or to > tail) then
   return redis.error_reply('UNEXPECTED an append of unknown outcome is in the stream, which ends at ' .. tail)
 end
--- Otherwise there is nothing to append, or it is the same batch again: it is in the stream, and stays there once.
+-- Otherwise there is nothing to append, or the batch is in the stream already.
 
 local stop = cancelled and 'requested'
 if every ~= '' then
-  -- The owner lives: whoever else was given its job leaves it alone.
+  -- The owner lives, so other workers do not take over.
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local grace, heard, attended_until = unpack(redis.call('HMGET', meta, 'grace', 'heard', 'attended_until'))
   redis.call('HSET', meta, 'heard', now)
   if grace and not stop and redis.call('EXISTS', audience) == 0 then
-    -- The same as in `open_writer.lua`. Without the field it is unknown whether there are readers, and the grace begins anew.
+    -- As in `open_writer.lua`. Without the field it is unknown whether there are readers, and the grace begins again.
     local whole = tonumber(every) + tonumber(grace)
     local left = whole
     if attended_until and not (heard and now - heard > tonumber(every)) then
       left = math.min(whole, tonumber(attended_until) - now)
     end
-    -- Otherwise the writer could not reach the server for a while, and so could no reader: they get the time to come back.
+    -- Otherwise neither the writer nor readers could reach the server for a while: readers get time to come back.
     if left > 0 then
       redis.call('SET', audience, 1, 'PX', left)
       redis.call('HSET', meta, 'attended_until', now + left)

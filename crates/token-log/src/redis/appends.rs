@@ -1,11 +1,11 @@
-//! The appends of a process on their way to the server, some at a time.
+//! Sends the appends of a process, several together.
 //!
-//! Pieces come in flocks: many models speak at the same tick, and many wait for the same batch of a device. Sent one by one,
-//! each costs the server a turn of its loop, with a read, a write to its file and a write to every node that listens, and
-//! that is more than the append itself. So the first to come lets everyone go before it who is about to append just now, and
-//! they are sent together. Nobody waits for time to pass: where nobody else is ready, it is sent at once.
+//! Appends come in bursts: many models send at the same tick, or wait for the same batch of a device. Sent one by one, each
+//! costs the server a turn of its event loop with a read, a file write and a write to every subscribed node, which is more
+//! than the append itself. So the sender lets all tasks that are ready to append run first, then sends their appends
+//! together. It does not wait for time to pass.
 //!
-//! Not here: what is appended, and what an answer means (`writer.rs`).
+//! Not here: the content of appends and the meaning of answers (`writer.rs`).
 
 use ::redis::{Cmd, Pipeline, Value};
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -19,14 +19,14 @@ use tokio::{
 
 use super::{connection::Link, outage::Outage};
 
-/// How many may wait to be taken along. Each is a writer that waits for its answer, so this fills only when there are more
-/// writers than this, all of which append in the same instant.
+/// The maximum number of waiting appends. Each is a writer that waits for its answer, so this fills only when more writers
+/// append at the same instant.
 const WAITING: usize = 1024;
 
-/// How many go together at most: some hundred kilobytes of pieces, and milliseconds of the server's time.
+/// The maximum number of appends that are sent together: some hundred KiB of deltas, and milliseconds of the server's time.
 const TOGETHER: usize = 256;
 
-/// The door to the task that sends.
+/// The handle of the task that sends.
 #[derive(Clone, Debug)]
 pub(super) struct Appends {
     requests: mpsc::Sender<Request>,
@@ -46,11 +46,11 @@ impl Appends {
         Self { requests }
     }
 
-    /// Puts a command on its way, in the order of the calls. It may be sent though nobody waits for its answer.
+    /// Sends a command, in the order of the calls. It may be sent even if this future is dropped.
     pub(super) async fn begin(&self, command: Cmd) -> Sent {
         let (answer, answered) = oneshot::channel();
         if let Err(TrySendError::Full(request)) = self.requests.try_send(Request { command, answer }) {
-            // Should the door be closed, the answer says so.
+            // If the task has ended, the answer says so.
             let _ = Box::pin(self.requests.send(request)).await;
         }
         Sent(answered)
@@ -62,29 +62,29 @@ impl Appends {
     }
 }
 
-/// A command on its way.
+/// A command without its answer.
 #[derive(Debug)]
 pub(super) struct Sent(oneshot::Receiver<Result<Value, Outage>>);
 
 impl Sent {
-    /// Waits for the answer, which is given once. May be dropped and called again until then.
+    /// Waits for the answer, which is returned once. Can be dropped and called again until then.
     pub(super) async fn answer(&mut self) -> Result<Value, Outage> {
         (&mut self.0).await.unwrap_or(Err(Outage::Closed))
     }
 }
 
 async fn run(link: Link, mut incoming: mpsc::Receiver<Request>) {
-    // No more than there are writers: each waits for its answer before it sends again.
+    // Bounded by the number of writers: each waits for its answer.
     let mut under_way = FuturesUnordered::new();
     let mut requests = Vec::new();
     loop {
-        // Both may be dropped: neither has taken anything before it is ready.
+        // Both can be dropped: neither has taken anything before it is ready.
         tokio::select! {
             taken = incoming.recv_many(&mut requests, TOGETHER) => {
                 if taken == 0 {
                     return;
                 }
-                // Whoever is ready to run goes first.
+                // Let tasks that are ready to append run first.
                 tokio::task::yield_now().await;
                 while requests.len() < TOGETHER && let Ok(request) = incoming.try_recv() {
                     requests.push(request);
@@ -103,7 +103,7 @@ async fn send(link: &Link, requests: Vec<Request>) {
         pipeline.add_command(command);
         waiting.push(answer);
     }
-    // Whoever does not wait any more has no use for its answer.
+    // A caller that has gone needs no answer.
     match link.each(&pipeline).await {
         Ok(answers) => {
             for (waiting, answer) in waiting.into_iter().zip(answers) {

@@ -1,8 +1,8 @@
-//! The state of the attempts of a stream: the field `attempts` of its meta.
+//! The stored state of the attempts: the field `attempts` of the meta hash.
 //!
-//! Decimal numbers with a space between: the version of this form, which is 1, how many attempts made no progress, the best
-//! size, 1 while an attempt asks, when the last began, how often the model was waited for, and until when (0 for not now).
-//! A later version may add numbers behind them. Versions of tokenwire that know no field ignore it.
+//! Decimal numbers, separated by spaces: the version of this form (1), attempts without progress, best size, 1 if asking,
+//! start of the last attempt, number of model waits, and end of the wait (0 for none). A later version can add numbers at
+//! the end. Older versions of tokenwire ignore the field.
 
 use tokenwire_core::{Timestamp, token_log::Attempts};
 
@@ -21,7 +21,7 @@ pub(super) fn encode(attempts: Attempts) -> String {
     )
 }
 
-/// What is not understood counts as nothing noted: the answer then gets more attempts than it should, and not fewer.
+/// An unknown form reads as the default: the generation then gets more attempts, not fewer.
 pub(super) fn decode(stored: &str) -> Attempts {
     read(stored).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 -- Gives the claim on storing the job of a stream to one caller. The time is the server's.
 -- KEYS: meta
 -- ARGV: how long a claim holds (ms), how long a stored job counts as stored (ms)
--- Answers: 'yours', 'anothers' or 'stored'
+-- Returns: 'granted', 'taken' or 'stored'
 local meta = KEYS[1]
 local claim_time, stored_time = tonumber(ARGV[1]), tonumber(ARGV[2])
 
@@ -14,13 +14,13 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- A clock that was put back does not keep a claim for hours.
+-- `abs`: a clock that was set back does not keep a claim for hours.
 if claimed_at and math.abs(now - tonumber(claimed_at)) < claim_time then
-  return redis.status_reply('anothers')
+  return redis.status_reply('taken')
 end
 if stored_at and math.abs(now - tonumber(stored_at)) < stored_time then
   return redis.status_reply('stored')
 end
 redis.call('HSET', meta, 'job_at', now)
 redis.call('HDEL', meta, 'job_stored_at')
-return redis.status_reply('yours')
+return redis.status_reply('granted')

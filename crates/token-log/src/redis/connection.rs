@@ -1,17 +1,17 @@
-//! One connection to Redis that is always kept up.
+//! Keeps one connection to Redis.
 //!
-//! A task connects, waits for the loss, and connects again, for ever. Commands never connect: while an attempt is under way
-//! they wait for it, and once it has failed they fail at once with its reason, so that people hear why now instead of a
-//! time-out later. Whoever sees that a connection is dead or silent reports it, and the next one is made.
+//! A task connects, waits for the loss, and connects again. Commands never connect: they wait for an attempt in progress,
+//! and fail at once with its reason after it has failed. A caller that finds a connection dead or silent reports it, and
+//! the task makes the next one.
 //!
-//! One address may lead to another server at any time: a failover moves a virtual IP, a name, or what a proxy forwards to.
-//! The old connection stays open then, to a server that is a replica now. So a connection counts as up only after a write,
-//! every sign of life is a write, and a refusal that only another server could lift ([`outage::is_elsewhere`]) ends the
-//! connection. The name is looked up again for each attempt. When one connection of a process is ended for this reason,
-//! all others are: subscribers write nothing else, and would wait at the old server.
+//! One address can lead to another server at any time: a failover moves a virtual IP, a name or the target of a proxy. The
+//! old connection then stays open, to a server that is a replica now. So a connection counts as up only after a write,
+//! every probe is a write, and an error that only another server can lift ([`outage::is_elsewhere`]) ends the connection.
+//! The name is looked up for each attempt. When one connection of a process ends for this reason, all others do: a
+//! subscriber writes nothing else and would stay at the old server.
 //!
-//! The client's own manager is not used: it keeps a first connection that failed for another reason than I/O (a wrong
-//! password that is corrected later), and it does not leave a connection that has gone silent.
+//! The manager of the redis crate is not used: it keeps a first connection that failed for another reason than I/O (such as
+//! a wrong password that is corrected later), and it does not leave a silent connection.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -28,32 +28,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::outage::{self, Kind, Outage};
 
-/// The oldest version that has all that is used: flags of scripts, and the time at which a key expires.
+/// The oldest supported version: flags of scripts, and `PEXPIRETIME`.
 const OLDEST: u32 = 7;
 
-/// A connection that lasted this long was a good one: its loss is answered by connecting at once.
+/// After the loss of a connection that lasted this long, the task reconnects at once.
 const LASTED: Duration = Duration::from_secs(5);
 
-/// How often a connection is asked for a sign of life, which is a write: it may have gone silent, or its server may have
-/// become a replica, while it was not used. The next append or wake-up should not be the one to find out.
+/// How often an idle connection is probed with a write: it may be silent, or its server may be a replica now.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the key of the probe is kept, in milliseconds.
+/// The time to live of the probe's key, in milliseconds.
 const KEEP_PROBE_MS: u64 = 60_000;
 
-/// What to do with what the server says unasked. Called from the task that reads the socket: it must not block.
+/// Handles messages that the server pushes. Called by the task that reads the socket: it must not block.
 type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
-/// The server, as all connections of a process know it.
+/// The server, shared by all connections of a process.
 pub(super) struct Server {
     client: Client,
-    /// The same without a database of its own: a cluster and a sentinel refuse to choose one.
+    /// The same address without a database: a cluster and a sentinel refuse to select one.
     without_database: Client,
     address: String,
     timeout: Duration,
     /// A write to a key that is never read.
     probe: Cmd,
-    /// Changes when any connection was given up because the server is not the one to write to any more.
+    /// Changes when any connection was closed because the server is not the primary any more.
     moves: watch::Sender<()>,
 }
 
@@ -63,7 +62,7 @@ pub(super) struct Connector {
     on_push: OnPush,
 }
 
-/// A view of the connection that a [`Connector`] keeps up.
+/// A handle of the connection that a [`Connector`] keeps.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     address: String,
@@ -74,25 +73,25 @@ pub(super) struct Link {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// The first attempt since the start or a loss is under way.
+    /// The first attempt after the start or a loss is in progress.
     Connecting,
     Up(Up),
-    /// The last attempt failed; another one follows.
+    /// The last attempt failed. Another one follows.
     Down(Outage),
 }
 
-/// A connection that works, as far as is known.
+/// A connection that seems to work.
 #[derive(Clone, Debug)]
 pub(super) struct Up {
     pub(super) connection: MultiplexedConnection,
     server: Arc<Server>,
     lost: CancellationToken,
     since: Instant,
-    /// Whether the server was away before it, as far as this process knows.
+    /// Whether this process found the server unavailable before it.
     is_regained: bool,
 }
 
-/// Without the clients, which know a password.
+/// Without the clients, which hold a password.
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
@@ -114,7 +113,7 @@ impl Server {
         })
     }
 
-    /// Refuses servers that Tokenwire cannot work with. One that does not say what it is is trusted.
+    /// Refuses unsupported servers. A server that does not say its kind is accepted.
     async fn check_kind(&self, connection: &mut MultiplexedConnection) -> Result<(), Outage> {
         let (version, mode) = greet(connection).await;
         let kind = match mode.as_deref() {
@@ -133,7 +132,7 @@ impl Server {
         }
     }
 
-    /// Why the server could not be connected to, after it has said so.
+    /// The reason why a connection failed.
     async fn why_not(&self, source: RedisError) -> Outage {
         let chooses = self.client.get_connection_info().redis_settings().db() != 0;
         if chooses
@@ -147,8 +146,7 @@ impl Server {
     }
 }
 
-/// Version and mode of a server, as far as it tells. Every user may greet; `INFO` is for a server that takes no greeting
-/// within a connection.
+/// Version and mode of a server. Every user may send `HELLO`. `INFO` is for servers that refuse it within a connection.
 async fn greet(connection: &mut MultiplexedConnection) -> (Option<String>, Option<String>) {
     if let Ok(mut says) = ::redis::cmd("HELLO").query_async::<HashMap<String, Value>>(&mut *connection).await
     {
@@ -180,7 +178,7 @@ impl Connector {
         let mut is_regained = false;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
-            // Before the attempt: a move in the middle of it may be away from the server that it reaches.
+            // Read before the attempt: a move during it may lead away from the server it reaches.
             let moves = self.server.moves.subscribe();
             match self.connect(is_regained).await {
                 Ok(up) => {
@@ -197,10 +195,10 @@ impl Connector {
                     }
                 }
                 Err(outage) => {
-                    // Said once per outage; the rest of it shows in what fails meanwhile.
+                    // Logged once per outage.
                     if matches!(*state.borrow(), State::Connecting) {
                         let cause: &(dyn std::error::Error + 'static) = &outage;
-                        tracing::warn!(cause, "redis is away; trying again until it is back");
+                        tracing::warn!(cause, "redis is unavailable; reconnecting until it is back");
                     }
                     is_regained = true;
                     state.send_replace(State::Down(outage));
@@ -243,14 +241,14 @@ impl Connector {
     }
 }
 
-/// Whether this is known to be too old; what does not look like a version is not.
+/// Whether this is a version that is too old. Unknown forms are not.
 fn is_too_old(version: &str) -> bool {
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     major.is_some_and(|major| major < OLDEST)
 }
 
 impl Link {
-    /// The connection, waiting for the attempt that is under way.
+    /// The connection. Waits for an attempt in progress.
     pub(super) async fn up(&self) -> Result<Up, Outage> {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| matches!(state, State::Down(_)) || state.is_up());
@@ -264,7 +262,7 @@ impl Link {
         }
     }
 
-    /// Waits for the first attempt to connect, and says whether the server is one that Tokenwire cannot work with.
+    /// Waits for the first attempt to connect, and refuses an unsupported server.
     pub(super) async fn check_kind(&self) -> Result<(), Outage> {
         match self.up().await {
             Err(unsupported @ Outage::Unsupported { .. }) => Err(unsupported),
@@ -272,7 +270,7 @@ impl Link {
         }
     }
 
-    /// Waits until there is a connection, however long that takes.
+    /// Waits for a connection, without a time limit.
     pub(super) async fn wait_until_up(&self) -> Option<Up> {
         let mut state = self.state.clone();
         let state = state.wait_for(State::is_up).await.ok()?;
@@ -294,7 +292,7 @@ impl Link {
         up.check(answer)
     }
 
-    /// Sends commands that have nothing to do with each other, and gives each the answer that it got.
+    /// Sends independent commands, and returns the answer of each.
     pub(super) async fn each(
         &self,
         pipeline: &Pipeline,
@@ -305,20 +303,20 @@ impl Link {
         Ok(answers.into_iter().map(move |answer| up.check(answer.extract_error())))
     }
 
-    /// An answer as what it ought to be.
+    /// Converts an answer.
     pub(super) fn understand<T: FromRedisValue>(&self, answer: Value) -> Result<T, Outage> {
         T::from_redis_value(answer)
             .map_err(|source| Outage::Command { address: self.address.clone(), source: source.into() })
     }
 
-    /// Tells the server a script that travels by its name alone from now on.
+    /// Loads a script, so that it can be called by its hash.
     pub(super) async fn load(&self, script: &Script) -> Result<(), Outage> {
         let mut up = self.up().await?;
         let loaded = script.load_async(&mut up.connection).await;
         up.check(loaded).map(drop)
     }
 
-    /// Whether the server is away, or has come back less than this time ago.
+    /// Whether the server is unavailable, or was within this time.
     pub(super) fn was_away_within(&self, time: Duration) -> bool {
         match &*self.state.borrow() {
             State::Up(up) => up.is_regained && up.since.elapsed() < time,
@@ -332,41 +330,41 @@ impl Link {
         !matches!(&*state, State::Up(up) if state.is_up() && up.since.elapsed() >= time)
     }
 
-    /// How long an answer is waited for.
+    /// The time limit for an answer.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The name of the user that this process is to the server.
+    /// The name of the user of this process.
     pub(super) fn user(&self) -> String {
         self.user.to_string()
     }
 
-    /// That what was published did not come back in time.
+    /// The error for a published message that did not arrive in time.
     pub(super) fn no_wake_up(&self) -> Outage {
         Outage::NoWakeUp { address: self.address.clone(), within: self.timeout }
     }
 
-    /// That there was no answer in time.
+    /// The error for a missing answer.
     pub(super) fn silent(&self) -> Outage {
         Outage::Silent { address: self.address.clone(), within: self.timeout }
     }
 }
 
 impl State {
-    /// Whether there is a connection of which nobody has said yet that it is lost.
+    /// Whether there is a connection that is not reported as lost.
     fn is_up(&self) -> bool {
         matches!(self, Self::Up(up) if !up.lost.is_cancelled())
     }
 }
 
 impl Up {
-    /// Waits until this connection is known to be dead.
+    /// Waits until this connection is reported as lost.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
-    /// Asks for a sign of life every now and then, until this connection is known to be dead or of no use.
+    /// Probes at an interval, until this connection is lost or useless.
     async fn outlast(self, mut moves: watch::Receiver<()>) {
         let mut tick = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -375,22 +373,22 @@ impl Up {
             loop {
                 tick.tick().await;
                 let answer = self.server.probe.exec_async(&mut connection).await;
-                // Most refusals are no reason to leave: there may be no memory left, or no right to write.
+                // Most errors are no reason to reconnect: no memory, or no permission.
                 if self.check(answer).is_err_and(|outage| outage.may_be_cut_off()) {
                     self.give_up();
                 }
             }
         };
-        // All of these may be dropped: a probe without its answer does no harm.
+        // All of these can be dropped.
         tokio::select! {
             () = self.lost.cancelled() => {}
-            // It cannot end otherwise: this connection holds a sender.
+            // It cannot end otherwise, because this connection holds a sender.
             _ = moves.changed() => self.give_up(),
             () = probing => {}
         }
     }
 
-    /// Writes, which only the server that is to be written to does.
+    /// Writes, which only a primary accepts.
     async fn prove(&mut self) -> Result<(), Outage> {
         match self.server.probe.exec_async(&mut self.connection).await {
             Err(source) if outage::is_elsewhere(&source) => {
@@ -399,20 +397,20 @@ impl Up {
             Err(source) if source.is_io_error() || source.is_unrecoverable_error() => {
                 Err(Outage::Connect { address: self.server.address.clone(), source })
             }
-            // No memory left, or no right to write: it is the server that was meant, and readiness says what is wrong.
+            // No memory or no permission: it is the right server, and readiness reports the reason.
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// Says that this connection is of no use any more.
+    /// Reports this connection as lost.
     pub(super) fn give_up(&self) {
         self.lost.cancel();
     }
 
-    /// Passes an answer on, and gives the connection up when there was none.
+    /// Returns an answer. Reports the connection as lost if there was none.
     pub(super) fn check<T>(&self, answer: RedisResult<T>) -> Result<T, Outage> {
         answer.map_err(|source: RedisError| {
-            // A time-out too: a connection that has gone silent is not waited for again.
+            // Also after a time-out: a silent connection is not used again.
             if source.is_io_error() || source.is_unrecoverable_error() {
                 self.give_up();
             } else if outage::is_elsewhere(&source) && !self.lost.is_cancelled() {

@@ -1,4 +1,4 @@
-//! Looks at one stream for people.
+//! Reads one stream for `tokenwire inspect`.
 
 use ::redis::Pipeline;
 use tokenwire_core::{Attempt, GenerationId, LogError};
@@ -22,7 +22,7 @@ pub(super) async fn inspect(shared: &Shared, id: GenerationId) -> Result<Inspect
     let Standing { last_seq, phase, .. } = page::standing(meta, now)?.ok_or(LogError::NotFound(id))?;
     let spec = spec::spec(fixed)?.ok_or(LogError::NotFound(id))?;
 
-    // Entries are never changed: the first of them are the same, whoever goes on meanwhile.
+    // Entries never change, so a concurrent append does no harm.
     let (_, stored) = page::prefix(&shared.link, &keys, id, last_seq).await?;
     let mut entries = Vec::new();
     for batch in &stored {

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Notes that the job of a stream is in the queue.
+-- Records that the job of a stream is in the queue.
 -- KEYS: meta
 local meta = KEYS[1]
 

@@ -1,24 +1,23 @@
-//! The names of what one stream has in Redis.
+//! The keys and channels of one stream.
 //!
-//! The id is the hash tag, so a Redis Cluster keeps all keys of a stream on one node and a script may touch them together.
+//! The id is the hash tag, so that a script may use all keys of a stream.
 
 use tokenwire_core::GenerationId;
 
 /// The keys and channels of one stream.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    /// Hash: what is fixed about the stream, its metadata too, and how it stands.
+    /// Hash: the spec and the state of the stream.
     pub(super) meta: String,
     /// Stream: one entry per batch, whose id is the seq of the batch's last entry.
     pub(super) entries: String,
-    /// String with a time to live: somebody reads.
+    /// String with a time to live: a reader is present.
     pub(super) audience: String,
-    /// String with a time to live: when the latest stream of this id was created that was removed after an attempt had
-    /// opened it.
+    /// String with a time to live, written by a removal after an attempt: the creation time of the removed stream.
     pub(super) removed: String,
-    /// Channel: every batch, as `announcement.rs` says, or an empty message when readers should look.
+    /// Channel: each batch (see `announcement.rs`), or an empty message when readers should read.
     pub(super) appended: String,
-    /// Channel: an empty message when the writer should look whether to stop.
+    /// Channel: an empty message when the writer should check for a stop.
     pub(super) stop: String,
 }
 
@@ -34,7 +33,7 @@ impl Keys {
             appended: family,
         }
     }
-    /// Stream with a short time to live: the batches that the writer with this token brings back.
+    /// Stream with a short time to live: the batches that the writer with this token restores.
     pub(super) fn restoring(&self, writer: &str) -> String {
         format!("{}:restoring:{writer}", self.appended)
     }

@@ -1,15 +1,15 @@
 //! The token log on Redis 7.0 or newer, or on Valkey: for many machines.
 //!
-//! A stream is a family of keys under one hash tag (`keys.rs`). Everything that changes it is one server-side script
-//! (`scripts.rs`), so the server itself refuses an older writer (I3), and what it publishes is what it has stored (I7).
-//! Every key has a time to live, from the first command on.
+//! A stream is a set of keys with one hash tag (`keys.rs`). Every change is one server-side script (`scripts.rs`), so the
+//! server itself refuses an older writer (I3), and publishes only what it has stored (I7). Every key has a time to live
+//! from its creation.
 //!
-//! An append is as durable as the server makes it: `appendfsync always` keeps what was answered over a loss of power,
-//! `everysec` may lose the last second, and a server without files loses everything. A writer that lives notices at its next
-//! append or check and writes the stream again (`restore.rs`), so that there is never a gap (I1).
+//! The durability of an append is that of the server: `appendfsync always` survives a loss of power, `everysec` may lose
+//! the last second, and a server without persistence loses everything. A live writer notices a loss at its next append or
+//! check, and restores the stream (`restore.rs`), so there is never a gap (I1).
 //!
-//! Not here: a bound on the length of a stream (the model's own limit is one), Redis Cluster and Sentinel: the client
-//! speaks to one server, whichever has the address now, and refuses theirs ([`Redis::check_mode`]).
+//! Not here: a bound on the length of a stream (the model's token limit is one). Redis Cluster and Sentinel: the client
+//! uses one address and refuses them ([`Redis::check_mode`]).
 
 mod announcement;
 mod appends;
@@ -52,24 +52,23 @@ use self::{
 };
 use crate::{Inspection, record::Batch};
 
-/// How long after a connection was made its server may lack what was acknowledged before: in this time the writers that
-/// live have noticed, and written their streams again.
+/// How long after a new connection the server may lack acknowledged entries. Live writers have restored them by then.
 const MAY_HAVE_LOST: Duration = Duration::from_secs(30);
 
-/// Where Redis is, and how it is used.
+/// How to use a Redis server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     /// `redis://[user][:password@]host[:port][/database]`, `rediss://` for TLS, `redis+unix:///path` for a socket.
     /// `valkey://` and `valkeys://` mean the same. Default: `redis://localhost:6379`.
     ///
-    /// A server that shares this database with others should be set to `maxmemory-policy noeviction`.
+    /// Set `maxmemory-policy noeviction` on the server.
     pub url: String,
-    /// What all keys and channels begin with. Default: `tokenwire`, for which a user needs no more than
-    /// `~tokenwire:* &tokenwire:* +@all -@admin -@dangerous`.
+    /// The prefix of all keys and channels. Default: `tokenwire`. Its user needs the rules `~tokenwire:* &tokenwire:* +@all
+    /// -@admin -@dangerous`.
     pub prefix: String,
-    /// How long a stream is kept after its end; one that nobody ends, after its `end_by`. Default: 24 hours.
+    /// How long a stream is kept after its end, or after its `end_by` if it is never sealed. Default: 24 h.
     pub retention: Duration,
-    /// How long to wait for an answer before the server counts as unavailable. Default: 3 seconds.
+    /// How long to wait for an answer. After it the server counts as unavailable. Default: 3 s.
     pub response_timeout: Duration,
 }
 
@@ -96,17 +95,17 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The URL cannot be understood. Nothing has been connected to.
+/// The URL is not valid. No connection was made.
 #[derive(Debug, thiserror::Error)]
 #[error("the url of redis is not valid")]
 pub struct InvalidUrl(#[source] RedisError);
 
-/// The address leads to a server that Tokenwire cannot work with.
+/// The server is of a kind that Tokenwire does not support.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct UnsupportedServer(Outage);
 
-/// A token log on a Redis server. Dropping it, and the writers it opened, ends its tasks and connections.
+/// A token log on a Redis server. Dropping it and its writers ends its tasks and connections.
 #[derive(Debug)]
 pub struct Redis {
     shared: Arc<Shared>,
@@ -118,29 +117,28 @@ struct Shared {
     retention: Duration,
     clock: Arc<dyn Clock>,
     scripts: Scripts,
-    /// For commands.
+    /// The connection for commands.
     link: Link,
     appends: Appends,
-    /// On a connection of their own: the server bounds what it buffers for a subscriber, and a long page is no reason to be
-    /// cut off.
+    /// A connection of their own: the server disconnects slow subscribers, and a large page must not cause that.
     subscriptions: Subscriptions,
     readiness: Readiness,
-    /// Keeps both connections.
+    /// The tasks that keep both connections.
     _tasks: JoinSet<()>,
 }
 
 impl Redis {
-    /// Begins to connect, and goes on trying in the background: the server may be away now, [`TokenLog::ready`] says so.
-    /// Has to be called within a tokio runtime. `rediss://` needs a default crypto provider of rustls.
+    /// Begins to connect, and retries in the background. [`TokenLog::ready`] says whether the server is available. Must be
+    /// called within a tokio runtime. `rediss://` needs a default crypto provider of rustls.
     ///
     /// # Errors
     /// [`InvalidUrl`].
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, InvalidUrl> {
         let Config { url, prefix, retention, response_timeout } = config;
         let info = url.as_str().into_connection_info().map_err(InvalidUrl)?;
-        // What is published arrives unasked, which the older protocol has no form for.
+        // Published messages need RESP3.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        // Appends are small and wait for their answers: holding them back for more to send would cost each some 40 ms.
+        // Without `nodelay` each append would wait some 40 ms.
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
         let server = Arc::new(Server::new(info, *response_timeout, prefix).map_err(InvalidUrl)?);
@@ -164,17 +162,17 @@ impl Redis {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Whether Tokenwire can work with the server at all, which a Redis Cluster and a Sentinel are not for. Waits for the
-    /// first attempt to connect, at most [`Config::response_timeout`]. A server that cannot be reached is no error: what
-    /// it is shows later, and then [`TokenLog::ready`] and the log say it.
+    /// Refuses a Redis Cluster and a Sentinel. Waits for the first attempt to connect, at most
+    /// [`Config::response_timeout`]. A server that cannot be reached is no error: [`TokenLog::ready`] and the log report it
+    /// later.
     ///
     /// # Errors
-    /// [`UnsupportedServer`], with the reason for people.
+    /// [`UnsupportedServer`] with the reason, for operators.
     pub async fn check_mode(&self) -> Result<(), UnsupportedServer> {
         self.shared.link.check_kind().await.map_err(UnsupportedServer)
     }
 
-    /// All that is stored of a stream, for people. Changes nothing: its audience does not count it either.
+    /// Reads everything that is stored of a stream. Changes nothing, and does not count as a reader.
     ///
     /// # Errors
     /// [`LogError::NotFound`], [`LogError::Unavailable`].
@@ -188,7 +186,7 @@ impl Shared {
         Keys::new(&self.prefix, id)
     }
 
-    /// [`TokenLog::create`], of a stream that is kept for this time after its `end_by`.
+    /// [`TokenLog::create`] with another retention time.
     async fn create(
         &self,
         id: GenerationId,
@@ -243,7 +241,7 @@ impl Shared {
         script.arg(millis(CLAIM_TIME)).arg(millis(STORED_TIME));
         let claim: String = self.link.script(&script).await.map_err(|outage| outage.about(id))?;
         Ok(match &*claim {
-            "yours" => JobClaim::Granted,
+            "granted" => JobClaim::Granted,
             "stored" => JobClaim::Stored,
             _ => JobClaim::Taken,
         })
@@ -343,7 +341,7 @@ impl TokenLog for Redis {
     }
 }
 
-/// Whole milliseconds, as commands take them: bounded, because the server adds the time of day.
+/// Whole milliseconds for commands. Bounded, because the server adds the current time.
 fn millis(duration: Duration) -> u64 {
     const MOST: u64 = 1 << 50;
     u64::try_from(duration.as_millis()).map_or(MOST, |millis| millis.clamp(1, MOST))

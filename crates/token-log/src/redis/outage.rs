@@ -1,11 +1,11 @@
-//! Why Redis did not do what it was asked, and what that means for the caller.
+//! Errors of Redis, and their meaning for the caller.
 
 use std::{fmt, time::Duration};
 
 use ::redis::{ErrorKind, RedisError};
 use tokenwire_core::{GenerationId, LogError};
 
-/// Why Redis did not do what it was asked. Cheap to clone: one failed connection fails many commands.
+/// An error of Redis. Cheap to clone: one failed connection fails many commands.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Outage {
     #[error("cannot connect to redis at {address}")]
@@ -28,15 +28,15 @@ pub(super) enum Outage {
     },
     #[error("redis at {address} did not answer within {within:?}")]
     Silent { address: String, within: Duration },
-    #[error("redis at {address} did not do what it was asked")]
+    #[error("redis at {address} returned an error")]
     Command {
         address: String,
         #[source]
         source: RedisError,
     },
-    #[error("redis at {address} did not pass on within {within:?} what was published")]
+    #[error("redis at {address} did not deliver a published message within {within:?}")]
     NoWakeUp { address: String, within: Duration },
-    #[error("redis has lost a stream again as soon as it was put back")]
+    #[error("redis lost a stream again right after it was restored")]
     LostAgain(#[source] Box<Self>),
     #[error("the token log was closed")]
     Closed,
@@ -44,10 +44,10 @@ pub(super) enum Outage {
     SubscriptionLost,
 }
 
-/// What the server says when the key of a command is of another type.
+/// The error code for a key of another type.
 const WRONGTYPE: &str = "WRONGTYPE";
 
-/// What Tokenwire cannot work with.
+/// A kind of server that Tokenwire does not support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Cluster,
@@ -63,17 +63,17 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The server refuses because it is not the one to write to now, or not yet: a replica, one that loads its data, a part of
-/// a cluster. Another one may have its address by now.
+/// Whether the server refuses because it is not, or not yet, the primary: a replica, a server that loads its data, or a
+/// part of a cluster. Another server may have its address by now.
 pub(super) fn is_elsewhere(source: &RedisError) -> bool {
     const CODES: [&str; 5] = ["READONLY", "MASTERDOWN", "LOADING", "MOVED", "CLUSTERDOWN"];
-    // In a transaction the code is that of one of the commands.
+    // In a transaction the code is in the error of a command.
     let errors = source.clone().into_server_errors();
     errors.is_some_and(|errors| errors.iter().any(|(_, error)| CODES.contains(&error.code())))
 }
 
 impl Outage {
-    /// The code with which the server, or a script of ours, refused.
+    /// The error code of the server or of a script.
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Self::Command { source, .. } | Self::TakesNoWrites { source, .. } => source.code(),
@@ -81,17 +81,17 @@ impl Outage {
         }
     }
 
-    /// Whether the server has forgotten what it had answered, or holds something else in its place.
+    /// Whether the server has lost acknowledged data.
     pub(super) fn is_loss(&self) -> bool {
         matches!(self.code(), Some("NOTFOUND" | "LOST" | WRONGTYPE))
     }
 
-    /// Of what was tried right after a loss was mended.
+    /// The error when a restored stream is lost at once again.
     pub(super) fn again(self) -> Self {
         if self.is_loss() { Self::LostAgain(Box::new(self)) } else { self }
     }
 
-    /// Whether what is stored is not what it ought to be: a key is of another type, or a value is none of ours.
+    /// Whether the stored data is damaged: a key or a value has another type.
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Command { source, .. } => {
@@ -103,14 +103,13 @@ impl Outage {
         }
     }
 
-    /// Whether the server takes no writes because it has lost its replicas. It may be a primary that was cut off, whose place
-    /// another one has taken; or the only one, with something to read. So a connection to it is not kept for long, and counts
-    /// as up.
+    /// Whether the server refuses writes because it lacks replicas. It may be an isolated primary that was replaced, or the
+    /// only server, which can still be read. So the connection counts as up, but is not kept for long.
     pub(super) fn may_be_cut_off(&self) -> bool {
         self.code() == Some("NOREPLICAS")
     }
 
-    /// What a caller of the port hears.
+    /// The error for the caller of the port.
     pub(super) fn about(self, id: GenerationId) -> LogError {
         match self.code() {
             Some("NOTFOUND") => LogError::NotFound(id),

@@ -1,4 +1,4 @@
-//! Reading a stream: one transaction, so that entries, last_seq and phase are of one moment.
+//! Reads a stream in one transaction, so that entries, last seq and phase are consistent.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -16,20 +16,20 @@ use super::{
 };
 use crate::record::{Batch, DecodeError};
 
-/// The format of streams that this version reads and writes: the field `v` of their meta.
+/// The stored format of this version: the field `v` of the meta hash.
 pub(super) const FORMAT: u32 = 1;
 
-/// How many batches of earlier attempts are read at once: a few round trips for a long answer.
+/// How many batches of earlier attempts are read at once.
 const PREFIX_PAGE: usize = 512;
 
-/// How soon a damaged stream is read again, while its writer may mend it.
+/// When a damaged stream is read again while its writer may restore it.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The fields of [`Meta`].
 pub(super) const META: [&str; 9] =
     ["v", "attempt", "tail", "sealed", "created_at", "start_by", "end_by", "heard", ATTEMPTS];
 
-/// How a stream stands, as its meta says it.
+/// The state of a stream in its meta hash.
 pub(super) type Meta = (
     Option<u32>,
     Option<u32>,
@@ -45,22 +45,22 @@ pub(super) type Meta = (
 /// The server's clock: seconds, and microseconds of the second.
 pub(super) type Time = (u64, u64);
 
-/// Batches as they are stored: their id, and the one field.
+/// Stored batches: the id, and the one field.
 type Batches = Vec<(String, (String, Vec<u8>))>;
 
-/// One batch as it is stored.
+/// One stored batch.
 #[derive(Clone, Debug)]
 pub(super) struct StoredBatch {
-    /// Its last entry, under whose seq it lies.
+    /// The seq of its last entry, which is its key.
     pub(super) last: Seq,
     pub(super) record: Vec<u8>,
 }
 
-/// How a stream stands.
+/// The state of a stream.
 pub(super) struct Standing {
     pub(super) last_seq: Seq,
     pub(super) phase: Phase,
-    /// Which stream of its id it is.
+    /// Tells it from other streams of its id.
     pub(super) epoch: Epoch,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Standing {
 pub(super) enum Damage {
     #[error("the stream has format {0}, this version of tokenwire knows {FORMAT}: upgrade")]
     Format(u32),
-    #[error("the stream lacks some of what is fixed about it")]
+    #[error("a field of the stream is missing or invalid")]
     Meta,
     #[error("entry {0} is missing: redis has lost or evicted it (its maxmemory-policy has to be noeviction)")]
     Missing(Seq),
@@ -77,7 +77,7 @@ pub(super) enum Damage {
     Record(#[from] DecodeError),
 }
 
-/// The error for the caller of the port. A newer version is no damage: a process of that version can read the stream.
+/// A newer format is no damage: a process of that version can read the stream.
 impl From<Damage> for LogError {
     fn from(damage: Damage) -> Self {
         match damage {
@@ -89,10 +89,10 @@ impl From<Damage> for LogError {
     }
 }
 
-/// Reads the entries right after the cursor, and how the stream stands.
+/// Reads the entries after the cursor, and the state of the stream.
 ///
-/// What is damaged is read again until no writer can be there who would write it again: a writer that lives looks every half
-/// a second whether everything is there.
+/// A damaged stream is read again for as long as a writer may restore it. A live writer checks every 0.5 s that all entries
+/// exist.
 pub(super) async fn read(
     link: &Link,
     keys: &Keys,
@@ -111,7 +111,7 @@ pub(super) async fn read(
     }
 }
 
-/// Whether a writer may be there who notices the damage. Where nothing can be known of it, there may be.
+/// Whether a live writer may restore the stream. True when that is unknown.
 async fn may_be_mended(link: &Link, keys: &Keys) -> bool {
     let mut ask = Pipeline::new();
     ask.atomic().cmd("HMGET").arg(&keys.meta).arg(&META).cmd("TIME");
@@ -132,7 +132,7 @@ async fn read_once(
     after: Seq,
     limit: NonZeroUsize,
 ) -> Result<Page, LogError> {
-    // A batch lies where its last entry does: those that end within the page, and the one that reaches over its edge.
+    // The key of a batch is its last seq: read the batches that end within the page, and the one after them.
     let first = after.get().saturating_add(1);
     let last = after.get().saturating_add(limit.get() as u64);
     let mut transaction = Pipeline::new();
@@ -158,7 +158,7 @@ async fn read_once(
     Ok(Page { entries, last_seq, phase, epoch })
 }
 
-/// What the stream holds up to its last seq, for a writer that has just become its only one: what it says, and as it is stored.
+/// Reads the whole stream for a writer that has just become its only one: as a prefix and in stored form.
 pub(super) async fn prefix(
     link: &Link,
     keys: &Keys,
@@ -170,7 +170,7 @@ pub(super) async fn prefix(
     let mut cursor = Seq::START;
     while cursor < last_seq {
         let mut ask = Pipeline::new();
-        // A batch lies where its last entry does: none reaches over the last seq.
+        // The key of a batch is its last seq, so no batch reaches beyond the end.
         ask.cmd("XRANGE").arg(&keys.entries).arg(cursor.next().get()).arg(last_seq.get());
         ask.arg("COUNT").arg(PREFIX_PAGE);
         let (page,): (Batches,) = link.pipeline(&ask).await.map_err(|outage| outage.about(id))?;
@@ -191,7 +191,7 @@ pub(super) async fn prefix(
     Ok((prefix, stored))
 }
 
-/// How a stream stands; `None` when there is none.
+/// The state of a stream. `None` when there is no stream.
 pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Standing>, Damage> {
     let (Some(format), attempt, last_seq, sealed, created_at, start_by, end_by, heard, attempts) = meta
     else {
@@ -220,7 +220,7 @@ pub(super) fn standing(meta: Meta, (seconds, micros): Time) -> Result<Option<Sta
     Ok(Some(Standing { last_seq: Seq::new(last_seq), phase, epoch: Epoch::of(start_by) }))
 }
 
-/// The entries after the cursor, and proof that none is missing (I1).
+/// The entries after the cursor, checked for gaps (I1).
 fn entries(
     batches: impl Iterator<Item = (String, (String, Vec<u8>))>,
     after: Seq,

@@ -1,10 +1,10 @@
-//! Whether the server does all that Tokenwire asks of it, for this user, now.
+//! Whether the server does everything that Tokenwire needs, for this user, now.
 //!
-//! A ping says little: a user may have the keys and not the channels, and then a prompt is stored whose readers are never
-//! woken. So a trial does what a generation does, with a stream of its own: it creates, listens, opens, appends, is woken,
-//! puts back, reads, attends, stops and removes. Every key of it expires within a minute, should this process end in between.
+//! A ping shows little: a user without permission for channels could store prompts whose readers are never woken. So a
+//! check does what a generation does, with a stream of its own: create, subscribe, open, append, receive, restore, read,
+//! touch presence, stop and remove. Its keys expire within a minute if the process ends in between.
 //!
-//! A trial takes some round trips. There is one at a time in a process, and its outcome stands for a second.
+//! A check takes some round trips. A process runs one at a time, and its result is used for a second.
 
 use std::{
     fmt,
@@ -27,13 +27,13 @@ use super::{
     writer::RedisWriter,
 };
 
-/// How long an outcome stands.
+/// How long a result is used.
 const STANDS: Duration = Duration::from_secs(1);
 
-/// How long the keys of a trial are kept when nothing removes them.
+/// The time to live of the keys of a check.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// What was found last.
+/// The last result.
 #[derive(Debug)]
 pub(super) struct Readiness {
     turns: Semaphore,
@@ -43,12 +43,12 @@ pub(super) struct Readiness {
 #[derive(Debug, Default)]
 struct Found {
     outcome: Option<(Instant, Result<(), Reason>)>,
-    /// The stream of the last trial that came to its end: commands of one that was dropped may still arrive, so the next
-    /// trial takes another stream.
+    /// The stream of the last completed check. Commands of a dropped check may still arrive, so the next check uses another
+    /// stream.
     stream: Option<GenerationId>,
 }
 
-/// Why the server is not ready, for all who ask within a second.
+/// The error, for all who ask within a second.
 #[derive(Clone, Debug)]
 struct Reason(Arc<LogError>);
 
@@ -60,7 +60,7 @@ impl Default for Readiness {
 
 impl Readiness {
     pub(super) async fn ask(&self, shared: &Arc<Shared>) -> Result<(), LogError> {
-        // Whether there is a connection costs nothing, and is known better than a second ago.
+        // Checked first: it needs no I/O and is newer than the last result.
         shared.link.up().await.map_err(LogError::unavailable)?;
         shared.subscriptions.up().await.map_err(LogError::unavailable)?;
         let _turn = self.turns.acquire().await;
@@ -79,15 +79,15 @@ impl Readiness {
     }
 
     fn lock(&self) -> MutexGuard<'_, Found> {
-        // Nothing panics while holding the lock, and what was found is replaced as a whole.
+        // Nothing panics while it holds the lock.
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All that happens to a generation, once.
+/// Runs every operation of a generation once.
 async fn trial(shared: &Arc<Shared>, id: GenerationId) -> Result<(), LogError> {
     let outcome = live(shared, id).await;
-    // Also after a failure: the keys would expire by themselves, but are not needed.
+    // Also after a failure. The keys would expire by themselves.
     let removed = shared.remove(id).await;
     outcome.and(removed)
 }
@@ -123,7 +123,7 @@ async fn live(shared: &Arc<Shared>, id: GenerationId) -> Result<(), LogError> {
     shared.cancel(id).await
 }
 
-/// Names the right that the user lacks, where that is the reason.
+/// Names the missing permission, if that is the reason.
 fn explain(shared: &Shared, error: LogError) -> LogError {
     let outage = match error {
         LogError::Unavailable(cause) => match cause.downcast::<Outage>() {
@@ -143,7 +143,7 @@ fn explain(shared: &Shared, error: LogError) -> LogError {
     }
 }
 
-/// The text is that of the cause, so that an error that is shown with its sources shows each once.
+/// The text of the cause, which an error with sources shows once.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Forgets a stream, and tells its readers to look. If an attempt has opened it, leaves word for its writer, who could take
--- it for lost and write it again: for as long as the stream would have been kept.
+-- Removes a stream and tells its readers to read. If an attempt has opened it, leaves a mark for its writer, which could
+-- restore it otherwise, for as long as the stream would have been kept.
 -- KEYS: meta, entries, audience, removed
 -- ARGV: channel of the entries
 local meta, entries, audience, removed = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -13,7 +13,7 @@ if redis.call('TYPE', meta).ok == 'hash' then
 end
 local attempt, created_at = unpack(state)
 if attempt and tonumber(attempt) > 0 then
-  -- The id may have been removed before: the word stands for every stream that it was until now.
+  -- The id may have been removed before: the mark counts for all earlier streams of the id.
   local latest = math.max(tonumber(created_at), tonumber(redis.call('GET', removed) or 0))
   redis.call('SET', removed, string.format('%.0f', latest), 'PX', math.max(redis.call('PTTL', meta), 60000))
 end

@@ -1,9 +1,9 @@
 #!lua
--- Puts a stream back that the server has lost, wholly or from some entry on, as the writer that owned it remembers it. The
--- batches have been staged under a key of their own before: this shows all of them at once, or nothing.
+-- Restores a stream that the server has lost, completely or from some entry on, from the memory of its writer. The batches
+-- are staged under a key of their own: this shows all of them at once, or nothing.
 -- KEYS: meta, entries, audience, removed, staged
 -- ARGV: token of the writer, attempt, tail, how many batches are staged, fingerprint, created_at, start_by, end_by,
---       grace (ms, or '' when detached), cancelled ('1', or ''), keep (ms), how often a reader attends (ms),
+--       grace (ms, or '' when detached), cancelled ('1', or ''), keep (ms), presence TTL (ms),
 --       channel of the entries, memo ('' for none), request ('' for none), attempts,
 --       caller ('' when anonymous)
 local meta, entries, audience, removed, staged = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -30,8 +30,8 @@ if of then
   if sealed then
     return redis.error_reply('SEALED the stream is sealed')
   end
-  -- Rolled back: what is left has to be the beginning of what the writer remembers. If somebody went on from it, the stream
-  -- is theirs, whatever the number of their attempt: readers have seen it.
+  -- Rolled back: the rest has to be the beginning of the staged stream. If another attempt continued it, the stream belongs to
+  -- that attempt, whatever its number: readers have its entries.
   local last = nil
   if redis.call('TYPE', entries).ok == 'stream' then
     last = redis.call('XREVRANGE', entries, '+', '-', 'COUNT', 1)[1]
@@ -73,7 +73,7 @@ if cancelled ~= '' then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- The writer works for a job, so the job is there.
+-- The writer runs a job, so the job exists.
 redis.call('HSET', meta, 'heard', now, 'attempts', attempts, 'job_stored_at', now)
 if grace ~= '' then
   -- Readers have as long to come back as when the stream was created.
@@ -81,6 +81,6 @@ if grace ~= '' then
   redis.call('HSET', meta, 'grace', grace, 'attended_until', now + there)
   redis.call('SET', audience, 1, 'PX', there)
 end
--- Nothing is announced that readers could miss: it tells them to look.
+-- An empty message tells readers to read.
 redis.call('PUBLISH', channel, '')
 return redis.status_reply('OK')

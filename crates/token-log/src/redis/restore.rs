@@ -1,16 +1,15 @@
-//! Writing a stream again that the server has lost, from what its writer remembers.
+//! Restores a stream that the server has lost, from the memory of its writer.
 //!
-//! A server that comes back empty, or as it was some time ago, has forgotten what it had answered, and readers have seen it.
-//! While the writer lives nothing else is lost: it keeps all of its stream as it was stored, and puts the same entries back
-//! under the same seqs (I1, I2). The batches go into a key of their own, in pieces that do not hold up the server; one script
-//! then judges whether the stream is still this writer's, and shows all of it at once.
+//! A server that comes back empty, or in an older state, lacks entries that readers have. A live writer has the whole
+//! stream in its stored form and writes the same entries under the same seqs (I1, I2). It stages the batches under a key of
+//! their own, in parts that do not block the server. One script then checks that the stream still belongs to this writer,
+//! and shows all of it at once.
 //!
-//! It is not restored when a newer attempt has opened it, or has gone on with what was left of it (I3), when it is sealed,
-//! and when it was removed on purpose: [`tokenwire_core::TokenLog::remove`] leaves word for a writer that may live, one that
-//! was frozen or cut off while its owner asked for the answer to be gone. Of a stream that no attempt has opened, nobody
-//! remembers anything.
+//! A stream is not restored when it is sealed, when a newer attempt has opened it or has continued it (I3), and when it was
+//! removed: [`tokenwire_core::TokenLog::remove`] leaves a mark for writers that were frozen or disconnected. A stream that
+//! no attempt has opened cannot be restored.
 //!
-//! Not here: a stream whose writer is gone as well. Nobody knows it any more, and its readers are told so.
+//! Not here: a stream whose writer is gone. Its readers get `lost`.
 
 use std::{fmt, time::Duration};
 
@@ -22,31 +21,30 @@ use tokenwire_core::{
 
 use super::{Shared, attempts, keys::Keys, millis, outage::Outage, page::StoredBatch};
 
-/// How much is staged with one command, in bytes, up to one batch more: some milliseconds of the server's time.
+/// The size of one staging command in bytes, plus at most one batch: some milliseconds of the server's time.
 const AT_ONCE: usize = 1024 * 1024;
 
-/// How long staged batches are kept. Only a writer that died while it staged them leaves any behind.
+/// How long staged batches are kept. They only stay when the writer dies while it stages.
 const KEEP_STAGED_MS: u64 = 60_000;
 
-/// A stream as the server has taken it, from this writer and from those before it.
+/// The stream as the server has acknowledged it, from all attempts.
 ///
-/// It holds no more than the answer does, in its stored form, the metadata and the request, for as long as the answer is written;
-/// what bounds the answer (the model's limit of tokens), the metadata and the request bounds this.
+/// Its size is bounded by the size of the answer (the model's token limit), the metadata and the request.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) fixed: Fixed,
     pub(super) batches: Vec<StoredBatch>,
-    /// What the attempts came to, as it was noted last.
+    /// The last recorded state of the attempts.
     pub(super) attempts: Attempts,
 }
 
-/// What was fixed about the stream when it was created, as the server keeps it.
+/// The spec of the stream, as the server stores it.
 pub(super) struct Fixed {
     pub(super) fingerprint: Vec<u8>,
     pub(super) created_at: u64,
     pub(super) start_by: u64,
     pub(super) end_by: u64,
-    /// In milliseconds; empty when the stream is detached.
+    /// In milliseconds. Empty when the stream is detached.
     pub(super) grace: String,
     pub(super) metadata: Vec<u8>,
     pub(super) request: Vec<u8>,
@@ -54,32 +52,32 @@ pub(super) struct Fixed {
     pub(super) caller: String,
 }
 
-/// Without metadata and request, which are private.
+/// Metadata and request are private.
 impl fmt::Debug for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fixed").field("created_at", &self.created_at).finish_non_exhaustive()
     }
 }
 
-/// Who restores.
+/// The writer that restores.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner<'a> {
     pub(super) token: &'a str,
     pub(super) attempt: Attempt,
-    /// What it was told before the loss.
+    /// Whether it was told to stop before the loss.
     pub(super) told_to_stop: Option<CancelCause>,
-    /// How long it keeps the stream after its end.
+    /// How long the stream is kept after its end.
     pub(super) retention: Duration,
 }
 
 impl Memory {
-    /// The last entry that the server is known to have taken.
+    /// The last entry that the server has acknowledged.
     pub(super) fn last_seq(&self) -> Seq {
         self.batches.last().map_or(Seq::START, |batch| batch.last)
     }
 
-    /// Puts the stream back, and after it the batch of which nobody knows whether the server ever took it: readers may have
-    /// seen it. May be dropped and called again.
+    /// Restores the stream, and the batch of unknown outcome after it: readers may have it. Can be dropped and called
+    /// again.
     pub(super) async fn restore(
         &self,
         shared: &Shared,
@@ -126,7 +124,7 @@ impl Memory {
 
 async fn stage(shared: &Shared, key: &str, batches: &[&StoredBatch]) -> Result<(), Outage> {
     let mut begin = Pipeline::new();
-    // What an earlier try that was given up has left.
+    // Remove what an earlier try has left.
     begin.cmd("UNLINK").arg(key).ignore();
     shared.link.pipeline::<()>(&begin).await?;
     let mut rest = batches;
@@ -137,10 +135,10 @@ async fn stage(shared: &Shared, key: &str, batches: &[&StoredBatch]) -> Result<(
             bytes += batch.record.len();
             room
         };
-        let (piece, others) = rest.split_at(rest.iter().take_while(within).count());
+        let (part, others) = rest.split_at(rest.iter().take_while(within).count());
         let mut transaction = Pipeline::new();
         transaction.atomic();
-        for batch in piece {
+        for batch in part {
             transaction
                 .cmd("XADD")
                 .arg(key)

@@ -1,8 +1,8 @@
-//! What a user of the server may not do, in words that say what to add to its ACL rules.
+//! Names the ACL rule that a user of the server lacks.
 
 use ::redis::RedisError;
 
-/// The server refuses because its user lacks a right.
+/// The user lacks a permission.
 #[derive(Debug, thiserror::Error)]
 #[error("the user {user} of redis at {address} may not {}: add {} to its ACL rules", right.what, right.rule)]
 pub(super) struct Forbidden {
@@ -13,7 +13,7 @@ pub(super) struct Forbidden {
     pub(super) source: RedisError,
 }
 
-/// A right that a user of the server lacks: what it may not do, and the rule that lets it.
+/// A missing permission, and the rule that grants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Right {
     what: String,
@@ -21,9 +21,9 @@ pub(super) struct Right {
 }
 
 impl Right {
-    /// The right that is missing, where that is why the server refused.
+    /// The missing permission, if that is why the server refused.
     pub(super) fn missing(source: &RedisError, prefix: &str) -> Option<Self> {
-        // Within a script the code is no more than `ERR`.
+        // Within a script the code is only `ERR`.
         let mut details = Vec::new();
         for (_, error) in source.clone().into_server_errors()?.iter() {
             let detail = error.details().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! The server-side scripts: everything that changes a stream does so in one of them, atomically.
+//! The server-side scripts. Every change of a stream is one of them, and is atomic.
 //!
-//! They refuse with an error code of their own (`NOTFOUND`, `SEALED`, `FENCED`, `LOST`, ...), which `outage.rs` turns into
-//! the port's errors. The flags line makes the server hold them to the keys they declare, and refuse a script that writes
-//! as a whole when it is out of memory. What frees memory or ends a stream may run even then.
+//! They refuse with their own error codes (`NOTFOUND`, `SEALED`, `FENCED`, `LOST`, ...), which `outage.rs` maps to the
+//! errors of the port. The flags line makes the server check the declared keys, and refuse a writing script when it is out
+//! of memory. Scripts that free memory or end a stream may run even then.
 
 use ::redis::Script;
 
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Scripts {
 
 #[cfg(test)]
 mod tests {
-    /// A cluster routes a script by the keys it is given: one that makes up a key works on one node and fails on three.
+    /// A script that uses an undeclared key fails on a cluster.
     #[test]
     fn scripts_touch_only_the_keys_they_are_given() {
         for script in [

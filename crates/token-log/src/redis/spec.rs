@@ -1,4 +1,4 @@
-//! What is fixed about a stream, out of its meta.
+//! Reads the spec of a stream from its meta hash.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
     page::{Damage, FORMAT},
 };
 
-/// The field of the metadata. A stream without one has no such field, nor has one that an older version created.
+/// The field of the metadata. Older versions named it so. Without metadata there is no field.
 pub(super) const METADATA: &str = "memo";
 
 /// The field of the request, until the stream is sealed.
@@ -25,14 +25,14 @@ const REQUEST: &str = "request";
 pub(super) const FIELDS: [&str; 7] =
     ["v", "fingerprint", "created_at", "start_by", "end_by", "grace", "caller"];
 
-/// What is fixed, but for the metadata, as the meta says it.
+/// The spec without metadata and request.
 pub(super) type Fields =
     (Option<u32>, Option<Vec<u8>>, Option<u64>, Option<u64>, Option<u64>, Option<u64>, Option<String>);
 
-/// Memo and request.
+/// Metadata and request.
 type Large = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-/// Reads the spec of a stream, metadata and request too, of one moment.
+/// Reads the complete spec of a stream in one transaction.
 pub(super) async fn read(link: &Link, keys: &Keys, id: GenerationId) -> Result<StreamSpec, LogError> {
     let mut transaction = Pipeline::new();
     transaction.atomic();
@@ -48,7 +48,7 @@ pub(super) async fn read(link: &Link, keys: &Keys, id: GenerationId) -> Result<S
     })
 }
 
-/// The spec without metadata and request; `None` when there is no stream.
+/// The spec without metadata and request. `None` when there is no stream.
 pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
     let (Some(format), fingerprint, created_at, start_by, end_by, grace, caller) = fixed else {
         return Ok(None);
@@ -62,7 +62,7 @@ pub(super) fn spec(fixed: Fields) -> Result<Option<StreamSpec>, Damage> {
     else {
         return Err(Damage::Meta);
     };
-    // A stream without the field has an anonymous caller, or an older version created it.
+    // Without the field the caller is anonymous.
     let caller = match caller.map(|name| CallerName::new(&name)).transpose() {
         Ok(name) => name.map_or(Caller::Anonymous, Caller::Named),
         Err(_) => return Err(Damage::Meta),

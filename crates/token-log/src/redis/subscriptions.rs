@@ -1,12 +1,11 @@
-//! The wake-ups of one process, from Redis' channels.
+//! The wake-ups of one process, from channels of Redis.
 //!
-//! One connection per process carries the subscriptions, one per channel that somebody here listens to, whatever the number
-//! of listeners. Whoever begins to listen hears so only once the server has confirmed: what is published from then on
-//! reaches them. After the connection was lost everything is subscribed again, and then everyone is told to look, since
-//! nobody knows what was missed (I7).
+//! One connection carries one subscription for each channel with listeners in this process. A listener is returned after
+//! the server has confirmed the subscription, so it gets everything that is published later. After a lost connection all
+//! channels are subscribed again, and all listeners get a hint to read, because messages may be missing (I7).
 //!
-//! What arrives is passed on by the task that reads the socket. There is no queue in between that could run full: a
-//! listener that falls behind is told to look, and a process that falls behind is cut off by the server and subscribes again.
+//! The task that reads the socket passes messages on. There is no queue in between: a listener that falls behind gets a
+//! hint to read, and a process that falls behind is disconnected by the server and subscribes again.
 
 use std::{
     collections::HashMap,
@@ -29,16 +28,15 @@ use super::{
 };
 use crate::wakeups::HINTS;
 
-/// How many may wait to be subscribed. They are taken all at once, so this fills only while the server is slow, and then
-/// callers wait here instead of at the socket.
+/// The maximum number of waiting requests. They are taken all at once, so this fills only while the server is slow.
 const WAITING: usize = 256;
 
-/// How many channels go into one command: an answer each, and no other command gets in between.
+/// The maximum number of channels in one command.
 const CHANNELS_AT_ONCE: usize = 512;
 
 type Listener = broadcast::Receiver<Hint>;
 
-/// The door to the task that holds the subscriptions.
+/// The handle of the task that keeps the subscriptions.
 #[derive(Clone, Debug)]
 pub(super) struct Subscriptions {
     link: Link,
@@ -69,14 +67,14 @@ impl Subscriptions {
         Self { link, requests, timeout }
     }
 
-    /// That there is a connection.
+    /// Whether there is a connection.
     pub(super) async fn up(&self) -> Result<(), Outage> {
         self.link.up().await.map(drop)
     }
 
-    /// Listens to a channel. When this returns, nothing that is published from now on is missed without a [`Hint::Look`].
+    /// Listens to a channel. Nothing that is published after this returns is missed without a [`Hint::Look`].
     pub(super) async fn listen(&self, channel: String) -> Result<Listener, Outage> {
-        // While the server is away, its reason is a better answer than a time-out.
+        // While the server is unavailable, its reason is a better error than a time-out.
         self.link.up().await?;
         let (confirmed, confirmation) = oneshot::channel();
         let subscribed = async {
@@ -87,7 +85,7 @@ impl Subscriptions {
     }
 }
 
-/// The channels that somebody here listens to.
+/// The channels with listeners in this process.
 #[derive(Debug, Default)]
 struct Channels {
     subscribed: Mutex<HashMap<String, broadcast::Sender<Hint>>>,
@@ -106,7 +104,7 @@ impl Channels {
         let Ok(channel) = String::from_utf8(channel) else { return };
         let Some(hints) = self.lock().get(&channel).cloned() else { return };
         let hint = announcement::hint(&message);
-        // Nobody listens any more: the subscriber will notice.
+        // The last listener has left. The subscriber will notice.
         let _ = hints.send(hint);
     }
 
@@ -117,17 +115,17 @@ impl Channels {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, broadcast::Sender<Hint>>> {
-        // Nothing panics while holding the lock, and a map of channels is whole at every instant.
+        // Nothing panics while it holds the lock.
         self.subscribed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The task that subscribes and unsubscribes. The only one that adds and removes channels.
+/// Subscribes and unsubscribes. Only this task adds and removes channels.
 struct Subscriber {
     link: Link,
     channels: Arc<Channels>,
     incoming: mpsc::Receiver<Request>,
-    /// For each channel, the end of its last listener.
+    /// For each channel, waits until its last listener leaves.
     deserted: FuturesUnordered<BoxFuture<'static, String>>,
 }
 
@@ -138,19 +136,19 @@ impl Subscriber {
         {
             if let Err(outage) = self.serve(up.clone()).await {
                 let cause: &(dyn std::error::Error + 'static) = &outage;
-                tracing::warn!(cause, "cannot keep the subscriptions; connecting again");
+                tracing::warn!(cause, "lost the subscriptions; reconnecting");
                 up.give_up();
             }
         }
     }
 
-    /// Works on one connection until it is lost, or nobody is left who could ask.
+    /// Works on one connection until it is lost, or all handles are dropped.
     async fn serve(&mut self, mut up: Up) -> Result<(), Outage> {
         self.subscribe_again(&mut up).await?;
         self.channels.look();
         let mut requests = Vec::new();
         loop {
-            // All of these may be dropped: none has taken anything before it is ready.
+            // All of these can be dropped: none has taken anything before it is ready.
             tokio::select! {
                 () = up.lost() => return Ok(()),
                 taken = self.incoming.recv_many(&mut requests, CHANNELS_AT_ONCE) => {
@@ -175,7 +173,7 @@ impl Subscriber {
 
     async fn subscribe(&mut self, up: &mut Up, requests: impl Iterator<Item = Request>) {
         let mut fresh = Vec::new();
-        // In the map before the command is sent: what follows the confirmation finds its way.
+        // Added before the command is sent, so that the first messages find it.
         let waiting: Vec<_> = {
             let mut subscribed = self.channels.lock();
             requests
@@ -199,19 +197,19 @@ impl Subscriber {
             up.check(answer)
         };
         if outcome.is_err() {
-            // These were never subscribed: the next listener shall try again.
+            // These were not subscribed. Remove them, so that the next listener retries.
             let mut subscribed = self.channels.lock();
             for channel in &fresh {
                 subscribed.remove(channel);
             }
         }
         for (confirmed, listener) in waiting {
-            // Whoever gave up waiting takes its listener along.
+            // A caller that has gone drops its listener.
             let _ = confirmed.send(outcome.clone().map(|()| listener));
         }
     }
 
-    /// Waits, in the background, for the last listener of a channel to go.
+    /// Waits in the background for the last listener of a channel to leave.
     fn watch(&self, channel: String) {
         let Some(hints) = self.channels.lock().get(&channel).cloned() else { return };
         let gone = async move {
@@ -221,8 +219,7 @@ impl Subscriber {
         self.deserted.push(gone.boxed());
     }
 
-    /// Unsubscribes from a channel that was deserted, and from all that were meanwhile: one answer is waited for, not one
-    /// for each stream that ended.
+    /// Unsubscribes from all channels without listeners with one command.
     async fn leave(&mut self, up: &mut Up, channel: String) -> Result<(), Outage> {
         let mut deserted = vec![channel];
         while deserted.len() < CHANNELS_AT_ONCE
@@ -234,7 +231,7 @@ impl Subscriber {
         for channel in deserted {
             let listeners = self.channels.lock().get(&channel).map(broadcast::Sender::receiver_count);
             match listeners {
-                // Only this task lets listeners in: nobody has come meanwhile.
+                // Only this task adds listeners, so there is no new one.
                 Some(0) => {
                     self.channels.lock().remove(&channel);
                     left.push(channel);

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Says that somebody reads the stream now.
+-- Records that a reader is present.
 -- KEYS: meta, audience
--- ARGV: how often a reader attends (ms); the audience stays for that and then for the stream's grace
+-- ARGV: presence TTL (ms); the stream's grace is added
 local meta, audience, every = KEYS[1], KEYS[2], ARGV[1]
 
 local state = redis.call('HMGET', meta, 'grace', 'sealed')
@@ -10,7 +10,7 @@ if grace and not sealed then
   local there = tonumber(every) + tonumber(grace)
   local time = redis.call('TIME')
   redis.call('SET', audience, 1, 'PX', there)
-  -- Should the key be evicted or deleted, this tells that from an audience that has gone.
+  -- If the key was evicted or deleted, this field shows that readers have not left.
   redis.call('HSET', meta, 'attended_until', time[1] * 1000 + math.floor(time[2] / 1000) + there)
 end
 return redis.status_reply('OK')

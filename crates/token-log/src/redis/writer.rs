@@ -1,4 +1,4 @@
-//! The write side of one stream.
+//! The writer of one stream.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,18 +22,18 @@ use super::{
 };
 use crate::record::Batch;
 
-/// How long a writer appends without saying that it lives and asking about its audience. Both need not be known to the
-/// piece; a sign of life may be this old when the writer falls silent, and the next comes with its first check.
+/// How often an append also records that the writer lives and asks about readers. The wait of readers for a takeover grows
+/// by up to this time.
 const ASK_EVERY: Duration = WRITER_TIMEOUT.checked_div(4).expect("four is not zero");
 
-/// What the server says to a script that it was never told.
+/// The server's error code for a script that it does not know.
 const NOSCRIPT: &str = "NOSCRIPT";
 
-/// How many arguments an append has at most, and room for those that are no names and no text.
+/// The maximum number of arguments of an append, and the size of those that are neither names nor text.
 const ARGUMENTS: usize = 15;
 const NUMBERS: usize = 160;
 
-/// How large a fingerprint is.
+/// The size of a fingerprint, in bytes.
 const FINGERPRINT_BYTES: usize = 32;
 
 #[derive(Debug)]
@@ -43,48 +43,49 @@ pub(super) struct RedisWriter {
     keys: Keys,
     retention: Duration,
     attempt: Attempt,
-    /// What the server knows this writer by.
+    /// The token by which the server knows this writer.
     token: String,
     so_far: Prefix,
-    /// What was noted of the attempts before this one.
+    /// The state of the attempts before this one.
     attempts: Attempts,
-    /// What is in the stream, should the server forget it.
+    /// The content of the stream, to restore it.
     memory: Memory,
-    /// The batch that was sent last, until its fate is known: readers may have it.
+    /// The last batch, until its outcome is known. Readers may have it.
     unsettled: Option<Unsettled>,
-    /// The answer to that, if it was submitted and not asked for yet, and when a question went along.
+    /// The pending answer to it, and when a question was sent with it.
     on_its_way: Option<(Sent, Option<Instant>)>,
     sealed: bool,
-    /// When the last question was sent that was answered ([`Also::Ask`]); opening the stream was one.
+    /// When the last answered question ([`Also::Ask`]) was sent. Opening the stream is one.
     asked: Instant,
     cancellation: Cancellation,
-    /// Looks out for a stop between two appends; ends with the writer.
+    /// Listens for a stop between two appends. Ends with the writer.
     _lookout: JoinSet<()>,
 }
 
-/// A batch on its way.
+/// A batch of unknown outcome.
 #[derive(Debug)]
 struct Unsettled {
     stored: StoredBatch,
     events: Vec<Event>,
 }
 
-/// What an append does besides.
+/// What an append does in addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Also {
     Nothing,
-    /// Says that the owner lives, and asks whether there are readers and whether all entries are still there.
+    /// Records that the writer lives, and asks whether there are readers and whether all entries exist.
     Ask,
-    /// Seals the stream, and keeps it for this time from now.
+    /// Seals the stream, and keeps it for this time.
     Seal(Duration),
 }
 
-/// What `open_writer.lua` answers.
+/// The answer of `open_writer.lua`.
 type Opened = (u32, String, u64, String, String, Created);
 type Created = (Vec<u8>, u64, u64, u64, String, Vec<u8>, Vec<u8>, String);
 
 impl RedisWriter {
-    /// Opens a stream that is kept for `retention` after its end, unless its owner was heard of within `owner_silent_for`.
+    /// Opens a stream, unless its owner was heard of within `owner_silent_for`. The stream is kept for `retention` after
+    /// its end.
     pub(super) async fn open(
         shared: Arc<Shared>,
         id: GenerationId,
@@ -95,7 +96,7 @@ impl RedisWriter {
         let script = &shared.scripts.open_writer;
         let asked = Instant::now();
         shared.link.up().await.map_err(|outage| outage.about(id))?;
-        // Readers come back as this process did: they may not have had the time to say that they are there.
+        // Readers may have been disconnected as this process was. They get time to come back.
         let was_away = if shared.link.was_away_within(PRESENCE_TTL) { "1" } else { "" };
         let mut open = script.key(&keys.meta);
         open.key(&keys.audience)
@@ -105,12 +106,12 @@ impl RedisWriter {
         let opened: Opened = shared.link.script(&open).await.map_err(|outage| outage.about(id))?;
         let (attempt, token, last_seq, stop, noted, created) = opened;
         let (fingerprint, created_at, start_by, end_by, grace, metadata, request, caller) = created;
-        // A field that is missing is empty here.
+        // A missing field is empty here.
         if fingerprint.len() != FINGERPRINT_BYTES {
             return Err(Damage::Meta.into());
         }
         let attempts = attempts::decode(&noted);
-        // Earlier writers are fenced: nothing can be added to this any more.
+        // Earlier writers are fenced, so the content does not change.
         let (so_far, batches) = page::prefix(&shared.link, &keys, id, Seq::new(last_seq)).await?;
         let fixed = Fixed { fingerprint, created_at, start_by, end_by, grace, metadata, request, caller };
         let cancellation = Cancellation::default();
@@ -136,7 +137,7 @@ impl RedisWriter {
         })
     }
 
-    /// A batch right after what is in the stream.
+    /// A batch that follows the content of the stream.
     fn batch(&self, events: &[Event]) -> Unsettled {
         let last_seq = self.memory.last_seq();
         let batch = Batch { first: last_seq.next(), at: self.shared.clock.now(), events: events.to_vec() };
@@ -144,7 +145,7 @@ impl RedisWriter {
         Unsettled { stored, events: batch.events }
     }
 
-    /// Puts a batch on its way, right after what is in the stream. Remembered if this is dropped.
+    /// Sends a batch that follows the content of the stream. It is remembered if this future is dropped.
     async fn begin(&mut self, batch: &[Event]) -> Result<(), Outage> {
         if self.unsettled.as_ref().is_some_and(|unsettled| unsettled.events != batch) {
             Box::pin(self.outcome()).await?;
@@ -161,7 +162,7 @@ impl RedisWriter {
         Ok(())
     }
 
-    /// Waits until the batch of unknown fate, if there is one, is in the stream. May be dropped and called again.
+    /// Waits until the batch of unknown outcome, if any, is in the stream. Can be dropped and called again.
     async fn outcome(&mut self) -> Result<(), Outage> {
         if let Some((sent, asked)) = &mut self.on_its_way {
             let (answer, asked) = (sent.answer().await, *asked);
@@ -171,7 +172,7 @@ impl RedisWriter {
                     self.settled(asked);
                     return Ok(());
                 }
-                // Sent again below, with what helps.
+                // Sent again below, after a restore or with the script.
                 Err(outage) if outage.is_loss() || outage.code() == Some(NOSCRIPT) => {}
                 Err(outage) => return Err(outage),
             }
@@ -179,7 +180,7 @@ impl RedisWriter {
         if self.unsettled.is_some() { Box::pin(self.again()).await } else { Ok(()) }
     }
 
-    /// Sends the batch of unknown fate again: it is in the stream once.
+    /// Sends the batch of unknown outcome again. The stream has it once.
     async fn again(&mut self) -> Result<(), Outage> {
         self.on_its_way = None;
         let began = Instant::now();
@@ -207,10 +208,10 @@ impl RedisWriter {
         Ok(())
     }
 
-    /// Appends a batch where there is one. When the server has lost the stream it is written again first. Answers the last seq.
+    /// Appends a batch, if any. Restores a lost stream first. Returns the last seq.
     async fn write(&self, batch: Option<&StoredBatch>, also: Also) -> Result<Seq, Outage> {
         match self.send(batch, also).await {
-            // Boxed, as all that is rare: every piece carries the room for what is not.
+            // Boxed, because it is rare and would enlarge the future of every append.
             Err(lost) if lost.is_loss() => Box::pin(self.write_again(&lost, batch, also)).await,
             outcome => outcome,
         }
@@ -239,7 +240,7 @@ impl RedisWriter {
         self.understand(answer)
     }
 
-    /// Notes what the attempts came to. When the server has lost the stream it is written again first.
+    /// Records the state of the attempts. Restores a lost stream first.
     async fn record(&self, attempts: Attempts, ownership: Ownership) -> Result<(), Outage> {
         match self.send_attempts(attempts, ownership).await {
             Err(lost) if lost.is_loss() => {
@@ -250,7 +251,7 @@ impl RedisWriter {
         }
     }
 
-    /// Goes the way of the appends: one that was dropped comes before it.
+    /// Sent through the queue of appends, so that it follows a dropped append.
     async fn send_attempts(&self, attempts: Attempts, ownership: Ownership) -> Result<(), Outage> {
         let Shared { scripts, link, appends, .. } = &*self.shared;
         let script = &scripts.record_attempts;
@@ -271,13 +272,13 @@ impl RedisWriter {
             }
             answer => answer?,
         };
-        // A stop that came while the attempt ended, whose wake-up is still on its way.
+        // A stop may have arrived while the attempt ended.
         let stop: String = link.understand(answer)?;
         obey(&stop, &self.cancellation);
         Ok(())
     }
 
-    /// The last_seq, out of an answer of `append.lua`, which may say more.
+    /// The last seq in an answer of `append.lua`.
     fn understand(&self, answer: Value) -> Result<Seq, Outage> {
         let link = &self.shared.link;
         let last_seq = match answer {
@@ -291,7 +292,7 @@ impl RedisWriter {
         Ok(Seq::new(last_seq))
     }
 
-    /// What `append.lua` takes, by the script's name alone.
+    /// The `EVALSHA` command for `append.lua`.
     fn command(&self, script: &Script, batch: Option<&StoredBatch>, also: Also) -> Cmd {
         let last_seq = self.memory.last_seq();
         let keys = [&self.keys.meta, &self.keys.entries, &self.keys.audience];
@@ -317,14 +318,14 @@ impl RedisWriter {
     async fn restore_after(&self, lost: &Outage) -> Result<(), Outage> {
         tracing::warn!(
             generation.id = %self.id, attempt = %self.attempt, seq = %self.memory.last_seq(),
-            cause = lost as &dyn std::error::Error, "redis has lost entries; writing the stream again"
+            cause = lost as &dyn std::error::Error, "redis has lost entries; restoring the stream"
         );
         self.put_back().await?;
-        tracing::info!(generation.id = %self.id, attempt = %self.attempt, "the stream is in redis again");
+        tracing::info!(generation.id = %self.id, attempt = %self.attempt, "restored the stream in redis");
         Ok(())
     }
 
-    /// Writes all of the stream again.
+    /// Restores the stream.
     pub(super) async fn put_back(&self) -> Result<(), Outage> {
         let owner = Owner {
             token: &self.token,
@@ -363,7 +364,7 @@ impl LogWriter for RedisWriter {
         if self.sealed {
             return Err(LogError::Sealed);
         }
-        // Before it is known to be stored: if the server loses it, it is put back, and noted once more after that.
+        // Set before the write succeeds: a restore writes it too.
         self.memory.attempts = attempts;
         Box::pin(self.record(attempts, ownership)).await.map_err(|outage| self.error(outage))
     }
@@ -373,7 +374,7 @@ impl LogWriter for RedisWriter {
     }
 
     async fn submit(&mut self, batch: &[Event]) -> Result<(), LogError> {
-        debug_assert!(!batch.iter().any(Event::is_terminal), "a terminal event seals");
+        debug_assert!(!batch.iter().any(Event::is_terminal), "a stream ends by a seal");
         if self.sealed {
             return Err(LogError::Sealed);
         }
@@ -400,7 +401,7 @@ impl LogWriter for RedisWriter {
                     self.sealed = true;
                     return Ok(last_seq);
                 }
-                // An append that was dropped has arrived after all. There is one at most, so this happens once.
+                // A dropped append has arrived. There is at most one, so this happens once.
                 Err(outage) if outage.code() == Some("UNEXPECTED") && self.unsettled.is_some() => {
                     self.again().await.map_err(|outage| self.error(outage))?;
                 }
@@ -410,7 +411,7 @@ impl LogWriter for RedisWriter {
     }
 }
 
-/// What a script says about stopping.
+/// Applies the reason to stop in the answer of a script.
 fn obey(stop: &str, cancellation: &Cancellation) {
     match stop {
         "requested" => cancellation.cancel(CancelCause::Requested),
@@ -419,12 +420,11 @@ fn obey(stop: &str, cancellation: &Cancellation) {
     }
 }
 
-/// Waits for somebody to stop the generation while nothing is appended. Whatever goes wrong here is made up for by the
-/// next append.
+/// Listens for a stop between two appends. The next append makes up for an error here.
 async fn look_out(shared: Arc<Shared>, keys: Keys, cancellation: Cancellation) {
     let Ok(hints) = shared.subscriptions.listen(keys.stop.clone()).await else { return };
     let mut hints = Wakeups::new(hints);
-    // Listen first, look second: a stop in between is not missed.
+    // Subscribe first, read second, so that no stop is missed.
     while cancellation.cause().is_none() {
         if is_cancelled(&shared, &keys).await.unwrap_or(false) {
             cancellation.cancel(CancelCause::Requested);

@@ -41,8 +41,8 @@ async fn what_was_evicted_trimmed_or_replaced_is_told_at_once() {
         ("XTRIM {}:entries MAXLEN 1", "entry 1 is missing"),
         ("SET {}:entries x", "WRONGTYPE"),
         ("SET {}:meta x", "WRONGTYPE"),
-        ("HDEL {}:meta end_by", "lacks some of what is fixed"),
-        ("HSET {}:meta end_by soon", "did not do what it was asked"),
+        ("HDEL {}:meta end_by", "missing or invalid"),
+        ("HSET {}:meta end_by soon", "returned an error"),
     ] {
         let id = sealed(&log).await;
         let command = damage.replace("{}", &format!("{}:{{{id}}}", config.prefix));
