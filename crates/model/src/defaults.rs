@@ -1,7 +1,7 @@
-//! What a model is asked with where the request does not say: a system message, and sampling options.
+//! Defaults of a model for what a request leaves out: a system message and sampling options.
 //!
-//! Small models need it: what an answer is worth may hang on a word of the system message. The request that is stored and
-//! compared stays the caller's own; it is completed where it is run, so give every worker the same.
+//! Small models need them: one word of a system message can decide how useful an answer is. The stored and compared request
+//! stays the caller's. It is completed where it runs, so configure every worker alike.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use tokenwire_core::{
     token_log::Prefix,
 };
 
-/// What completes a request.
+/// The defaults of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
-    /// The system message of conversations that do not begin with one.
+    /// The system message of conversations that begin without one.
     pub system: Option<String>,
-    /// Each option that the request leaves out.
+    /// The options that the request leaves out.
     pub sampling: Sampling,
 }
 
 impl Defaults {
-    /// The model, asked with these. The model itself, where there are none.
+    /// The model with these defaults, or the model itself if there are none.
     pub fn of(self, model: Arc<dyn Model>) -> Arc<dyn Model> {
         if self == Self::default() { model } else { Arc::new(WithDefaults { model, defaults: self }) }
     }

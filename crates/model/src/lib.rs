@@ -1,4 +1,4 @@
-//! The model port ([`tokenwire_core::Model`]): things that generate.
+//! The model port ([`tokenwire_core::Model`]) and its implementations.
 
 mod defaults;
 mod words;

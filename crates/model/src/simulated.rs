@@ -1,11 +1,10 @@
-//! A model that needs nothing: it answers with a text that follows from the prompt, the id and its options alone.
+//! A model without dependencies: its text follows from the prompt, the id and its options.
 //!
-//! By default it says `{prompt}: This is a simulated LLM stream. Channel ID: {id}`, a word every 250 ms. It is there to
-//! try Tokenwire without a model, and for every test that must know what readers should have seen: it goes on from any
-//! prefix with the very text of an undisturbed run ([`Continuation::Exact`]), and it can fail on demand.
+//! By default it returns `{prompt}: This is a simulated LLM stream. Channel ID: {id}`, one word every 250 ms. It is for
+//! trying Tokenwire without a model, and for tests that must know the text: it continues any prefix with the exact text of
+//! an uninterrupted run ([`Continuation::Exact`]), and it can fail on demand.
 //!
-//! For load tests its pieces can carry the time at which they were made ([`Config::stamped`]); then no two runs say the
-//! same.
+//! For load tests its deltas can carry the time at which they were made ([`Config::stamped`]). Then no two runs are equal.
 
 mod text;
 
@@ -25,17 +24,17 @@ use text::{Stamps, Text};
 /// How the simulated model behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The time between two words. Default 250 ms. Words keep to a schedule: one that is late does not delay the next, unless
-    /// it is late by more than this. None at all: as fast as it is listened to.
+    /// The time between two words. Words keep to a schedule: a late word does not delay the next, unless it is late by more
+    /// than this. Zero: as fast as it is read. Default: 250 ms.
     pub delay: Duration,
-    /// The time before the first word, as a model that reads a long prompt takes. Default none.
+    /// The time before the first word, like that of a model that reads a long prompt. Default: none.
     pub first_delay: Duration,
-    /// SimulatedAnswer with this many words of filler text instead of the prompt's echo. The filler depends on the prompt.
+    /// Answer with this many words of filler text instead of the prompt's echo. The filler depends on the prompt.
     pub words: Option<usize>,
     /// For load tests: each word begins with the time at which it was made, in microseconds since the Unix epoch (16
-    /// digits), and generations that begin together speak out of step. Default false.
+    /// digits), and generations that begin together are out of step. Default: false.
     pub stamped: bool,
-    /// Break on purpose.
+    /// Fails on purpose.
     pub fault: Option<Fault>,
 }
 
@@ -51,15 +50,15 @@ impl Default for Config {
     }
 }
 
-/// A way to break, right before the word at this position of the whole answer (from 0).
+/// A failure right before the word at this position of the complete answer (from 0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Fail, in every attempt that gets there.
+    /// An error, in every attempt that gets there.
     Error {
         /// How many words come before it.
         after: usize,
     },
-    /// Say nothing more, for ever.
+    /// No further output.
     Silence {
         /// How many words come before it.
         after: usize,
@@ -73,7 +72,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// A model that behaves like this.
+    /// A model with these settings.
     pub fn new(config: Config) -> Self {
         Self { config }
     }
@@ -82,7 +81,7 @@ impl Simulated {
 #[async_trait]
 impl Model for Simulated {
     fn continuation(&self, _so_far: &Prefix) -> Continuation {
-        // The words would be the same, their times are not.
+        // The words would be the same, but not their times.
         if self.config.stamped { Continuation::Resampled } else { Continuation::Exact }
     }
 
@@ -104,7 +103,7 @@ impl Model for Simulated {
             Some(words) => Text::filler(prompt, words),
         }
         .stamped(stamps);
-        // Only another text than before can fail to start with what was committed: never splice the two.
+        // Only another text can fail to start with what was committed. Never join the two.
         if !text.skip(&so_far.text) {
             let message = "the simulated model was restarted with other options; ask again".into();
             return Err(ModelError::Rejected { message });
@@ -122,21 +121,21 @@ impl Model for Simulated {
     }
 }
 
-/// How much longer the first pause of this generation is: some part of a pause, whatever the id.
+/// The extra length of the first pause of this generation: a part of a pause, depending on the id.
 fn phase(id: GenerationId, delay: Duration) -> Duration {
     let [.., high, low] = *id.as_bytes();
     delay * u32::from(u16::from_be_bytes([high, low])) / (u32::from(u16::MAX) + 1)
 }
 
-/// An answer that is being given.
+/// A running answer.
 struct SimulatedAnswer {
     config: Config,
     text: Text,
     input_tokens: u64,
     state: State,
-    /// When the last word was due; at first, when the first delay began.
+    /// When the last word was due. At first, when the first delay began.
     due: Instant,
-    /// By how much the first pause is longer than the others.
+    /// The extra length of the first pause.
     phase: Duration,
 }
 
@@ -170,7 +169,7 @@ impl SimulatedAnswer {
             return Some((Ok(Output::Finished { reason: FinishReason::Stop, usage }), self));
         }
         if delay.is_zero() {
-            // Without a pace this stream is always ready: let others run too.
+            // Without a delay this stream is always ready: let other tasks run.
             tokio::task::coop::consume_budget().await;
         } else {
             self.schedule(delay);
@@ -181,14 +180,14 @@ impl SimulatedAnswer {
         Some((Ok(Output::Text { text, tokens: Vec::new() }), self))
     }
 
-    /// Says when the next word is due: `delay` after the last one was.
+    /// When the next word is due: `delay` after the last one was.
     fn schedule(&mut self, delay: Duration) {
         if let State::Speaking = self.state {
             self.due += std::mem::take(&mut self.phase);
         }
         self.due += delay;
         let now = Instant::now();
-        // It was held back. Nothing that was not said meanwhile comes in a rush.
+        // It was not polled. Words do not catch up in a burst.
         if self.due + delay < now {
             self.due = now;
         }

@@ -1,27 +1,26 @@
 //! Models behind an OpenAI-compatible service: vLLM, llama.cpp, Ollama, a hosted API.
 //!
 //! A request is one streamed chat completion over HTTP/1.1, on a connection that is kept for the next one. Until the first
-//! byte of the answer it is tried again where that can help, at another replica where there is one; after it, a failure
-//! ends the attempt, and the worker decides. While every replica is busy or cannot be reached, requests learn at once how long
-//! to wait, and only one at a time is sent to see whether a replica is back (`endpoints`). Dropping the answer closes its connection, which is how a service learns
-//! that it can stop.
+//! byte of the response it is retried where that can help, at another replica if there is one. After it, a failure ends the
+//! attempt, and the worker decides. While every replica is busy or unreachable, requests get the time to wait at once, and
+//! one request at a time tests a replica (`endpoints`). Dropping the response closes its connection, which tells the
+//! service to stop.
 //!
-//! # Going on with an answer that was cut
+//! # Continuing an interrupted answer
 //!
-//! Only where the configuration says that the service takes it ([`ContinuationMode`]), by giving it the text so far as the
-//! beginning of its own answer; a model is never talked into going on by a prompt of ours. What that cannot carry starts
-//! over: reasoning, tool calls, and a text of nothing but white space. The continuation is another sample
-//! ([`Continuation::Resampled`]). Since the service counts from there,
+//! Only if the configuration says that the service supports it ([`ContinuationMode`]): the service gets the text so far as
+//! the beginning of its own answer. No prompt asks a model to continue. Reasoning, tool calls and text that is only white
+//! space cannot be continued, so such answers start over. The continuation is newly sampled ([`Continuation::Resampled`]).
+//! The service counts only its own part:
 //!
-//! - the text so far is part of its input: `input_tokens` and `output_tokens` have the right sum, and only what it said
-//!   itself is output;
-//! - `max_tokens` limits what it says itself: how many tokens the text so far was made of is not known here.
+//! - The text so far is part of its input. The sum of `input_tokens` and `output_tokens` is right.
+//! - `max_tokens` limits only the continuation: the number of tokens of the text so far is not known here.
 //!
-//! A service that tells no usage is counted with zero tokens.
+//! A service that reports no usage is counted with zero tokens.
 //!
-//! # What is not here
+//! # Not here
 //!
-//! Checking a request before it is accepted (only the service knows its limits), tools of the caller, several answers to one
+//! Checking a request before it is accepted (only the service knows its limits), running tools, several answers to one
 //! request, and any knowledge of a particular service beyond [`ContinuationMode`].
 
 mod answer;
@@ -57,20 +56,20 @@ use prefix_trimmer::PrefixTrimmer;
 use reading::{AnswerReader, AnswerStream};
 use wire::Request;
 
-/// How often an upstream that has not begun is vouched for: its own time-out ends that, not the worker's.
+/// How often an upstream that has not started to respond counts as alive: its own time-out ends the wait, not the worker's.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
-/// A model behind an OpenAI-compatible service. Cheap to share: one set of connections.
+/// A model behind an OpenAI-compatible service. Cheap to share: clones use the same connections.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     caller: Arc<UpstreamClient>,
 }
 
 impl Upstream {
-    /// A model at this service. Nothing is asked of it yet.
+    /// A model at this service. No I/O.
     ///
     /// # Errors
-    /// [`InvalidConfig`] for what can never work; the message says what to change.
+    /// [`InvalidConfig`]; the message says what to change.
     pub fn new(config: Config) -> Result<Self, InvalidConfig> {
         Ok(Self { caller: Arc::new(UpstreamClient::new(config)?) })
     }
@@ -81,7 +80,7 @@ impl Model for Upstream {
     fn continuation(&self, so_far: &Prefix) -> Continuation {
         match self.caller.config.continuation {
             ContinuationMode::Unsupported => Continuation::Unsupported,
-            // Chat templates differ on a blank message, and nobody misses one.
+            // Chat templates differ for a blank message, and it carries nothing.
             _ if so_far.beyond_text || so_far.text.trim().is_empty() => Continuation::Unsupported,
             ContinuationMode::AssistantPrefill | ContinuationMode::ContinueFinalMessage => {
                 Continuation::Resampled
@@ -89,7 +88,8 @@ impl Model for Upstream {
         }
     }
 
-    /// Asks when the stream is first polled. While the service has not begun, the stream says [`Output::Working`].
+    /// Sends the request when the stream is first polled. Until the service responds, the stream yields
+    /// [`Output::Working`].
     async fn generate(
         &self,
         id: GenerationId,
@@ -101,7 +101,7 @@ impl Model for Upstream {
         let mut prefix_trimmer = PrefixTrimmer::default();
         if !so_far.is_empty() {
             if self.continuation(so_far) == Continuation::Unsupported {
-                // Never prefix_trimmer two samples: the text is not ours to ignore.
+                // Never join two samples: the text must not be ignored.
                 let message = "this upstream cannot go on with an answer that was cut; ask again".into();
                 return Err(ModelError::Rejected { message });
             }
@@ -118,7 +118,7 @@ impl Model for Upstream {
     }
 }
 
-/// Where an answer is.
+/// The state of a response.
 enum State {
     Opening(BoxFuture<'static, Result<AnswerStream, UpstreamError>>),
     AnswerStream(Box<AnswerStream>),

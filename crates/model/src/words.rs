@@ -1,7 +1,6 @@
-//! Cuts a text into words, as models without a vocabulary say it.
+//! Splits a text into words, for models without a vocabulary.
 
-/// The words of a text. Each takes the white space before it along, so joined without anything between them they are the
-/// text.
+/// The words of a text. Each begins with the white space before it, so that all together are the text.
 pub(crate) fn words(text: String) -> impl Iterator<Item = String> + Send {
     let mut at = 0;
     std::iter::from_fn(move || {

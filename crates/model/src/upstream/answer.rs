@@ -1,7 +1,6 @@
-//! Events to outputs: a fold over one answer.
+//! Folds the events of one response to outputs.
 //!
-//! It knows when the answer is whole: when there was a finish reason, or `[DONE]`. A body that ends without either was cut,
-//! however politely.
+//! The response is complete after a finish reason or `[DONE]`. A body that ends without either was cut off.
 
 use std::collections::VecDeque;
 
@@ -16,12 +15,12 @@ use super::{
 };
 use crate::sse::Event;
 
-/// What was said so far.
+/// The response so far.
 #[derive(Debug)]
 pub(super) struct AnswerFold {
     prefix_trimmer: PrefixTrimmer,
     said: VecDeque<Output>,
-    /// Something was, whether or not it was taken.
+    /// Whether there was any output, also output that is already taken.
     spoke: bool,
     called_tools: bool,
     finish: Option<FinishReason>,
@@ -30,7 +29,7 @@ pub(super) struct AnswerFold {
 }
 
 impl AnswerFold {
-    /// An answer that begins, or goes on where `prefix_trimmer` says.
+    /// A new response, or a continuation with this trimmer.
     pub(super) fn new(prefix_trimmer: PrefixTrimmer) -> Self {
         Self {
             prefix_trimmer,
@@ -43,34 +42,36 @@ impl AnswerFold {
         }
     }
 
-    /// Takes one event in.
+    /// Adds one event.
     pub(super) fn take(&mut self, event: &Event, key: Option<&Key>) -> Result<(), UpstreamError> {
         if event.data == "[DONE]" {
             self.done = true;
             return Ok(());
         }
-        // Only an error needs no JSON to be one.
+        // Only an error need not be JSON.
         if event.name == "error" {
             let error_body = serde_json::from_str::<Chunk>(&event.data).ok().and_then(|chunk| chunk.error);
             return Err(
                 self.error_body(&error_body.unwrap_or_else(|| ErrorBody::Text(event.data.clone())), key)
             );
         }
-        // Neither the text, which may be what the model said, nor serde's message, which may quote it.
+        // Quote neither the text nor serde's message: they may have output of the model.
         let Ok(chunk) = serde_json::from_str::<Chunk>(&event.data) else {
-            return Err(UpstreamError::broken("the upstream sent an event that is not a piece of an answer"));
+            return Err(UpstreamError::broken(
+                "the upstream sent an event that is not a chat completion chunk",
+            ));
         };
         if let Some(error_body) = chunk.error {
             return Err(self.error_body(&error_body, key));
         }
         if let Some(usage) = chunk.usage {
-            // The last one counts: some services tell it with every piece.
+            // The last one counts: some services send it with every event.
             self.usage = Usage {
                 input_tokens: usage.prompt_tokens.unwrap_or_default(),
                 output_tokens: usage.completion_tokens.unwrap_or_default(),
             };
         }
-        // One answer was asked for.
+        // Only one answer was requested.
         let first = |choice: &Choice| choice.index.unwrap_or_default() == 0;
         for choice in chunk.choices.into_iter().flatten().filter(first) {
             self.choice(choice)?;
@@ -78,28 +79,27 @@ impl AnswerFold {
         Ok(())
     }
 
-    /// The next thing that was said and not yet given out.
+    /// Takes the next output.
     pub(super) fn next(&mut self) -> Option<Output> {
         self.said.pop_front()
     }
 
-    /// Whether [`Self::next`] has something to give.
+    /// Whether [`Self::next`] has an output.
     pub(super) fn has_more(&self) -> bool {
         !self.said.is_empty()
     }
 
-    /// Whether nothing of the answer is missing, except perhaps its usage.
+    /// Whether the response is complete, except perhaps for its usage.
     pub(super) fn is_whole(&self) -> bool {
         self.done || self.finish.is_some()
     }
 
-    /// Whether nothing more is to be read.
+    /// Whether the stream of events has ended.
     pub(super) fn is_done(&self) -> bool {
         self.done
     }
 
-    /// How it ended: only for an answer that is whole. Without usage, as services may leave it out, nothing is counted
-    /// rather than something wrong.
+    /// The end of a complete response. Without reported usage the tokens are zero.
     pub(super) fn ending(&self) -> (FinishReason, Usage) {
         let unsaid = if self.called_tools { FinishReason::ToolCalls } else { FinishReason::Stop };
         (self.finish.unwrap_or(unsaid), self.usage)
@@ -136,7 +136,7 @@ impl AnswerFold {
         self.said.push_back(output);
     }
 
-    /// Before anything was said this is the status of the answer by another way; after that the answer was cut.
+    /// Before any output, the error stands for the status of the response. After output, the response was cut off.
     fn error_body(&self, error_body: &ErrorBody, key: Option<&Key>) -> UpstreamError {
         let status = error_body.status().and_then(|status| StatusCode::from_u16(status).ok());
         if let Some(status) = status.filter(|status| status.as_u16() >= 400 && !self.spoke) {
@@ -147,7 +147,7 @@ impl AnswerFold {
     }
 }
 
-/// A piece of a tool call, if there is anything in it.
+/// The delta of a tool call, if it is not empty.
 fn piece(place: usize, call: ToolCallPiece) -> Option<ToolCallDelta> {
     let index = call.index.or_else(|| place.try_into().ok())?;
     let (name, arguments) =
@@ -167,11 +167,11 @@ fn finish_reason(reason: &str) -> Result<FinishReason, UpstreamError> {
         "length" | "max_tokens" => FinishReason::Length,
         "tool_calls" | "function_call" | "tool_use" => FinishReason::ToolCalls,
         "content_filter" => FinishReason::ContentFilter,
-        // Not whole: vLLM's and some routers' words for it.
+        // Not complete: used by vLLM and some routers.
         "abort" | "aborted" | "cancelled" | "error" => {
             return Err(UpstreamError::broken(format!("the upstream ended the answer with `{reason}`")));
         }
-        // "stop", and what services call it: "eos", "end_turn", "stop_sequence", ….
+        // Also other names of "stop": "eos", "end_turn", "stop_sequence", ….
         _ => FinishReason::Stop,
     })
 }

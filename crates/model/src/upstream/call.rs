@@ -1,11 +1,11 @@
-//! From a request to the first byte of its answer.
+//! Sends a request until the first byte of its response.
 //!
-//! This is where a request is tried again, here or at another replica: nothing was said yet, so nothing can be said twice.
-//! After the first byte a failure is the worker's, which knows what was committed.
+//! Requests are retried here, at this or another replica: there is no output yet that could be repeated. After the first
+//! byte the worker handles a failure, because it knows what was committed.
 //!
-//! A replica that is busy or absent is not waited for here: another one is asked at once, and when there is none, the request
-//! ends with the time to wait. The worker waits without holding anything. Only a failure that another try may mend
-//! is waited for here, and not for long.
+//! A busy or unreachable replica is not waited for here: another one gets the request at once, and without another one the
+//! request ends with the time to wait. The worker waits without a slot. Only a failure that a retry may fix is waited for
+//! here, and not for long.
 
 use std::{collections::HashSet, error::Error, sync::Mutex, time::Duration};
 
@@ -29,25 +29,25 @@ use super::{
     wire::Refusal,
 };
 
-/// The longest that a request waits here to be tried again. For longer, its job goes back to the queue and frees its slot.
+/// The longest wait for a retry. For longer waits the job returns to the queue and frees its slot.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(5);
 
-/// How many generations are remembered that lost their connection. Only for as long as they come back: with more than this
-/// many, all are forgotten, and some get one more try without losing an attempt.
+/// How many generations with a lost connection are remembered. Beyond it all are forgotten, and some get one more try
+/// without losing an attempt.
 const MOST_SUSPECTS: usize = 1024;
 
-/// How long connections are kept for the next request: less than the 5 s after which uvicorn (vLLM) closes them, so that no
-/// request meets one that is just being closed. (One may still: llama.cpp closes after each streamed answer.)
+/// How long idle connections are kept. Less than the 5 s after which uvicorn (vLLM) closes them, so that a request rarely
+/// meets one that is closing. (llama.cpp closes after each streamed response, so one still can.)
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
-/// The most of an error's body that is read, and for how long.
+/// How much of an error's body is read, and for how long.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The body of an answer.
+/// The body of a response.
 pub(super) type Body = BoxStream<'static, Result<Bytes, BoxError>>;
 
-/// Asks an upstream.
+/// Sends requests to an upstream.
 #[derive(Debug)]
 pub(super) struct UpstreamClient {
     client: Client,
@@ -57,7 +57,7 @@ pub(super) struct UpstreamClient {
     pub(super) config: Config,
 }
 
-/// An answer that has begun: its first byte is in `body`.
+/// A response that has begun. Its first byte is in `body`.
 pub(super) struct Opened {
     pub(super) in_flight: InFlight,
     pub(super) body: Body,
@@ -80,7 +80,7 @@ impl UpstreamClient {
             .connect_timeout(config.connect_timeout)
             .pool_idle_timeout(KEEP_ALIVE)
             .tcp_nodelay(true)
-            // A redirect would turn our POST into a GET, or send prompts and key to somebody else.
+            // A redirect would turn the POST into a GET, or send prompts and key to another server.
             .redirect(redirect::Policy::none());
         if config.is_local() {
             client = client.no_proxy();
@@ -96,7 +96,7 @@ impl UpstreamClient {
         Ok(Self { client, endpoints, headers, suspects: Mutex::default(), config })
     }
 
-    /// Asks until there is the first byte of an answer, or no point in asking again.
+    /// Sends the request until there is a first byte, or until a retry is useless.
     pub(super) async fn open(
         &self,
         id: GenerationId,
@@ -106,7 +106,7 @@ impl UpstreamClient {
         let mut pace = Pace::default();
         let (mut tries, mut broke) = (0, 0);
         let mut hung_up = false;
-        // The replicas that turned out to be busy or absent, and what the last one of them said.
+        // The busy or unreachable replicas, and the last error.
         let (mut away, mut last) = (Vec::new(), None);
         loop {
             let mut in_flight = match self.endpoints.choose(asked.model(), &away) {
@@ -128,7 +128,7 @@ impl UpstreamClient {
                 Err(fault) => fault,
             };
             if matches!(fault, UpstreamError::HungUp { .. }) && !std::mem::replace(&mut hung_up, true) {
-                // A connection that was kept, most likely, and that it was about to close. That is no try.
+                // Most likely a kept connection that was closing. It does not count as a try.
                 tracing::debug!(upstream = in_flight.endpoint.name, %fault, "asking again on a new connection");
                 continue;
             }
@@ -154,7 +154,7 @@ impl UpstreamClient {
                 }
                 UpstreamError::Broken { .. } => {
                     broke += 1;
-                    // Another replica is asked at once, even if this one asks for a wait.
+                    // Another replica gets the request at once, even if this one asks for a wait.
                     let wait = if self.endpoints.any_well() {
                         Duration::ZERO
                     } else {
@@ -168,7 +168,7 @@ impl UpstreamClient {
                     drop(in_flight);
                     sleep(wait).await;
                 }
-                // The worker says so, and what it does about it.
+                // The worker logs it.
                 UpstreamError::Odd { .. } => return Err(fault),
                 UpstreamError::Refused { .. } => {
                     tracing::error!(upstream, %fault, "an upstream does not serve us");
@@ -182,8 +182,8 @@ impl UpstreamClient {
         }
     }
 
-    /// Remembers that a well replica lost this generation's request. Whether that has happened before: then the request may
-    /// be what takes the upstream down, and its attempts have to be counted.
+    /// Records that a healthy replica lost this generation's request. Returns whether that has happened before: then the
+    /// request may be what kills the upstream, and its attempts must count.
     fn suspect(&self, id: GenerationId) -> bool {
         let mut suspects = self.suspects.lock().expect("nothing panics while it holds the lock");
         if suspects.len() >= MOST_SUSPECTS {
@@ -192,12 +192,11 @@ impl UpstreamClient {
         !suspects.insert(id)
     }
 
-    /// Asks once.
+    /// Sends the request once.
     async fn ask(&self, in_flight: &InFlight, request: Bytes) -> Result<Body, UpstreamError> {
-        let timeout_after = self.config.first_byte_timeout;
-        let deadline = Instant::now() + timeout_after;
-        let late =
-            |_| UpstreamError::broken(format!("there was no byte of an answer within {timeout_after:?}"));
+        let limit = self.config.first_byte_timeout;
+        let deadline = Instant::now() + limit;
+        let late = |_| UpstreamError::broken(format!("there was no byte of an answer within {limit:?}"));
         let sent = self
             .client
             .post(in_flight.endpoint.url.clone())
@@ -205,7 +204,7 @@ impl UpstreamClient {
             .body(request)
             .send();
         let response = timeout_at(deadline, sent).await.map_err(late)?.map_err(unanswered)?;
-        // What the status says stands, however slowly the body of an error comes: that has a time-out of its own.
+        // The status is known. The body of an error has its own time-out.
         let mut body = self.answer(response).await?;
         let first_byte = async {
             while let Some(bytes) = body.next().await {
@@ -219,14 +218,14 @@ impl UpstreamClient {
         timeout_at(deadline, first_byte).await.map_err(late)?
     }
 
-    /// The body of a response, if it is an answer.
+    /// The body of a response, if it is not an error.
     async fn answer(&self, response: Response) -> Result<Body, UpstreamError> {
         let status = response.status();
         let wait = retry_after(response.headers(), SystemClock.now());
         let content_type =
             response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());
         let body = response.bytes_stream().map_err(|error| error.without_url().into()).boxed();
-        // Some services leave the type out.
+        // Some services send no content type.
         let is_stream = content_type.as_ref().is_none_or(|value| value.starts_with(b"text/event-stream"));
         if status == StatusCode::OK && is_stream {
             return Ok(body);
@@ -237,7 +236,7 @@ impl UpstreamClient {
         if status != StatusCode::OK {
             return Err(UpstreamError::of(status, error_body.as_ref(), wait, key));
         }
-        // Some services put their errors into a success.
+        // Some services send errors with status 200.
         let status =
             error_body.as_ref().and_then(|error_body| StatusCode::from_u16(error_body.status()?).ok());
         match status.filter(|status| status.as_u16() >= 400) {
@@ -250,7 +249,7 @@ impl UpstreamClient {
 }
 
 impl UpstreamError {
-    /// The same, after so many tries.
+    /// The same error, with the number of tries.
     fn after(self, tries: u32) -> Self {
         let after = |last| if tries > 1 { NoAnswer { tries, last }.into() } else { last };
         match self {
@@ -262,7 +261,7 @@ impl UpstreamError {
         }
     }
 
-    /// The same; a connection that was closed without a byte on a second try is no accident of a kept connection.
+    /// The same error, after a second try: a new connection that closes without a byte means an unreachable upstream.
     fn told_apart(self) -> Self {
         match self {
             Self::HungUp { cause } => Self::Absent { cause, retry_after: None, taken: Taken::Maybe },
@@ -270,12 +269,12 @@ impl UpstreamError {
         }
     }
 
-    /// Whether a request that breaks its upstream looks like this.
+    /// Whether the request may have killed the upstream.
     fn may_be_the_requests(&self) -> bool {
         matches!(self, Self::Absent { taken: Taken::Maybe, .. })
     }
 
-    /// The same, as a failure of this request.
+    /// The same error, as a failure of this request.
     fn blamed_on_the_request(self) -> Self {
         match self {
             Self::Absent { cause, retry_after, taken: _ } => Self::Broken { cause, retry_after },
@@ -284,7 +283,7 @@ impl UpstreamError {
     }
 }
 
-/// Why there was no response. Its address is for logs alone.
+/// Why there was no response. The address is only for logs.
 fn unanswered(error: reqwest::Error) -> UpstreamError {
     let is_garbled = std::iter::successors(error.source(), |error| (*error).source())
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
@@ -300,7 +299,7 @@ fn unanswered(error: reqwest::Error) -> UpstreamError {
     }
 }
 
-/// What an error says, as far as it can be had.
+/// Reads the body of an error, within the limits.
 async fn read_error(mut body: Body) -> Vec<u8> {
     let mut said = Vec::new();
     let _ = timeout(ERROR_BODY_TIMEOUT, async {

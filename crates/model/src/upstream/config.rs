@@ -1,4 +1,4 @@
-//! What there is to say about an upstream.
+//! The settings of an upstream.
 
 use std::{fmt, time::Duration};
 
@@ -8,32 +8,33 @@ use url::{Host, Url};
 /// An OpenAI-compatible service, and how it is used.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where it is, without `/chat/completions`: `http://127.0.0.1:8080/v1`. Several are replicas of one another; each
-    /// request goes to the one with the fewest of ours.
+    /// The base URLs, without `/chat/completions`: `http://127.0.0.1:8080/v1`. Several are replicas of one another. Each
+    /// request goes to the one with the fewest requests of this process.
     pub base_urls: Vec<Url>,
-    /// The key that it wants, if any.
+    /// The API key, if it needs one.
     pub key: Option<Key>,
-    /// The name that the model has there.
+    /// The name of the model at the service.
     pub model: String,
-    /// How it is asked to go on with an answer that was cut. Default: it is not, the answer starts over.
+    /// How it continues an interrupted answer. Default: it does not, and the answer starts over.
     pub continuation: ContinuationMode,
-    /// How long a connection may take. Default 5 s.
+    /// How long connecting may take. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long it may take until the first byte of the answer: until it has room and has read the prompt. llama.cpp says
-    /// nothing while a request waits for a slot: with fewer slots there than here, this is longer than that wait. Default
-    /// 60 s.
+    /// How long it may take until the first byte of the response, including its queue and reading the prompt. llama.cpp
+    /// sends nothing while a request waits for a slot: with fewer slots there than here, set this longer than that wait.
+    /// Default: 60 s.
     pub first_byte_timeout: Duration,
-    /// How long it may be silent after that. Default 30 s.
+    /// How long it may send nothing after that. Default: 30 s.
     pub idle_timeout: Duration,
-    /// How often a request that the upstream took, and that failed before the first byte of its answer, is tried again. One
-    /// that the upstream did not take, because it is busy or absent, is not counted: it waits. Default 2.
+    /// How many times a request is retried that the upstream accepted and that failed before the first byte of its
+    /// response. Requests that it did not accept, because it is busy or unreachable, wait instead and are not counted.
+    /// Default: 2.
     pub retries: u32,
-    /// What it costs, to be counted.
+    /// Its price, for the cost metric.
     pub price: Option<Price>,
 }
 
 impl Config {
-    /// A service at these URLs that knows the model by this name. The rest is as its fields say.
+    /// A service at these URLs with this model name, and the defaults.
     pub fn new(base_urls: Vec<Url>, model: impl Into<String>) -> Self {
         Self {
             base_urls,
@@ -63,7 +64,7 @@ impl Config {
         if self.model.is_empty() { Err(InvalidConfig::NoModel) } else { Ok(()) }
     }
 
-    /// Whether every URL is on this machine, which no proxy could reach.
+    /// Whether every URL is on this machine. A proxy is not used then.
     pub(super) fn is_local(&self) -> bool {
         self.base_urls.iter().all(|url| match url.host() {
             Some(Host::Domain(name)) => name == "localhost",
@@ -74,21 +75,20 @@ impl Config {
     }
 }
 
-/// How an upstream is asked to go on right after a text.
+/// How an upstream continues a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContinuationMode {
-    /// It cannot be: the next attempt starts over.
+    /// It cannot: the next attempt starts over.
     #[default]
     Unsupported,
-    /// The text is the last message, the assistant's, and it goes on from there: llama.cpp does, as long as it is not told
-    /// `--no-prefill-assistant`. A service that takes that message for a whole one would say something else: then this
-    /// is the wrong mode.
+    /// The text is the last message, with role `assistant`, and the service continues it. llama.cpp does this, unless it
+    /// runs with `--no-prefill-assistant`. Wrong for services that take that message for a complete one.
     AssistantPrefill,
     /// The same, with `add_generation_prompt: false` and `continue_final_message: true`: vLLM, SGLang.
     ContinueFinalMessage,
 }
 
-/// A key that is sent as a bearer token, and never shown.
+/// An API key. It is sent as a bearer token and never printed.
 #[derive(Clone)]
 pub struct Key {
     text: String,
@@ -111,7 +111,7 @@ impl Key {
         self.bearer.clone()
     }
 
-    /// The text without this key, which upstreams like to repeat in their complaints.
+    /// The text without this key: upstreams often repeat it in errors.
     pub(super) fn hide(&self, text: &str) -> String {
         text.replace(&self.text, "(key)")
     }
@@ -128,7 +128,7 @@ impl fmt::Debug for Key {
 #[error("a key is not empty, and has no line breaks or other characters that a header cannot carry")]
 pub struct InvalidKey;
 
-/// What a million tokens cost, in any currency: the one that the cost is counted in.
+/// The price of a million tokens, in any currency. The cost is counted in this currency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Price {
     /// Of the request.
@@ -146,7 +146,7 @@ pub enum InvalidConfig {
     /// A URL is of another kind.
     #[error("the base URL of an upstream begins with http:// or https://")]
     NotHttp,
-    /// A URL has a user name or a password in it, which would be shown with it.
+    /// A URL has a user name or a password, which would be printed with it.
     #[error("the base URL of an upstream has no user name and no password: give it a key instead")]
     Credentials,
     /// The model has no name.

@@ -1,13 +1,14 @@
-//! The replicas of one upstream: which of them is asked, and whether any is. This is the upstream's circuit breaker.
+//! The replicas of one upstream: which of them gets a request, if any. This is the circuit breaker of the upstream.
 //!
-//! The replica with the fewest of our requests is asked, among those that are well. One that fails is set aside, each time for
-//! longer. When its time is over, a single request tries it. If that one is answered, the replica is as good as the others.
+//! Among the healthy replicas, the one with the fewest requests of this process gets the next one. A failed replica is set
+//! aside, each time for longer. When its time is over, a single request tests it. If that succeeds, the replica is healthy
+//! again.
 //!
-//! What set it aside decides what happens meanwhile:
-//! - **It is busy, or cannot be reached** ([`Away`]): it is not asked. When that is so for all replicas, nothing is asked, and
-//!   requests learn at once how long to wait. The breaker is open until one of them is answered.
-//! - **It took a request and broke**: the others are preferred. When there is no other, it is asked all the same: the request
-//!   may be the reason, and must not keep other requests away.
+//! Meanwhile the reason matters:
+//! - **It is busy or cannot be reached** ([`Away`]): it gets no requests. When that is so for all replicas, the breaker is
+//!   open: requests get the time to wait at once, until a replica responds.
+//! - **It accepted a request and failed**: other replicas are preferred. If there is none, it still gets requests: the
+//!   failed request may be the reason, and must not block others.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -21,53 +22,53 @@ use url::Url;
 
 use super::{errors::UpstreamError, metrics};
 
-/// How long a replica is set aside after its first failure; twice as long after each further one.
+/// How long a replica is set aside after its first failure. Doubles with each further one.
 const ASIDE: Duration = Duration::from_secs(1);
 
-/// The longest: what has come back is in use again within this time.
+/// The longest time: a recovered replica is in use again within it.
 const MOST_ASIDE: Duration = Duration::from_secs(30);
 
-/// The longest for a replica that is busy while it answers requests of ours: it has room again as soon as one of them ends.
+/// The longest time for a busy replica that serves requests of this process: it has capacity as soon as one ends.
 const MOST_FULL: Duration = Duration::from_secs(5);
 
-/// The longest that a replica is set aside because it says so: it may be wrong.
+/// The longest time that a replica can ask for. It may be wrong.
 const MOST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// How long requests wait while another one tries a replica: as long as that has taken so far, within these bounds.
+/// How long requests wait while another one tests a replica: as long as the test has taken so far, within these bounds.
 const TRIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// All replicas.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     all: Vec<Arc<Endpoint>>,
-    /// Held for a look at all of them, never across an await.
+    /// Locked for short, never across an await.
     states: Arc<Mutex<States>>,
 }
 
 /// One replica.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    /// Its chat completions.
+    /// Its URL for chat completions.
     pub(super) url: Url,
     /// For logs.
     pub(super) name: String,
 }
 
-/// Why a replica is not asked.
+/// Why a replica gets no requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Away {
-    /// It has no room.
+    /// It has no capacity.
     Busy,
     /// It cannot be reached or is not up, for this reason.
     Absent(String),
 }
 
-/// No replica may be asked.
+/// No replica can get a request.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
-    /// Until the first of them may be, and somewhat longer by chance: what waits for it does not come back all at once.
+    /// The time until the first of them can, plus a random part, so that waiting requests do not return all at once.
     pub(super) retry_after: Duration,
-    /// Why that one may not be asked yet.
+    /// Why that one gets no requests yet.
     pub(super) away: Away,
 }
 
@@ -82,14 +83,14 @@ struct States {
 #[derive(Clone, Debug, Default)]
 struct State {
     in_flight: usize,
-    /// How many of those are being answered.
+    /// How many of those have started to respond.
     answering: usize,
-    /// How often in a row, in the same way.
+    /// How many failures in a row, of the same kind.
     failures: u32,
     aside: Option<Aside>,
-    /// Since when a request is finding out whether it is well again.
+    /// Since when a request tests it.
     trial: Option<Instant>,
-    /// The number of the choice that chose it last: equals take turns.
+    /// The number of its last choice: equal replicas take turns.
     chosen: u64,
 }
 
@@ -97,12 +98,12 @@ struct State {
 struct Aside {
     since: Instant,
     until: Instant,
-    /// Why it is not asked before that; `None` for one that took a request and broke.
+    /// Why it gets no requests until then. `None` if it accepted a request and failed.
     away: Option<Away>,
 }
 
 impl State {
-    /// Whether it is as good as any, or its turn to be tried.
+    /// Whether it is healthy, or may be tested.
     fn is_well(&self, now: Instant) -> bool {
         self.aside.as_ref().is_none_or(|aside| aside.until <= now && self.trial.is_none())
     }
@@ -115,7 +116,7 @@ impl State {
         self.is_well(now) || !self.is_away()
     }
 
-    /// How long it is not to be asked, and why, if it is away.
+    /// How long it gets no requests, and why, if it is away.
     fn wait(&self, now: Instant) -> Option<(Duration, &Away)> {
         let aside = self.aside.as_ref()?;
         let left = aside.until.saturating_duration_since(now);
@@ -124,7 +125,7 @@ impl State {
         Some((left.max(trial.unwrap_or_default()), aside.away.as_ref()?))
     }
 
-    /// A request that was begun at `asked_at` failed.
+    /// Records the failure of a request that began at `asked_at`.
     fn set_aside(
         &mut self,
         now: Instant,
@@ -137,7 +138,7 @@ impl State {
             && (now < aside.until || asked_at <= aside.since)
             && (aside.away.is_some() || away.is_none())
         {
-            // Requests that fail together are one failure. Only a longer wait is taken from the later ones.
+            // Requests that fail together count as one failure. Only a longer wait of a later one counts.
             aside.until = aside.until.max(now + asked_for);
             return;
         }
@@ -165,7 +166,7 @@ impl States {
         Some(Wait { retry_after, away: away.clone() })
     }
 
-    /// Opens or closes the breaker, if that follows from how the replicas are.
+    /// Opens or closes the breaker.
     fn look(&mut self, now: Instant) -> Option<Change> {
         match self.open_since {
             None => {
@@ -182,7 +183,7 @@ impl States {
     }
 }
 
-/// What became of the breaker.
+/// A change of the breaker.
 #[derive(Debug)]
 enum Change {
     Opened(Wait),
@@ -191,7 +192,7 @@ enum Change {
 }
 
 impl Change {
-    /// Once for each, however many requests wait.
+    /// Logged once for each change.
     fn report(self, model: &ModelName, upstream: &str) {
         match self {
             Self::Opened(Wait { retry_after, away }) => {
@@ -218,10 +219,10 @@ impl Endpoints {
         Self { all, states: Arc::new(Mutex::new(states)) }
     }
 
-    /// The best replica for a request to this model, held until the request is over. Those in `except` were asked already.
+    /// Chooses the best replica for a request to this model. Those in `except` had it already.
     ///
     /// # Errors
-    /// When there is none: how long until one of all may be asked. Nothing, where one of `except` may be now.
+    /// The time until a replica can get a request, or `None` if one of `except` can now.
     pub(super) fn choose(&self, model: &ModelName, except: &[usize]) -> Result<InFlight, Option<Wait>> {
         let now = Instant::now();
         let mut states = lock(&self.states);
@@ -251,7 +252,7 @@ impl Endpoints {
         Ok(InFlight { states, index, endpoint, model, asked_at: now, was_well, on_trial, answered: false })
     }
 
-    /// Whether there is one that is well.
+    /// Whether there is a healthy one.
     pub(super) fn any_well(&self) -> bool {
         let now = Instant::now();
         lock(&self.states).each.iter().any(|state| state.is_well(now))
@@ -264,13 +265,13 @@ impl Endpoint {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["chat", "completions"]);
         }
-        // Without its query, which is where some services take a key.
+        // Without the query, which may have a key.
         let name = format!("{}{}", base.origin().ascii_serialization(), base.path());
         Self { url, name }
     }
 }
 
-/// One request to a replica, from its beginning to the end of its answer.
+/// A request to a replica, from its start to the end of its response.
 #[derive(Debug)]
 pub(super) struct InFlight {
     states: Arc<Mutex<States>>,
@@ -278,14 +279,14 @@ pub(super) struct InFlight {
     pub(super) endpoint: Arc<Endpoint>,
     model: ModelName,
     asked_at: Instant,
-    /// The replica was not set aside when it was chosen.
+    /// Whether the replica was healthy when it was chosen.
     pub(super) was_well: bool,
     on_trial: bool,
     answered: bool,
 }
 
 impl InFlight {
-    /// The replica answers: it is well. Only the first answer counts.
+    /// Records that the replica responds: it is healthy. Only the first call counts.
     pub(super) fn answered(&mut self) {
         if std::mem::replace(&mut self.answered, true) {
             return;
@@ -293,7 +294,7 @@ impl InFlight {
         let asked_at = self.asked_at;
         self.change(|state, _| {
             state.answering += 1;
-            // One that has become busy since then answers what it has, and has no room for more.
+            // A replica that became busy since then still responds, but has no capacity.
             let is_busy = |aside: &Aside| aside.away == Some(Away::Busy) && asked_at <= aside.since;
             if !state.aside.as_ref().is_some_and(is_busy) {
                 (state.failures, state.aside, state.trial) = (0, None, None);
@@ -301,7 +302,7 @@ impl InFlight {
         });
     }
 
-    /// The replica failed: it is set aside, for at least so long where it says how long.
+    /// Records that the replica failed: it is set aside, at least for the time that it asks for.
     pub(super) fn failed(&self, fault: &UpstreamError) {
         self.change(|state, now| state.set_aside(now, self.asked_at, fault.away(), fault.retry_after()));
     }
@@ -332,7 +333,7 @@ impl Drop for InFlight {
         if let Some(state) = lock(&self.states).each.get_mut(self.index) {
             state.in_flight = state.in_flight.saturating_sub(1);
             state.answering = state.answering.saturating_sub(usize::from(self.answered));
-            // A later trial is not ours to end.
+            // A later test belongs to another request.
             if self.on_trial && state.trial == Some(self.asked_at) {
                 state.trial = None;
             }

@@ -1,11 +1,10 @@
-//! Why an upstream gave no answer, or not all of it, and what follows from that.
+//! Why an upstream returned no answer, or a part of one, and what follows.
 //!
-//! There are three kinds. The upstream did not take the request, because it is busy or cannot be reached: the generation waits
-//! and loses no attempt. It took the request and broke: the worker counts an attempt. It will never answer: the generation
-//! ends.
+//! There are three kinds. The upstream did not accept the request (busy or unreachable): the generation waits and loses no
+//! attempt. It accepted the request and failed: the attempt counts. It will never answer: the generation ends.
 //!
-//! What an upstream says about a request is for the caller, without the key. What it says about us (key, quota, URL) is for
-//! the operator: the caller gets a message that the request is not at fault, and the log has the rest.
+//! An upstream's message about a request goes to the caller, without the key. Its message about Tokenwire's access (key,
+//! quota, URL) goes to the log: the caller learns only that the request is not at fault.
 
 use std::time::Duration;
 
@@ -18,36 +17,36 @@ use super::{
     wire::ErrorBody,
 };
 
-/// The most of an upstream's own words that is passed on, in characters.
+/// The maximum length of an upstream's message that is passed on, in characters.
 const MAX_WORDS: usize = 500;
 
-/// What became of one request.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum UpstreamError {
-    /// There is no room now.
+    /// It has no capacity.
     Busy { status: StatusCode, retry_after: Option<Duration> },
     /// It cannot be reached, or it is not up.
     Absent { cause: BoxError, retry_after: Option<Duration>, taken: Taken },
-    /// It was not asked: all of its replicas are busy or absent, and their time is not over.
+    /// The request was not sent: all replicas are busy or unreachable, and their time is not over.
     HeldBack(Wait),
-    /// It took the request and failed.
+    /// It accepted the request and failed.
     Broken { cause: BoxError, retry_after: Option<Duration> },
     /// It closed the connection without a byte.
     HungUp { cause: BoxError },
-    /// It is there and does not do what it should: asking again at once would give the same.
+    /// It responds wrongly. A retry would give the same.
     Odd { cause: String },
-    /// It does not want us: key, quota or URL.
+    /// It refuses Tokenwire's access: key, quota or URL.
     Refused { status: StatusCode },
     /// It will never answer this request.
     Rejected { status: StatusCode, message: String },
 }
 
-/// Whether something took the request before the upstream turned out to be absent.
+/// Whether the request may have been accepted before the upstream turned out to be unreachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// No connection was made.
     No,
-    /// A connection was made and the request was sent. A request that is itself the reason looks the same.
+    /// The request was sent. A request that kills the upstream looks the same.
     Maybe,
 }
 
@@ -57,7 +56,7 @@ impl UpstreamError {
         Self::Broken { cause: cause.into(), retry_after: None }
     }
 
-    /// What an answer with this status means.
+    /// The error for this status.
     pub(super) fn of(
         status: StatusCode,
         error_body: Option<&ErrorBody>,
@@ -70,9 +69,9 @@ impl UpstreamError {
             format!("the upstream answered {status}{words}").into()
         };
         match status.as_u16() {
-            // 529 is some services' own word for a 503.
+            // Some services use 529 for 503.
             429 | 503 | 529 => Self::Busy { status, retry_after },
-            // From 502 on: a gateway has nothing behind it. 521 to 523 are Cloudflare's words for that.
+            // A gateway has no server behind it. 521 to 523 are Cloudflare's codes for that.
             408 | 409 | 425 | 502 | 504 | 521..=523 => {
                 Self::Absent { cause: said(), retry_after, taken: Taken::Maybe }
             }
@@ -86,7 +85,7 @@ impl UpstreamError {
         }
     }
 
-    /// Why the upstream may not be asked for a while, where this fault is about that. `None` for all other faults.
+    /// Why the replica gets no requests for a while, if it is busy or unreachable.
     pub(super) fn away(&self) -> Option<Away> {
         match self {
             Self::Busy { .. } => Some(Away::Busy),
@@ -96,12 +95,12 @@ impl UpstreamError {
         }
     }
 
-    /// Whether other requests would meet the same.
+    /// Whether other requests would fail too.
     pub(super) fn is_about_the_upstream(&self) -> bool {
         !matches!(self, Self::Refused { .. } | Self::Rejected { .. })
     }
 
-    /// How long the upstream wants to be left alone.
+    /// How long the upstream asks to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after, .. }
@@ -112,7 +111,7 @@ impl UpstreamError {
         }
     }
 
-    /// The same, with the time after which a replica may be asked again.
+    /// The same error with this wait.
     #[must_use]
     pub(super) fn again_after(self, wait: Duration) -> Self {
         let retry_after = Some(wait);
@@ -123,7 +122,7 @@ impl UpstreamError {
         }
     }
 
-    /// One word for metrics.
+    /// The outcome in metrics.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "busy",
@@ -135,7 +134,7 @@ impl UpstreamError {
         }
     }
 
-    /// The same, for an answer that had begun.
+    /// The outcome in metrics, if the response had begun.
     pub(super) fn outcome_after_the_first_byte(&self) -> &'static str {
         match self {
             Self::Broken { .. } => "broken_off",
@@ -144,7 +143,7 @@ impl UpstreamError {
     }
 }
 
-/// What the worker decides by.
+/// The error for the worker.
 impl From<UpstreamError> for ModelError {
     fn from(fault: UpstreamError) -> Self {
         let retry_after = fault.retry_after().unwrap_or_default();
@@ -171,7 +170,7 @@ impl From<UpstreamError> for ModelError {
     }
 }
 
-/// For the log: nothing of the request is in it, and so not what the upstream says about the request.
+/// For the log, without anything of the request or of the upstream's message about it.
 impl std::fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -195,7 +194,7 @@ impl std::fmt::Display for UpstreamError {
     }
 }
 
-/// An upstream's own words in one line, of a bounded length and without the key.
+/// An upstream's message in one line, of bounded length and without the key.
 pub(super) fn presentable(words: &str, key: Option<&Key>) -> String {
     let words = key.map_or_else(|| words.to_owned(), |key| key.hide(words));
     let blank = |c: char| c.is_whitespace() || c.is_control();

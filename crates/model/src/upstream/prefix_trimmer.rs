@@ -1,25 +1,23 @@
-//! Where a text that was cut and its continuation meet.
+//! Removes white space that a continuation repeats.
 //!
-//! llama.cpp goes on right after the very bytes that it was given, white space included, and repeats none of them: what it
-//! says is taken as it is. Services that render the text by a chat template first ([`ContinueFinalMessage`]) may lose the
-//! white space at its end, as the template trims it or not; the model then says it again. Readers have it already, so
-//! here it is left out of the continuation.
+//! llama.cpp continues right after the given bytes and repeats none: its text is not changed. Services that apply a chat
+//! template to the text first ([`ContinueFinalMessage`]) may trim white space at its end, and the model repeats it. Readers
+//! have it already, so it is removed from the continuation.
 //!
-//! Nothing else is ever left out: a continuation that begins as the text did is one that repeats itself, as small models
-//! do.
+//! Nothing else is removed: a continuation that begins like the text is one of a model that repeats itself.
 //!
 //! [`ContinueFinalMessage`]: ContinuationMode::ContinueFinalMessage
 
 use super::config::ContinuationMode;
 
-/// The white space that a continuation may begin with although it is there already.
+/// The white space that the continuation may repeat.
 #[derive(Debug, Default)]
 pub(super) struct PrefixTrimmer {
     again: String,
 }
 
 impl PrefixTrimmer {
-    /// Between this text and its continuation.
+    /// For the continuation of this text.
     pub(super) fn after(text: &str, mode: ContinuationMode) -> Self {
         match mode {
             ContinuationMode::Unsupported | ContinuationMode::AssistantPrefill => Self::default(),
@@ -30,7 +28,7 @@ impl PrefixTrimmer {
         }
     }
 
-    /// What of the next piece is new.
+    /// The new part of the next delta.
     pub(super) fn rest_of(&mut self, piece: String) -> String {
         if self.again.is_empty() {
             return piece;

@@ -1,7 +1,7 @@
-//! From the first byte of an answer to its end.
+//! Reads a response from its first byte to its end.
 //!
-//! Every byte is a sign of life, comments and empty pieces included. What was said before a failure is given out before the
-//! failure is. Dropping a reading drops the connection with it, and so tells the upstream to stop.
+//! Every byte is a sign of life, also comments and empty deltas. Output before a failure is returned before the failure.
+//! Dropping the stream drops the connection, which tells the upstream to stop.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ use super::{
 };
 use crate::sse::{Decoder, Event};
 
-/// How long an answer that is whole is waited on for its usage.
+/// How long a complete response may take to send its usage.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long after `[DONE]` the body may take to end, so that its connection can be used again.
+/// How long the body may take to end after `[DONE]`, so that its connection can be reused.
 const END_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The maximum length of one event and of one line. A delta is much shorter, and every stream of a worker may in_flight one.
+/// The maximum length of one event and of one line. A delta is much shorter, and every stream of a worker may hold one.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// An answer that is being read.
+/// A response that is being read.
 pub(super) struct AnswerStream {
     body: Body,
     decoder: Decoder,
@@ -47,7 +47,7 @@ enum End {
     Cut(UpstreamError),
 }
 
-/// How an answer is read.
+/// How a response is read.
 pub(super) struct AnswerReader {
     pub(super) prefix_trimmer: PrefixTrimmer,
     pub(super) idle_timeout: Duration,
@@ -56,7 +56,7 @@ pub(super) struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// Reads this answer.
+    /// Reads this response.
     pub(super) fn read(self, opened: Opened, asked: Asked) -> AnswerStream {
         let Self { prefix_trimmer, idle_timeout, key, price } = self;
         let Opened { in_flight, body } = opened;
@@ -66,7 +66,7 @@ impl AnswerReader {
 }
 
 impl AnswerStream {
-    /// The next thing that the upstream says. After [`Output::Finished`] and after a fault there is nothing more.
+    /// The next output. Nothing follows [`Output::Finished`] or an error.
     pub(super) async fn next(&mut self) -> Result<Output, UpstreamError> {
         loop {
             if let Some(output) = self.answer.next() {
@@ -96,26 +96,26 @@ impl AnswerStream {
         }
     }
 
-    /// Takes the next piece of the body in.
+    /// Reads the next bytes of the body.
     async fn read(&mut self) -> Option<End> {
-        let timeout_after =
+        let limit =
             if self.answer.is_whole() { self.idle_timeout.min(USAGE_TIMEOUT) } else { self.idle_timeout };
-        match timeout(timeout_after, self.body.next()).await {
+        match timeout(limit, self.body.next()).await {
             Ok(Some(Ok(bytes))) => match self.decoder.push(&bytes) {
                 Ok(events) => self.take(&events).await,
                 Err(malformed) => Some(self.cut(UpstreamError::broken(malformed))),
             },
             Ok(Some(Err(error))) => Some(self.cut(UpstreamError::broken(error))),
             Ok(None) => {
-                // What does not parse was cut, and is as good as missing.
+                // An incomplete last event counts as missing.
                 if let Ok(Some(last)) = self.decoder.finish() {
                     let _ = self.answer.take(&last, self.key.as_ref());
                 }
                 Some(self.cut(UpstreamError::broken("the upstream ended the answer before it was whole")))
             }
-            Err(_) => Some(
-                self.cut(UpstreamError::broken(format!("the upstream said nothing for {timeout_after:?}"))),
-            ),
+            Err(_) => {
+                Some(self.cut(UpstreamError::broken(format!("the upstream said nothing for {limit:?}"))))
+            }
         }
     }
 
@@ -124,7 +124,7 @@ impl AnswerStream {
             if let Err(fault) = self.answer.take(event, self.key.as_ref()) {
                 return Some(self.cut(fault));
             }
-            // Only now: some services send comments first, and then that they are busy.
+            // Only after an event: some services send comments, and then that they are busy.
             self.in_flight.answered();
             if self.answer.is_done() {
                 let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
@@ -135,7 +135,7 @@ impl AnswerStream {
         None
     }
 
-    /// The end that this fault is: of an answer that is whole, only the usage can be missing.
+    /// The end of the response: a complete one can only lack its usage.
     fn cut(&self, fault: UpstreamError) -> End {
         if self.answer.is_whole() { End::Whole } else { End::Cut(fault) }
     }

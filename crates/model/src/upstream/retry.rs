@@ -1,4 +1,4 @@
-//! When to try again.
+//! Waits between retries.
 
 use std::time::Duration;
 
@@ -6,8 +6,7 @@ use rand::RngExt;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use tokenwire_core::{Timestamp, retry::Backoff};
 
-/// Waits that double, each somewhat shorter by chance: workers whose upstream fails all at once do not come back all at
-/// once.
+/// Doubling waits with jitter, so that workers do not retry all at once.
 #[derive(Debug)]
 pub(super) struct Pace(Backoff);
 
@@ -24,7 +23,7 @@ impl Pace {
     }
 }
 
-/// How long the upstream wants to be left alone, if it says so: `retry-after-ms`, or `Retry-After` as seconds or a date.
+/// The wait that the upstream asks for: `retry-after-ms`, or `Retry-After` as seconds or a date.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     if let Some(millis) = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {

@@ -1,13 +1,13 @@
-//! Chat completions on the wire: what we send, and what of the answer we read.
+//! Chat completions on the wire: requests, and the parts of responses that are read.
 //!
-//! AnswerStream is lenient where services differ: everything may be missing or `null`, what is not named here is ignored.
+//! Reading is lenient: every field can be missing or `null`, and unknown fields are ignored.
 
 use serde::{Deserialize, Serialize};
 use tokenwire_core::{Extras, GenerateRequest, Role, Sampling, Temperature, ToolCall, TopP};
 
 use super::config::ContinuationMode;
 
-/// A request for a streamed answer. Options that were not given are left out: some services refuse what they do not know.
+/// A request for a streamed answer. Options that are not set are left out, because some services refuse unknown ones.
 #[derive(Debug, Serialize)]
 pub(super) struct Request<'a> {
     model: &'a str,
@@ -44,7 +44,7 @@ struct Message<'a> {
     tool_call_id: Option<&'a str>,
 }
 
-/// A call that the model has made, as it is told to it again.
+/// An earlier tool call of the model.
 #[derive(Debug, Serialize)]
 struct AssistantToolCall<'a> {
     id: &'a str,
@@ -83,7 +83,7 @@ struct StreamOptions {
 }
 
 impl<'a> Request<'a> {
-    /// The whole request, to be answered from the start.
+    /// The request for a complete answer.
     pub(super) fn new(model: &'a str, request: &'a GenerateRequest) -> Self {
         let Sampling { temperature, top_p, top_k, seed, max_tokens, stop } = &request.sampling;
         let messages = request.conversation.messages();
@@ -95,7 +95,7 @@ impl<'a> Request<'a> {
             temperature: temperature.map(Temperature::get),
             top_p: top_p.map(TopP::get),
             top_k: top_k.map(Into::into),
-            // Services take a signed number: the same seed is the same number, as far as that reaches.
+            // Services take a signed number. The conversion keeps different seeds different.
             seed: seed.map(|seed| seed & i64::MAX.cast_unsigned()),
             max_tokens: max_tokens.map(Into::into),
             stop: stop.iter().collect(),
@@ -105,7 +105,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The same, to be answered from right after this text on.
+    /// The request to continue right after this text.
     #[must_use]
     pub(super) fn after(mut self, text: &'a str, mode: ContinuationMode) -> Self {
         let role = Role::Assistant.as_str();
@@ -118,7 +118,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// One event of an answer.
+/// One event of a response.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Chunk {
     pub(super) choices: Option<Vec<Choice>>,
@@ -136,10 +136,10 @@ pub(super) struct Choice {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Delta {
     pub(super) content: Option<String>,
-    /// Why the model does not answer, where a service keeps that apart: it is what the model says.
+    /// A refusal of the model, which some services send separately. It is text of the answer.
     pub(super) refusal: Option<String>,
     pub(super) reasoning_content: Option<String>,
-    /// The same by its other name; services that send both send it twice.
+    /// Another name of it. Services that send both send the same text.
     pub(super) reasoning: Option<String>,
     pub(super) tool_calls: Option<Vec<ToolCallPiece>>,
 }
@@ -163,20 +163,20 @@ pub(super) struct Usage {
     pub(super) completion_tokens: Option<u64>,
 }
 
-/// What a service says went wrong: an object, or a text alone.
+/// An error of a service: an object or a text.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum ErrorBody {
     Object {
         message: Option<String>,
-        /// The status that it would have had, as a number, in most services; a word in some.
+        /// The HTTP status as a number in most services, a word in some.
         code: Option<serde_json::Value>,
     },
     Text(String),
 }
 
 impl ErrorBody {
-    /// In its own words, if it has any.
+    /// Its message, if any.
     pub(super) fn message(&self) -> Option<&str> {
         match self {
             Self::Object { message, .. } => message.as_deref(),
@@ -184,7 +184,7 @@ impl ErrorBody {
         }
     }
 
-    /// The status that it would have had.
+    /// Its HTTP status, if it is a number.
     pub(super) fn status(&self) -> Option<u16> {
         match self {
             Self::Object { code: Some(code), .. } => code.as_u64()?.try_into().ok(),
@@ -193,18 +193,18 @@ impl ErrorBody {
     }
 }
 
-/// The body of an answer that is not one.
+/// The body of an error response.
 #[derive(Debug, Deserialize)]
 pub(super) struct Refusal {
     error: Option<ErrorBody>,
-    /// Some services have no `error` around it.
+    /// Some services have no `error` object.
     message: Option<String>,
-    /// Others call it so.
+    /// Others use this name.
     detail: Option<String>,
 }
 
 impl Refusal {
-    /// What this body says went wrong, if it is one of the usual forms.
+    /// The error in this body, if it has a known form.
     pub(super) fn read(body: &[u8]) -> Option<ErrorBody> {
         let Self { error, message, detail } = serde_json::from_slice(body).ok()?;
         error.or_else(|| message.or(detail).map(ErrorBody::Text))

@@ -26,8 +26,8 @@ async fn an_answer_that_breaks_off_is_never_whole_and_never_asked_again() {
         ("silence", said().stall(), "said nothing for 200ms"),
         ("silence within an event", said().chunk("data: {").stall(), "said nothing for 200ms"),
         ("chunks that are none", said().raw("zz\r\nabc\r\n").stall(), ""),
-        ("garbage", said().chunk("data: {\"choices\": 7}\n\n").stall(), "not a piece of an answer"),
-        ("an event that is not JSON", said().chunk("data: OK\n\n").stall(), "not a piece of an answer"),
+        ("garbage", said().chunk("data: {\"choices\": 7}\n\n").stall(), "not a chat completion chunk"),
+        ("an event that is not JSON", said().chunk("data: OK\n\n").stall(), "not a chat completion chunk"),
         ("bytes that are no text", said().chunk(b"data: \xff\xfe\n\n").stall(), "not UTF-8"),
         (
             "an event without end",

@@ -215,7 +215,7 @@ fn what_is_not_an_answer_is_not_shown_to_anybody() {
         let fault = Fold::new().fault(&data(nonsense));
         assert_eq!(
             fault.to_string(),
-            "the upstream sent an event that is not a piece of an answer",
+            "the upstream sent an event that is not a chat completion chunk",
             "{nonsense}"
         );
     }
