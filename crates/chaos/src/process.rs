@@ -30,7 +30,7 @@ const SLOWEST: u64 = 60;
 const MAX_WAITING: usize = 100;
 
 /// What a worker logs when it starts a job.
-const BEGINNINGS: [&str; 2] = ["generation started", "taking a generation over"];
+const BEGINNINGS: [&str; 2] = ["generation started", "took a generation over"];
 
 /// Of [`Setup::Default`]: twenty words a second, so that a silence is known to a twentieth.
 const PACE: &str = "50ms";

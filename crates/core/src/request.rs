@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(hello.fingerprint(), request("simulated", "Hello").fingerprint());
         assert_ne!(hello.fingerprint(), request("simulated", "Hello ").fingerprint());
         assert_ne!(request("a", "bc").fingerprint(), request("ab", "c").fingerprint());
-        // RequestToStore in logs that outlive this version: these literals may never change.
+        // Stored in logs that outlive this version: these literals may never change.
         assert_eq!(
             hello.fingerprint().to_string(),
             "dbe9f8c03e046649d9fd9c63e3146bd37df43fab3fb5db049f75ba4806ed3afe"

@@ -151,7 +151,7 @@ async fn a_frozen_worker_is_replaced_and_stops_when_it_wakes_up() {
     assert_eq!(regions, ["EAST-1", "WEST-1"]);
     east.signal(Signal::SIGCONT);
     timeout(PATIENCE, async {
-        while !east.output().contains("another worker took over")
+        while !east.output().contains("a newer attempt owns the stream")
             && !east.output().contains("could not settle")
         {
             sleep(Duration::from_millis(20)).await;
@@ -201,7 +201,7 @@ async fn a_response_that_is_deleted_while_its_worker_is_frozen_stays_deleted() {
     assert_eq!(delete().await, StatusCode::OK);
 
     east.signal(Signal::SIGCONT);
-    east.says("dropping a job without a stream").await;
+    east.says("dropped a job whose stream is gone").await;
     assert!(is_gone().await);
     cluster.queue_is_empty().await;
     drop(west);
