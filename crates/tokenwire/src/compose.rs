@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
     lifecycle::Lifecycle,
-    settings::{self, Kind, Offered, Store},
+    settings::{self, Kind, Offered, Setting, Store},
 };
 
-/// How often the embedded store looks for streams that it may forget, and for space that it may give back.
+/// How often the embedded store deletes expired streams and frees disk space.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the recorder folds the samples of its histograms; between two folds it keeps every one.
@@ -29,7 +29,7 @@ pub(crate) struct Ports {
     log: Arc<dyn TokenLog>,
     queue: Arc<dyn JobQueue>,
     clock: Arc<dyn Clock>,
-    /// Of the data directory, where there is one; given back when everything has ended.
+    /// Of the data directory, if there is one. Released when everything has ended.
     _lock: Option<DirLock>,
 }
 
@@ -55,7 +55,8 @@ impl Ports {
     /// it can be reached now.
     pub(crate) async fn cluster(cluster: settings::Cluster) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::default());
-        let log = Redis::new(&cluster.redis, Arc::clone(&clock)).context("REDIS_URL (--redis-url)")?;
+        let log = Redis::new(&cluster.redis, Arc::clone(&clock))
+            .with_context(|| Setting::named("redis_url").to_string())?;
         log.check_mode().await?;
         let log = Arc::new(log);
         let queue = Arc::new(RabbitMq::new(cluster.rabbitmq));
@@ -90,14 +91,14 @@ async fn embedded(
         lifecycle.soft.clone(),
         futures::future::select(Box::pin(log.poisoned()), Box::pin(queue.poisoned())),
     );
-    lifecycle.spawn("watching the disk", async move {
+    lifecycle.spawn("the watch over the disk", async move {
         tokio::select! {
             () = soft.cancelled() => Ok(()),
-            _ = poisoned => bail!("the data directory can no longer be written; what was stored is kept"),
+            _ = poisoned => bail!("the data directory cannot be written any more; stored data is kept"),
         }
     });
     let (soft, streams, jobs) = (lifecycle.soft.clone(), Arc::clone(&log), Arc::clone(&queue));
-    lifecycle.spawn("sweeping the data directory", async move {
+    lifecycle.spawn("the sweep of the data directory", async move {
         while tokio::time::timeout(SWEEP_EVERY, soft.cancelled()).await.is_err() {
             streams.sweep().await;
             jobs.sweep().await;
@@ -112,7 +113,7 @@ pub(crate) fn names(models: &settings::Models) -> ModelNames {
     ModelNames::new(models.default.clone(), models.all.keys().cloned())
 }
 
-/// The models themselves. Those of this process are read from disk first, which takes seconds.
+/// The models. Loading a GGUF file takes seconds.
 pub(crate) async fn load(models: settings::Models) -> anyhow::Result<Catalogue> {
     let mut catalogue = Catalogue::default();
     for (name, Offered { kind, defaults }) in models.all {
@@ -163,7 +164,7 @@ pub(crate) fn run_http(
     ports: &Ports,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<()> {
-    let address = listener.local_addr().context("asking for the address that is listened on")?;
+    let address = listener.local_addr().context("reading the listen address")?;
     let front = Generations::new(
         Arc::clone(&ports.log),
         Arc::clone(&ports.queue),
@@ -196,7 +197,7 @@ fn listen(address: SocketAddr, backlog: usize) -> io::Result<TcpListener> {
     socket.listen(i32::try_from(backlog).map_or(i32::MAX.cast_unsigned(), i32::cast_unsigned))
 }
 
-/// Serves what this process counts, where it was told to.
+/// Serves the metrics of this process, if an address is set.
 pub(crate) async fn run_metrics(listen: Option<SocketAddr>, lifecycle: &mut Lifecycle) -> anyhow::Result<()> {
     let Some(listen) = listen else { return Ok(()) };
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -230,7 +231,7 @@ pub(crate) fn run_worker(
     ports: &Ports,
     lifecycle: &mut Lifecycle,
 ) {
-    tracing::info!(slots = worker.config.slots, region = worker.config.region, "taking jobs");
+    tracing::info!(slots = worker.config.slots, region = worker.config.region, "worker started");
     let worker = Worker::new(
         Arc::clone(&ports.log),
         Arc::clone(&ports.queue),

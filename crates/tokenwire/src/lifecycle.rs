@@ -14,8 +14,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// After the hard stop everything is dropped; this is for destructors and last flushes.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// After the hard stop, tasks get this time for destructors and last flushes.
+const HARD_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tasks of a process, and the two tokens that end them.
 #[derive(Debug)]
@@ -56,15 +56,15 @@ impl Lifecycle {
         self.tasks.spawn(async move { (name, part.await) });
     }
 
-    /// Runs until the process should end, drains for at most `drain`, and says how it went.
+    /// Runs until the process should end, then drains for at most `drain`. Returns the exit code.
     pub(crate) async fn run(mut self, drain: Duration) -> ExitCode {
         let mut code = tokio::select! {
             signal = self.signals.next() => {
-                tracing::info!(signal, ?drain, "draining; a second signal does not wait");
+                tracing::info!(signal, ?drain, "draining; send a second signal to stop now");
                 ExitCode::SUCCESS
             }
             Some(ended) = self.tasks.join_next() => {
-                report(ended, "ended on its own");
+                report(ended, "ended unexpectedly");
                 ExitCode::FAILURE
             }
         };
@@ -72,14 +72,14 @@ impl Lifecycle {
         let insist = async {
             tokio::select! {
                 _ = self.signals.next() => tracing::warn!("second signal: stopping now"),
-                () = sleep(drain) => tracing::info!("the drain time is over: giving back what still runs"),
+                () = sleep(drain) => tracing::info!("drain time is over: returning running jobs to the queue"),
             }
         };
         let failed = tokio::select! {
             failed = finish(&mut self.tasks) => failed,
             () = insist => {
                 self.hard.cancel();
-                timeout(LAST_WORDS, finish(&mut self.tasks)).await.unwrap_or(true)
+                timeout(HARD_STOP_TIMEOUT, finish(&mut self.tasks)).await.unwrap_or(true)
             }
         };
         if failed {
@@ -115,6 +115,6 @@ fn report(ended: Ended, how: &str) {
     match ended {
         Ok((name, Ok(()))) => tracing::debug!("{name} {how}"),
         Ok((name, Err(error))) => tracing::error!("{name} {how}: {error:#}"),
-        Err(error) => tracing::error!(%error, "a part of the process {how}"),
+        Err(error) => tracing::error!(%error, "a task {how}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Tokenwire: streams the answers of language models to people, and never loses one.
+//! Tokenwire: streams answers of language models, and never loses one.
 //!
 //! The binary wires the crates together and owns what is outside them: command line, settings, logs, signals. One file
 //! per command in `commands`; `compose` is the one place to see the product assembled.
@@ -35,7 +35,7 @@ fn run() -> anyhow::Result<ExitCode> {
     let Cli { command, logs } = Cli::parse();
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("a second TLS provider is linked in"))?;
+        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
     telemetry::init(&logs)?;
     match command {
         Command::Serve(cli) => block_on(commands::serve::run(settings::serve(&cli)?)),

@@ -36,7 +36,7 @@ use crate::cli;
 /// `consumer_timeout`).
 const BROKER_ACK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Room beside the streams: a server that is full of them still takes a stop, and still tells about its health.
+/// Connections beside the streams: a full server still accepts a stop and answers health checks.
 const OTHER_CONNECTIONS: usize = 2_000;
 
 /// What `serve` runs on.
@@ -145,8 +145,7 @@ impl fmt::Display for Worker {
     }
 }
 
-/// How long running work may go on after a signal, where nothing else is set: a single process goes on with it after its
-/// restart, so the restart should be quick.
+/// Drain time, if none is set. A single process continues its generations after the restart, so its drain is short.
 const DRAIN_SERVE: Duration = Duration::from_secs(2);
 const DRAIN_CLUSTER: Duration = Duration::from_secs(30);
 
@@ -360,7 +359,7 @@ fn choice(embedded: &cli::Embedded, cluster: &cli::Cluster, problems: &mut Probl
     let of_embedded = [data_dir, sync].into_iter().filter(|setting| setting.given().is_some());
     if embedded.ephemeral {
         for setting in of_embedded.chain(of_cluster.iter().copied()) {
-            problems.push(format!("{setting} and {ephemeral} contradict each other: remove one"));
+            problems.push(format!("{setting} and {ephemeral} exclude each other: remove one"));
         }
         return Some(Choice::Memory);
     }
@@ -405,7 +404,7 @@ fn cluster(
     {
         problems.push(format!(
             "{} is {run_time:?}, but RabbitMQ takes a job away from its worker after {BROKER_ACK_TIMEOUT:?} \
-             (its consumer_timeout): choose less",
+             (its consumer_timeout): use a shorter time",
             Setting::named("timeout")
         ));
     }

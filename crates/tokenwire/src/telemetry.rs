@@ -12,7 +12,7 @@ use crate::cli::{LogFormat, Logs};
 /// Installs the log for the whole process.
 pub(crate) fn init(logs: &Logs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&logs.log).with_context(|| {
-        format!("the log filter {:?} cannot be read: write info, or info,tokenwire_core=debug", logs.log)
+        format!("the log filter {:?} is not valid: use info, or info,tokenwire_core=debug", logs.log)
     })?;
     // lapin logs messages that a broker returns with their bodies, which are prompts. Whatever is wrong with the broker, the
     // queue's adapter logs itself. rustyline logs what is typed.
@@ -24,5 +24,5 @@ pub(crate) fn init(logs: &Logs) -> anyhow::Result<()> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let subscriber = tracing_subscriber::registry().with(filter).with(lines.with_filter(no_prompts));
-    subscriber.try_init().context("installing the log")
+    subscriber.try_init().context("setting up the log")
 }

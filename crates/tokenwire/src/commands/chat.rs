@@ -15,12 +15,12 @@ use input::Input;
 use lines::{Lines, Next};
 use session::Session;
 
-const HELP: &str = "the commands of a conversation
-/model NAME   goes on with another model; /model alone lists them
-/system TEXT  says how the model should behave; /system alone says nothing any more
-/reset        forgets what was said
-/quit         ends, as Ctrl-D does
-Ctrl-C stops an answer and keeps what came of it. A line that begins with // is sent with one slash.";
+const HELP: &str = "commands:
+/model NAME   changes the model; /model alone lists the models
+/system TEXT  sets the system message; /system alone removes it
+/reset        starts a new conversation
+/quit         ends, like Ctrl-D
+Ctrl-C stops an answer and keeps its text so far. A line that begins with // is sent with one slash.";
 
 pub(crate) async fn run(cli: args::Chat) -> anyhow::Result<ExitCode> {
     let args::Asking { server: address, patience, model, system, reasoning, sampling: choice } = cli.asking;
@@ -48,7 +48,7 @@ pub(crate) async fn run(cli: args::Chat) -> anyhow::Result<ExitCode> {
                 session.keep(prompt, answer.text());
                 // Later lines of a pipe count on this answer; a person sees what happened, and decides.
                 let whole = matches!(end, End::Done(_));
-                if matches!(end, End::NobodyReads) || !(whole || lines.are_typed()) {
+                if matches!(end, End::OutputClosed) || !(whole || lines.are_typed()) {
                     return Ok(ExitCode::from(end.code()));
                 }
             }

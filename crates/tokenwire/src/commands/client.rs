@@ -23,7 +23,7 @@ use tokio::{
 };
 use url::Url;
 
-pub(super) use answer::{Answer, Reasoning};
+pub(super) use answer::{PrintedAnswer, Reasoning};
 pub(super) use end::End;
 pub(super) use screen::say;
 
@@ -32,10 +32,10 @@ use generation::Generation;
 use crate::cli::client as args;
 
 /// A server that is silent for longer than two and a half heartbeats is gone.
-const SILENCE: Duration = Duration::from_secs(25);
+const READ_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// After Ctrl-C, how long to wait for the server to say that the generation has stopped.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server.
 #[derive(Debug)]
@@ -56,33 +56,33 @@ pub(super) struct Question {
 
 /// A model that the server has.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Listed {
+pub(super) struct ListedModel {
     pub(super) id: String,
-    /// Whether it answers when nobody is named.
+    /// Whether it is the default model.
     #[serde(default)]
     pub(super) default: bool,
 }
 
-/// Why there is no answer to a request.
+/// Why a request was refused.
 enum Refusal {
-    /// It may work later; after this time, if the server said so.
-    Passing {
+    /// A retry may succeed, after this time if the server named one.
+    Temporary {
         reason: String,
         after: Option<Duration>,
     },
-    Lasting(String),
+    Permanent(String),
 }
 
 impl Server {
     pub(super) fn new(cli: &args::Server) -> anyhow::Result<Self> {
         let base = Url::parse(&cli.url).ok();
         let base = base.filter(|base| matches!(base.scheme(), "http" | "https") && !base.cannot_be_a_base());
-        let mut base =
-            base.context("--url: expected the address of a server, such as http://localhost:8000")?;
+        let mut base = base.context("--url: expected the URL of a server, such as http://localhost:8000")?;
         // A path is where the server begins, behind a proxy.
         let path = format!("{}/", base.path().trim_end_matches('/'));
         base.set_path(&path);
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(SILENCE);
+        let http =
+            reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).read_timeout(READ_TIMEOUT);
         Ok(Self { http: http.build().context("preparing the HTTP client")?, base })
     }
 
@@ -92,9 +92,9 @@ impl Server {
         question: &Question,
         patience: Duration,
         reasoning: Reasoning,
-    ) -> anyhow::Result<(End, Answer)> {
+    ) -> anyhow::Result<(End, PrintedAnswer)> {
         let generation = Generation::new(self, question, patience)?;
-        let mut answer = Answer::new(reasoning);
+        let mut answer = PrintedAnswer::new(reasoning);
         // Listens before the first byte is asked for: a Ctrl-C that nobody listens to ends the program.
         let mut interrupts = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
         let end = tokio::select! {
@@ -102,7 +102,7 @@ impl Server {
             _ = interrupts.recv() => End::Interrupted,
         };
         answer.finish();
-        if matches!(end, End::Interrupted | End::NobodyReads) {
+        if matches!(end, End::Interrupted | End::OutputClosed) {
             stop(&generation, &mut interrupts).await;
         }
         end.report();
@@ -110,14 +110,14 @@ impl Server {
     }
 
     /// The models that the server has.
-    pub(super) async fn models(&self) -> Result<Vec<Listed>, End> {
+    pub(super) async fn models(&self) -> Result<Vec<ListedModel>, End> {
         #[derive(Deserialize)]
         struct List {
-            data: Vec<Listed>,
+            data: Vec<ListedModel>,
         }
         let response = open(self.http.get(self.at("v1/models"))).await.map_err(|refusal| match refusal {
-            Refusal::Passing { reason, .. } => self.unreachable(&reason),
-            Refusal::Lasting(reason) => End::Refused(reason),
+            Refusal::Temporary { reason, .. } => self.unreachable(&reason),
+            Refusal::Permanent(reason) => End::Refused(reason),
         })?;
         let list: List = response.json().await.map_err(|error| self.unreachable(&explain(&error)))?;
         Ok(list.data)
@@ -135,8 +135,8 @@ impl Server {
 /// Stops the generation; a second Ctrl-C does not wait for it.
 async fn stop(generation: &Generation<'_>, interrupts: &mut Signal) {
     tokio::select! {
-        stopped = timeout(STOP_PATIENCE, generation.cancel()) => if !matches!(stopped, Ok(Ok(()))) {
-            say("could not tell the server to stop; it stops by itself once nobody reads");
+        stopped = timeout(STOP_TIMEOUT, generation.cancel()) => if !matches!(stopped, Ok(Ok(()))) {
+            say("cannot reach the server to stop the generation; the server cancels it when no client reads it");
         },
         _ = interrupts.recv() => {}
     }
@@ -153,13 +153,13 @@ pub(super) fn sampling(cli: args::Sampling) -> anyhow::Result<Sampling> {
 async fn open(request: RequestBuilder) -> Result<Response, Refusal> {
     #[derive(Deserialize)]
     struct Body {
-        error: Said,
+        error: ErrorBody,
     }
     #[derive(Deserialize)]
-    struct Said {
+    struct ErrorBody {
         message: String,
     }
-    let passing = |error| Refusal::Passing { reason: explain(&error), after: None };
+    let passing = |error| Refusal::Temporary { reason: explain(&error), after: None };
     let response = request.send().await.map_err(passing)?;
     let status = response.status();
     if status == StatusCode::OK {
@@ -172,7 +172,7 @@ async fn open(request: RequestBuilder) -> Result<Response, Refusal> {
     };
     let passing = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-    Err(if passing { Refusal::Passing { reason, after } } else { Refusal::Lasting(reason) })
+    Err(if passing { Refusal::Temporary { reason, after } } else { Refusal::Permanent(reason) })
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

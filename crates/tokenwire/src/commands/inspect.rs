@@ -16,12 +16,18 @@ use token_log::{Inspection, embedded, redis::Redis};
 use tokenwire_core::{GenerationId, LogError, SystemClock, Timestamp, token_log::OnDisconnect};
 
 use self::report::{Attempt, Report};
-use crate::{cli, settings::Place};
+use crate::{
+    cli,
+    settings::{Place, Setting},
+};
 
 pub(crate) async fn run(cli: &cli::Inspect, place: Place) -> anyhow::Result<ExitCode> {
     let found = look(cli.id, &place).await?;
     let Some(inspection) = found else {
-        bail!("there is no generation {} in {place}: it never was, or is not kept any more", cli.id);
+        bail!(
+            "there is no generation {} in {place}: it never existed, or its retention time is over",
+            cli.id
+        );
     };
     let report = Report::new(cli.id, inspection, cli.text);
     let out = if cli.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report) };
@@ -40,11 +46,12 @@ async fn look(id: GenerationId, place: &Place) -> anyhow::Result<Option<Inspecti
             looking.context("reading the token log")?.with_context(|| format!("reading {place}"))
         }
         Place::Redis(config) => {
-            let log = Redis::new(config, Arc::new(SystemClock)).context("REDIS_URL (--redis-url)")?;
+            let log = Redis::new(config, Arc::new(SystemClock))
+                .with_context(|| Setting::named("redis_url").to_string())?;
             match log.inspect(id).await {
                 Ok(inspection) => Ok(Some(inspection)),
                 Err(LogError::NotFound(_)) => Ok(None),
-                Err(error) => Err(error).context("asking Redis"),
+                Err(error) => Err(error).context("reading from Redis"),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Which models there are: from the flags, and from the file that `--models` names.
 //!
-//! Where nothing is said there is one, the simulated one. As soon as something is said, exactly what is said exists.
+//! With no model configured, `simulated` is offered. Otherwise exactly the configured models exist.
 
 use std::{
     collections::BTreeMap,
@@ -90,7 +90,7 @@ pub(super) fn models(
     used: Use,
     problems: &mut Problems,
 ) -> Option<Models> {
-    let mut reading = Reading { all: BTreeMap::new(), simulated, used, problems };
+    let mut reading = CatalogueReader { all: BTreeMap::new(), simulated, used, problems };
     let mut default = setting!(cli.models).given().and_then(|path| reading.file(Path::new(path)));
     if let Some(name) = setting!(cli.upstream).given().and_then(|urls| reading.upstream(cli, urls)) {
         default = Some(name);
@@ -100,7 +100,7 @@ pub(super) fn models(
         Some(name) => default = reading.name(setting!(cli.model), name),
         None => {}
     }
-    let Reading { mut all, simulated, .. } = reading;
+    let CatalogueReader { mut all, simulated, .. } = reading;
     if all.is_empty() {
         let kind = Kind::Simulated(simulated);
         all.insert(simulated_name(), Offered { kind, defaults: Defaults::default() });
@@ -108,14 +108,14 @@ pub(super) fn models(
     let only = || (all.len() == 1).then(|| all.keys().next().cloned()).flatten();
     let Some(default) = default.or_else(only) else {
         problems.push(format!(
-            "there are several models ({}) and no default: say which with default = \"...\" in the file, or with {}",
+            "there are several models ({}) and no default: set default = \"...\" in the file, or {}",
             names(&all),
             setting!(cli.model)
         ));
         return None;
     };
     if !all.contains_key(&default) {
-        problems.push(format!("the default model {default} is not one of those that exist: {}", names(&all)));
+        problems.push(format!("the default model {default} does not exist; models: {}", names(&all)));
     }
     Some(Models { default, all })
 }
@@ -134,14 +134,14 @@ fn has_extension(path: &str, extension: &str) -> bool {
 }
 
 /// The models found so far.
-struct Reading<'a> {
+struct CatalogueReader<'a> {
     all: BTreeMap<ModelName, Offered>,
     simulated: simulated::Config,
     used: Use,
     problems: &'a mut Problems,
 }
 
-impl Reading<'_> {
+impl CatalogueReader<'_> {
     /// Everything in a file; its default, if it says one.
     fn file(&mut self, path: &Path) -> Option<ModelName> {
         let name = || format!("{} {}", Setting::named("models"), path.display());
@@ -275,7 +275,7 @@ impl Reading<'_> {
 
     fn urls(&mut self, place: &str, urls: &[String]) -> Option<Vec<Url>> {
         if urls.is_empty() {
-            self.problems.push(format!("{place}: base_url is empty: name at least one address"));
+            self.problems.push(format!("{place}: base_url is empty: add at least one URL"));
         }
         let urls = urls.iter().map(|url| self.problems.parse(place, url, parse::base_url));
         // Every wrong address is told, not only the first.
@@ -290,7 +290,8 @@ impl Reading<'_> {
         #[expect(clippy::disallowed_methods, reason = "the configuration reads the environment")]
         let value = std::env::var(variable);
         let Some(key) = value.ok().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()) else {
-            self.problems.push(format!("{place}: the environment has no {variable}: put the key there"));
+            self.problems
+                .push(format!("{place}: the environment variable {variable} is not set: put the key there"));
             return None;
         };
         Key::new(key).map_err(|error| self.problems.push(format!("{place}: {variable}: {error}"))).ok()
@@ -299,7 +300,7 @@ impl Reading<'_> {
     fn check_build(&mut self, place: &str) {
         if self.used == Use::Run && !cfg!(feature = "gguf") {
             self.problems.push(format!(
-                "{place} is a GGUF file, and this build runs none: build with --features gguf (./up.sh --real does)"
+                "{place} is a GGUF file, but this build cannot run it: build with --features gguf (./up.sh --real does)"
             ));
         }
     }

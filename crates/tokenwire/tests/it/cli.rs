@@ -146,7 +146,7 @@ async fn ask_sends_what_its_options_say_and_nothing_else() {
     args.extend(["--system", "- be brief", "--stop", "--", "--stop", "\n", "--", "Hello"]);
     let output = speaking_to(&server.url(), "ask", &args).await;
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "Hi\n"));
-    assert!(text(&output.stderr).contains("as many tokens as it may"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("its maximum number of tokens"), "{}", text(&output.stderr));
     assert_eq!(speaking_to(&server.url(), "ask", &["Hello"]).await.status.code(), Some(0));
     let user = json!({"role": "user", "content": "Hello"});
     let mut asked = server.questions();

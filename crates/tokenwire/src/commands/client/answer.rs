@@ -10,49 +10,49 @@ use tokenwire_core::ToolCallDelta;
 
 use super::{say, screen::Screen};
 
-/// Whether people want to see what the model thinks before it answers.
+/// Whether the model's reasoning is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::commands) enum Reasoning {
     Shown,
     Hidden,
 }
 
-pub(in crate::commands) struct Answer {
+pub(in crate::commands) struct PrintedAnswer {
     screen: Screen,
     reasoning: Reasoning,
-    /// Everything that was shown and is not void.
+    /// The text since the last rewind.
     text: String,
-    calls: BTreeMap<u32, Call>,
-    /// Whether it was said that the model is waited for.
-    told_of_the_model: bool,
-    thought: bool,
+    calls: BTreeMap<u32, PrintedCall>,
+    /// Whether the message about a busy model was printed.
+    wait_reported: bool,
+    has_reasoned: bool,
     /// The seq of the last entry that was shown.
     cursor: u64,
     asked: Instant,
     first_after: Option<Duration>,
-    pieces: u64,
+    deltas: u64,
 }
 
 /// A call of a tool, as far as it has come.
 #[derive(Default)]
-struct Call {
+struct PrintedCall {
     name: String,
     arguments: String,
 }
 
-impl Answer {
+impl PrintedAnswer {
     pub(super) fn new(reasoning: Reasoning) -> Self {
         Self {
             screen: Screen::new(),
             reasoning,
             text: String::new(),
             calls: BTreeMap::new(),
-            thought: false,
-            told_of_the_model: false,
+            has_reasoned: false,
+            wait_reported: false,
             cursor: 0,
             asked: Instant::now(),
             first_after: None,
-            pieces: 0,
+            deltas: 0,
         }
     }
 
@@ -68,45 +68,45 @@ impl Answer {
         new
     }
 
-    /// Shows a piece of text at once.
+    /// Prints a delta of the text.
     pub(super) fn show(&mut self, text: &str) -> io::Result<()> {
         self.first_after.get_or_insert_with(|| self.asked.elapsed());
-        self.pieces += 1;
+        self.deltas += 1;
         self.text.push_str(text);
         self.screen.answer(text)
     }
 
-    /// Takes a piece of reasoning.
+    /// Takes a delta of the reasoning.
     pub(super) fn think(&mut self, text: &str) {
         match self.reasoning {
             Reasoning::Shown => self.screen.reasoning(text),
-            Reasoning::Hidden if !self.thought => self.screen.hint("thinking (--reasoning shows it)"),
+            Reasoning::Hidden if !self.has_reasoned => self.screen.hint("thinking (--reasoning shows it)"),
             Reasoning::Hidden => {}
         }
-        self.thought = true;
+        self.has_reasoned = true;
     }
 
-    /// Takes a piece of a tool call; shown when it is whole, since pieces of several may be mixed.
-    pub(super) fn call(&mut self, piece: ToolCallDelta) {
-        let call = self.calls.entry(piece.index).or_default();
-        call.name.push_str(&piece.name.unwrap_or_default());
-        call.arguments.push_str(&piece.arguments);
+    /// Takes a delta of a tool call. Calls are printed when they are whole, because deltas of several may be mixed.
+    pub(super) fn call(&mut self, delta: ToolCallDelta) {
+        let call = self.calls.entry(delta.index).or_default();
+        call.name.push_str(&delta.name.unwrap_or_default());
+        call.arguments.push_str(&delta.arguments);
     }
 
-    /// What came so far is void: the model starts over.
+    /// Drops the text so far: the model starts over.
     pub(super) fn rewind(&mut self) {
         self.screen.end_line();
         self.text.clear();
         self.calls.clear();
-        self.thought = false;
-        say("the answer starts over: what came before this line is void");
+        self.has_reasoned = false;
+        say("the answer starts over: ignore the text above this line");
     }
 
     /// Nothing comes because the model is busy or cannot be reached.
     pub(super) fn model_is_away(&mut self) {
-        if !std::mem::replace(&mut self.told_of_the_model, true) {
+        if !std::mem::replace(&mut self.wait_reported, true) {
             self.screen.end_line();
-            say("the model is busy or cannot be reached; Tokenwire will ask it again");
+            say("the model is busy or cannot be reached; Tokenwire retries");
         }
     }
 
@@ -123,7 +123,7 @@ impl Answer {
         &self.text
     }
 
-    /// For people: how long it took, and how fast it came.
+    /// How long it took, and how fast it came, as text.
     pub(in crate::commands) fn figures(&self) -> String {
         let total = self.asked.elapsed();
         let Some(first_after) = self.first_after else {
@@ -131,10 +131,10 @@ impl Answer {
         };
         let streaming = (total.saturating_sub(first_after)).as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = if streaming > 0.0 { self.pieces.saturating_sub(1) as f64 / streaming } else { 0.0 };
+        let rate = if streaming > 0.0 { self.deltas.saturating_sub(1) as f64 / streaming } else { 0.0 };
         format!(
-            "{} pieces in {:.1} s, the first after {} ms, {rate:.1} pieces/s",
-            self.pieces,
+            "{} deltas in {:.1} s, the first after {} ms, {rate:.1} deltas/s",
+            self.deltas,
             total.as_secs_f64(),
             first_after.as_millis()
         )
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_shown_once() {
-        let mut answer = Answer::new(Reasoning::Hidden);
+        let mut answer = PrintedAnswer::new(Reasoning::Hidden);
         assert_eq!(answer.cursor(), None);
         assert!(answer.advance(1) && answer.advance(3));
         assert!(!answer.advance(2) && !answer.advance(3));

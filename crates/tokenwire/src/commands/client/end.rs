@@ -1,4 +1,4 @@
-//! How an answer ended, for scripts and for people.
+//! How an answer ended: exit codes and messages.
 
 use tokenwire_core::FinishReason;
 
@@ -6,9 +6,9 @@ use super::say;
 
 #[derive(Debug)]
 pub(in crate::commands) enum End {
-    /// The model ended it; the reason, where it is one that this client knows.
+    /// The model ended it, for this reason if the client knows it.
     Done(Option<FinishReason>),
-    /// The server will not take this question.
+    /// The server refused the request.
     Refused(String),
     Failed(String),
     TimedOut,
@@ -16,8 +16,8 @@ pub(in crate::commands) enum End {
     Cancelled,
     Unreachable(String),
     Interrupted,
-    /// Whoever read standard output went away.
-    NobodyReads,
+    /// Standard output was closed.
+    OutputClosed,
 }
 
 impl End {
@@ -33,7 +33,7 @@ impl End {
             Self::Unreachable(_) => 7,
             Self::Interrupted => 130,
             // As when a shell's program is ended by SIGPIPE.
-            Self::NobodyReads => 141,
+            Self::OutputClosed => 141,
         }
     }
 
@@ -41,15 +41,15 @@ impl End {
     pub(in crate::commands) fn report(&self) {
         match self {
             Self::Done(Some(FinishReason::Length)) => {
-                say("the answer ends here because it has as many tokens as it may");
+                say("the answer was cut: it reached its maximum number of tokens");
             }
             Self::Done(Some(FinishReason::ContentFilter)) => {
-                say("the answer ends here because a filter of the model's provider cut it");
+                say("the answer was cut by a content filter of the model's provider");
             }
-            Self::Done(Some(FinishReason::Stop | FinishReason::ToolCalls) | None) | Self::NobodyReads => {}
+            Self::Done(Some(FinishReason::Stop | FinishReason::ToolCalls) | None) | Self::OutputClosed => {}
             Self::Refused(message) | Self::Failed(message) | Self::Unreachable(message) => say(message),
-            Self::TimedOut => say("the generation took too long and was ended"),
-            Self::Expired => say("no worker began in time: try again, or start more workers"),
+            Self::TimedOut => say("the generation exceeded its maximum run time"),
+            Self::Expired => say("no worker started in time: try again, or start more workers"),
             Self::Cancelled => say("the generation was stopped"),
             Self::Interrupted => say("stopped"),
         }

@@ -1,4 +1,4 @@
-//! One question at one server: posted, followed to its end, resumed, cancelled.
+//! One request to one server: submitted, followed to its end, resumed, cancelled.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokenwire_core::{FinishReason, GenerationId, retry::Backoff};
 use tokio::time::sleep;
 
-use super::{Answer, End, Question, Refusal, Server, open};
+use super::{End, PrintedAnswer, Question, Refusal, Server, open};
 
 /// The maximum length of one event: far above that of a delta which a server passes on.
 const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
@@ -22,11 +22,11 @@ pub(super) struct Generation<'a> {
     patience: Duration,
 }
 
-/// Why one connection gave no more.
+/// Why one connection ended.
 enum Cut {
     /// Try again, after this time if the server said so.
     Again { reason: String, after: Option<Duration> },
-    /// There is nothing to try.
+    /// The answer has ended.
     End(End),
 }
 
@@ -46,7 +46,7 @@ impl<'a> Generation<'a> {
     }
 
     /// Streams the answer to its end. May be dropped at any time; the generation then stops once nobody reads.
-    pub(super) async fn stream(&self, answer: &mut Answer) -> End {
+    pub(super) async fn stream(&self, answer: &mut PrintedAnswer) -> End {
         let mut accepted = false;
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
         let mut heard = Instant::now();
@@ -63,8 +63,8 @@ impl<'a> Generation<'a> {
                     }
                     cut
                 }
-                Err(Refusal::Passing { reason, after }) => Cut::Again { reason, after },
-                Err(Refusal::Lasting(reason)) => Cut::End(End::Refused(reason)),
+                Err(Refusal::Temporary { reason, after }) => Cut::Again { reason, after },
+                Err(Refusal::Permanent(reason)) => Cut::End(End::Refused(reason)),
             };
             match cut {
                 Cut::End(end) => return end,
@@ -106,7 +106,7 @@ impl<'a> Generation<'a> {
 /// Shows the events of one connection.
 async fn show<B: AsRef<[u8]>, E: std::error::Error + 'static>(
     body: impl Stream<Item = Result<B, E>>,
-    answer: &mut Answer,
+    answer: &mut PrintedAnswer,
 ) -> Cut {
     let (mut body, mut decoder) = (std::pin::pin!(body), Decoder::new(MAX_EVENT_BYTES));
     while let Some(bytes) = body.next().await {
@@ -125,11 +125,11 @@ async fn show<B: AsRef<[u8]>, E: std::error::Error + 'static>(
         }
     }
     // A body that ends without a terminal event was cut.
-    Cut::Again { reason: "the stream was cut".into(), after: None }
+    Cut::Again { reason: "the connection was cut in mid-answer".into(), after: None }
 }
 
 /// Shows one event. Returns the end of the answer, if the event says it.
-fn take(event: &Event, answer: &mut Answer) -> Option<End> {
+fn take(event: &Event, answer: &mut PrintedAnswer) -> Option<End> {
     let is_entry = event.id.parse().is_ok_and(|seq| answer.advance(seq));
     match event.name.as_str() {
         // The only end without an id: the log has lost the stream. The decoder repeats the last id.
@@ -139,11 +139,11 @@ fn take(event: &Event, answer: &mut Answer) -> Option<End> {
         _ if !is_entry => {}
         "message" | "" => {
             if answer.show(&event.data).is_err() {
-                return Some(End::NobodyReads);
+                return Some(End::OutputClosed);
             }
         }
         "reasoning" => {
-            if let Ok(Thought { text }) = serde_json::from_str(&event.data) {
+            if let Ok(ReasoningData { text }) = serde_json::from_str(&event.data) {
                 answer.think(&text);
             }
         }
@@ -171,7 +171,7 @@ fn message_of(data: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Thought {
+struct ReasoningData {
     text: String,
 }
 
@@ -193,13 +193,13 @@ mod tests {
 
     use super::{super::Reasoning, *};
 
-    async fn shown(frames: &'static str, answer: &mut Answer) -> Cut {
+    async fn shown(frames: &'static str, answer: &mut PrintedAnswer) -> Cut {
         show(stream::iter([Ok::<_, Infallible>(frames)]), answer).await
     }
 
     #[tokio::test]
     async fn an_answer_that_the_server_has_lost_ends_as_failed() {
-        let mut answer = Answer::new(Reasoning::Hidden);
+        let mut answer = PrintedAnswer::new(Reasoning::Hidden);
         let started = "event: queued\ndata:{}\n\nid: 1\nevent: started\ndata:{}\n\n";
         assert!(matches!(shown(started, &mut answer).await, Cut::Again { .. }));
         let lost = "retry: 1000\n\nevent: error\ndata:{\"type\":\"lost\",\"message\":\"it is gone\"}\n\n";
@@ -214,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_no_event_stream_is_not_asked_for_again() {
         let body = stream::repeat_with(|| Ok::<_, Infallible>([b'x'; 4096]));
-        let end = show(body, &mut Answer::new(Reasoning::Hidden)).await;
+        let end = show(body, &mut PrintedAnswer::new(Reasoning::Hidden)).await;
         assert!(
             matches!(end, Cut::End(End::Failed(message)) if message.ends_with("longer than 16777216 bytes"))
         );

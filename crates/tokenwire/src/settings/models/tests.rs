@@ -146,13 +146,13 @@ fn every_mistake_in_a_file_is_told_at_once() {
     for expected in [
         r#"[models.a b] is "a b": a model's name is 1 to 128 letters"#,
         r#"[models.large] is "ftp://h": expected the address of an OpenAI-compatible API"#,
-        "[models.large]: the environment has no TOKENWIRE_TEST_NO_SUCH_KEY: put the key there",
+        "[models.large]: the environment variable TOKENWIRE_TEST_NO_SUCH_KEY is not set: put the key there",
         "[models.odd]: unknown variant `oracle`, expected one of `simulated`, `gguf`, `scripted`, `upstream`",
         "[models.simulated]: expected a duration, such as 20ms, 5s or 2m",
         "no-script.toml cannot be read: No such file",
         "[models.typo]: unknown field `modell`",
         "[models.hot], defaults: must be a number from 0 to 2",
-        "the default model gone is not one of those that exist: plain",
+        "the default model gone does not exist; models: plain",
     ] {
         assert!(told.contains(expected), "{expected} is not in:\n{told}");
     }
