@@ -7,13 +7,12 @@ source dev/common.sh
 
 usage() {
     cat <<'HELP'
-Runs every check and every test, and installs what they need when it is missing: with apt-get redis-server,
-rabbitmq-server, chromium, node, cmake and a few tools, with pip a small real model, a server for it, and an SDK. Nothing is
-skipped: what cannot be had is a failure.
+Runs every check and every test. Installs what is missing: redis-server, rabbitmq-server, chromium, cmake and a few tools with
+apt-get; a small model, a server for it, and SDKs with pip and npm; Node, if it is too old. No test is skipped.
 
-  ./test.sh            everything that a change needs; under 35 minutes on 2 cores, the first time
-  ./test.sh --all      the same, and what takes long: 20,000 seeds of the simulator, and chaos runs of 60 rounds in both modes, one
-                       of each beside the version before; about an hour more
+  ./test.sh            everything that a change needs; under 40 minutes on 2 cores, the first time
+  ./test.sh --all      also the long runs: 20,000 seeds of the simulator, and 60 rounds of chaos in both modes, alone and beside
+                       the version before; about an hour more
   ./test.sh --quick    what needs no server, no model and no browser: format, lints, crate arrows, unit tests
 HELP
 }
@@ -40,7 +39,7 @@ main() {
     summary
 }
 
-# What this shell would set up for a server is not for those of the tests.
+# Settings in this shell are not for the servers of the tests.
 forget_settings() {
     local chromium=${TOKENWIRE_CHROMIUM-}
     unset "${!TOKENWIRE_@}" "${!REDIS_@}" "${!RABBITMQ_@}" AMQP_URL API_PORT TIMEOUT_SECONDS REGION
@@ -75,7 +74,7 @@ everything() {
     step "nothing is left running" nothing_left
 }
 
-# Random runs, which find faults that no test was written for: too long for every change.
+# Random runs: too long for every change.
 long_runs() {
     step "the programs, optimised" cargo build --release --locked --package tokenwire --package sim --package chaos
     local release=${CARGO_TARGET_DIR:-target}/release
@@ -222,7 +221,7 @@ need_node() {
     fi
 }
 
-# Debian starts a service when its package is installed; the tests start their own, and this machine is not theirs.
+# Debian starts a service when its package is installed; the tests start their own.
 without_services() {
     local policy=/usr/sbin/policy-rc.d
     if [[ -e $policy ]] || { ((EUID != 0)) && ! has sudo; }; then

@@ -47,7 +47,7 @@ up_here() {
     serve "$@"
 }
 
-# Before the build, which takes minutes. The server looks again, and has the last word.
+# Before the build, which takes minutes. The server checks again.
 check_port() {
     local port
     port=$(port_of "$@")
@@ -103,14 +103,14 @@ banner() {
     curl -N $url/ask -H "Content-Type: application/json" -d '{"query": "Hello world", "uuid": "'\$(uuidgen)'"}'
     $tokenwire ask $elsewhere"Hello world"
 
-  Ctrl-C stops it. What was running goes on at the next start (with --ephemeral, nothing does).
+  Ctrl-C stops it. Running answers continue at the next start (not with --ephemeral).
 
 TRY
 }
 
 # --- With a real model ---
 
-# Models that were asked for by name are served, or the reason is said. Where none was, the simulated one is better than none.
+# A model that was named is served or refused. Without a name, the simulated one is the fallback.
 up_real() {
     local model
     check_port "$@"
@@ -122,10 +122,10 @@ up_real() {
     if [[ -n $model ]]; then
         build_with_llama
     elif model=$(dev/fetch-model.sh) && (build_with_llama); then
-        # So small a model wanders off into other languages unless it is told, and left little to chance.
+        # So small a model drifts into other languages without these.
         unless_set TOKENWIRE_DEFAULT_SYSTEM "Answer in English."
         unless_set TOKENWIRE_DEFAULT_TEMPERATURE 0.2
-        # It may also go round in circles, until its context is full.
+        # It may also repeat itself until its context is full.
         unless_set TOKENWIRE_DEFAULT_MAX_TOKENS 1024
         set -- --model "$model" "$@"
     else

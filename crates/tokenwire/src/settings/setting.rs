@@ -118,7 +118,7 @@ mod tests {
         assert!(drain.contains(&format!("{cluster:?} for api and worker")), "{drain}");
         #[cfg(feature = "gguf")]
         {
-            let config = model::gguf::Config::new("a.gguf".into());
+            let config = model::gguf::Config::new("a.gguf");
             assert_eq!(Setting::named("model_slots").or_default(), config.slots.to_string());
             let context = Setting::named("model_context").or_default();
             assert!(context.starts_with(&format!("{},", config.context)), "{context}");
