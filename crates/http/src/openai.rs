@@ -16,6 +16,7 @@ pub(crate) mod error;
 pub(crate) mod models;
 mod parameters;
 pub(crate) mod responses;
+mod usage;
 
 use axum::{middleware::from_fn, routing::any};
 use utoipa::openapi::{HeaderBuilder, RefOr};

@@ -23,9 +23,12 @@ use self::{
     answer::Identity,
     chunks::{ChatEvents, ChunkEncoder},
     completion::{ChatCompletion, Collected},
-    request::{ChatCompletionRequest, ChatRequest, Shown},
+    request::{ChatCompletionRequest, ChatRequest},
 };
-use super::error::{ErrorEnvelope, OpenAiError};
+use super::{
+    error::{ErrorEnvelope, OpenAiError},
+    parameters::Shown,
+};
 use crate::{
     front::{
         app::App,

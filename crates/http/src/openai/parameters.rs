@@ -86,6 +86,46 @@ described!(
         .item(ObjectBuilder::new().schema_type(Type::Object))
 );
 
+/// How the answer travels. No part of what is asked: a repeated call may want it otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// In one piece, once it is there.
+    Whole,
+    /// As it comes.
+    Streamed {
+        /// With a last chunk that says what it cost.
+        usage: bool,
+    },
+}
+
+impl Shown {
+    pub(super) fn of(stream: Option<bool>, options: Option<StreamOptions>) -> Result<Self, Problem> {
+        match (stream.unwrap_or(false), options) {
+            (false, None) => Ok(Shown::Whole),
+            (true, options) => {
+                let usage = options.and_then(|options| options.include_usage).unwrap_or(false);
+                Ok(Shown::Streamed { usage })
+            }
+            (false, Some(_)) => {
+                let what = "is for streams: send stream: true, or leave it out";
+                Err(Problem::invalid_field("stream_options", what))
+            }
+        }
+    }
+}
+
+/// What the events of an answer say beside it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamOptions {
+    /// Whether a last chunk says what the answer cost.
+    include_usage: Option<bool>,
+    /// Events are not padded.
+    #[serde(rename = "include_obfuscation")]
+    #[schema(inline)]
+    _include_obfuscation: Option<NoObfuscation>,
+}
+
 /// What goes to the model, as it was written. Values equal to the default are dropped, so that a model that lacks the
 /// parameter does not reject the request.
 pub(super) fn extras(mut fields: Fields) -> Result<Extras, Problem> {

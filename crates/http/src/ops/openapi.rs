@@ -3,12 +3,17 @@
 //! Front ends describe their operations beside their handlers, and `routes.rs` collects them. What is here completes the
 //! document and serves it. The files of the page are left out: they are an interface of the page alone.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Extension,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder, tag::TagBuilder};
+use utoipa::openapi::{
+    InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder,
+    tag::{Tag, TagBuilder},
+};
 use utoipa::openapi::{ObjectBuilder, schema::Type, security::SecurityRequirement};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,10 +36,10 @@ too slow (408) are refused without a body, and so is what is not HTTP (400).
 
 The schema of a body that is a stream of events is that of each event, read as an object with `event`, `data`, `id` and `retry`.";
 
-const TAGS: [(&str, &str); 6] = [
+/// What the tags mean. A front end may use a tag that is not here.
+const TAGS: [(&str, &str); 5] = [
     ("Ask", "Tokenwire's own API: ask, read and resume, stop."),
     ("Chat Completions", "OpenAI's chat completions."),
-    ("Completions", "OpenAI's text completions, the API before chat completions."),
     ("Responses", "OpenAI's responses: kept, numbered event by event, and resumed after any of them."),
     ("Models", "What can be asked."),
     ("Server", "How the server is, and what it can do."),
@@ -59,7 +64,10 @@ pub(crate) fn complete(mut described: OpenApi) -> String {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(ABOUT))
         .license(Some(license));
-    let tags = TAGS.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build());
+    let operations = described.paths.paths.values().flat_map(|path| [&path.get, &path.post, &path.delete]);
+    let used: BTreeSet<_> =
+        operations.flatten().flat_map(|operation| operation.tags.iter().flatten()).collect();
+    let tags: Vec<_> = used.into_iter().map(|name| tag(name)).collect();
     let document = OpenApiBuilder::from(described)
         .info(info.build())
         .servers(Some([ServerBuilder::new().url("/").description(Some("This server.")).build()]))
@@ -79,6 +87,11 @@ parameters!(
         ObjectBuilder::new().schema_type(Type::String),
     ),
 );
+
+fn tag(name: &str) -> Tag {
+    let about = TAGS.iter().find(|(known, _)| *known == name).map(|(_, about)| *about);
+    TagBuilder::new().name(name).description(about).build()
+}
 
 /// This document
 ///

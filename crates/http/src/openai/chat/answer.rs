@@ -1,7 +1,7 @@
-//! What every piece of an answer repeats, and the parts that whole answers and streamed ones write alike.
+//! What every piece of an answer repeats, whole or streamed.
 
 use serde::Serialize;
-use tokenwire_core::{GenerationId, ModelName, Timestamp, Usage};
+use tokenwire_core::{GenerationId, ModelName, Timestamp};
 use utoipa::ToSchema;
 
 /// Which answer it is. The same on every replica and at every call, or else two readers of one answer would differ.
@@ -21,24 +21,5 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn new(id: GenerationId, object: &'static str, created: Timestamp, model: ModelName) -> Self {
         Self { id: format!("chatcmpl-{id}"), object, created: created.as_millis() / 1000, model }
-    }
-}
-
-/// What an answer cost, by OpenAI's names.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[schema(as = ChatUsage)]
-pub(super) struct Cost {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
-}
-
-impl From<Usage> for Cost {
-    fn from(Usage { input_tokens, output_tokens }: Usage) -> Self {
-        Self {
-            prompt_tokens: input_tokens,
-            completion_tokens: output_tokens,
-            total_tokens: input_tokens.saturating_add(output_tokens),
-        }
     }
 }

@@ -19,14 +19,18 @@ use serde::Serialize;
 use tokenwire_core::{Entry, Event, FinishReason, GenerationId, Seq, TextSoFar, ToolCallDelta};
 use utoipa::ToSchema;
 
-use super::answer::{Cost, Identity};
+use super::answer::Identity;
 use crate::{
     front::{
         describe::{finish_reason_or_null, null},
         events::{Events, event_stream},
         problem::Problem,
     },
-    openai::{call_id::call_id, error::ErrorEnvelope},
+    openai::{
+        call_id::call_id,
+        error::ErrorEnvelope,
+        usage::{ChunkUsage, CompletionUsage},
+    },
     stream::{frames::Frames, reader::Encoder},
 };
 
@@ -49,7 +53,7 @@ impl ChunkEncoder {
     }
 
     fn choice(&self, choice: Choice<'_>, frames: &mut Frames) {
-        let usage = if self.usage { Spent::NotYetKnown } else { Spent::NotAsked };
+        let usage = if self.usage { ChunkUsage::NotYetKnown } else { ChunkUsage::NotAsked };
         frames.object(&Chunk { identity: &self.identity, choices: &[choice], usage });
     }
 
@@ -85,24 +89,9 @@ struct Chunk<'a> {
     /// One, or none in the chunk that says what the answer cost.
     choices: &'a [Choice<'a>],
     /// Where it was asked for: null in all chunks but the last.
-    #[serde(skip_serializing_if = "Spent::was_not_asked")]
-    #[schema(value_type = Option<Cost>)]
-    usage: Spent,
-}
-
-/// What the answer cost. Asked for, it is there in every chunk, and null in all but the last.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Spent {
-    NotAsked,
-    NotYetKnown,
-    InAll(Cost),
-}
-
-impl Spent {
-    fn was_not_asked(&self) -> bool {
-        matches!(self, Self::NotAsked)
-    }
+    #[serde(skip_serializing_if = "ChunkUsage::was_not_asked")]
+    #[schema(value_type = Option<CompletionUsage>)]
+    usage: ChunkUsage,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -213,7 +202,7 @@ impl Encoder<Frames> for ChunkEncoder {
                 };
                 self.choice(end, frames);
                 if self.usage {
-                    let usage = Spent::InAll((*usage).into());
+                    let usage = ChunkUsage::Total((*usage).into());
                     frames.object(&Chunk { identity: &self.identity, choices: &[], usage });
                 }
                 frames.openai_done();

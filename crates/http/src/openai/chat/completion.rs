@@ -6,14 +6,14 @@ use serde::Serialize;
 use tokenwire_core::{Entry, Event, FinishReason, GenerationId, TextSoFar, ToolCallDelta, Usage};
 use utoipa::ToSchema;
 
-use super::answer::{Cost, Identity};
+use super::answer::Identity;
 use crate::{
     front::{
         describe::{finish_reason, null},
         problem::Problem,
         whole,
     },
-    openai::call_id::call_id,
+    openai::{call_id::call_id, usage::CompletionUsage},
 };
 
 pub(super) const OBJECT: &str = "chat.completion";
@@ -97,7 +97,7 @@ pub(super) struct ChatCompletion {
     identity: Identity,
     /// One.
     choices: [Choice; 1],
-    usage: Cost,
+    usage: CompletionUsage,
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,25 +13,15 @@ use crate::{
         json::{self, Fields, non_null},
         problem::Problem,
     },
-    openai::parameters::{self, FunctionType, NoLogprobs, NoObfuscation, NoTopLogprobs, One, ToolChoice},
+    openai::parameters::{
+        self, FunctionType, NoLogprobs, NoTopLogprobs, One, Shown, StreamOptions, ToolChoice,
+    },
 };
 
 #[derive(Debug)]
 pub(super) struct ChatRequest {
     pub(super) request: GenerateRequest,
     pub(super) shown: Shown,
-}
-
-/// How the answer travels. No part of what is asked: a repeated call may want it otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// In one piece, once it is there.
-    Whole,
-    /// As it comes.
-    Streamed {
-        /// With a last chunk that says what it cost.
-        usage: bool,
-    },
 }
 
 only!(
@@ -53,7 +43,7 @@ pub(super) struct ChatCompletionRequest {
     /// Whether to answer with events rather than in one piece.
     stream: Option<bool>,
     /// Only with `stream`.
-    stream_options: Option<ChatStreamOptions>,
+    stream_options: Option<StreamOptions>,
     /// 0 always takes the likeliest token.
     #[schema(inline)]
     temperature: Option<TemperatureField>,
@@ -120,18 +110,6 @@ pub(super) struct ChatCompletionRequest {
     /// How much to say. Handed to the model.
     #[serde(rename = "verbosity")]
     _verbosity: Option<String>,
-}
-
-/// What the events of an answer say beside it.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ChatStreamOptions {
-    /// Whether a last chunk says what the answer cost.
-    include_usage: Option<bool>,
-    /// Events are not padded.
-    #[serde(rename = "include_obfuscation")]
-    #[schema(inline)]
-    _include_obfuscation: Option<NoObfuscation>,
 }
 
 /// Something that the model may call. It goes to the model as it was written.
@@ -206,7 +184,7 @@ impl ChatRequest {
         }
         let request: ChatCompletionRequest = json::read(&fields)?;
         let model = resolve_model(request.model.as_deref(), models)?;
-        let shown = shown(request.stream.unwrap_or(false), request.stream_options)?;
+        let shown = Shown::of(request.stream, request.stream_options)?;
         let messages = request
             .messages
             .ok_or_else(|| Problem::invalid_field("messages", "is missing: write what you want to ask"))?;
@@ -229,20 +207,6 @@ impl ChatRequest {
         fields.retain(|name, _| !READ.iter().chain(&IGNORED_PARAMS).any(|read| read == name));
         let extras = parameters::extras(fields)?;
         Ok(Self { request: GenerateRequest { model, conversation, sampling, extras }, shown })
-    }
-}
-
-fn shown(streamed: bool, options: Option<ChatStreamOptions>) -> Result<Shown, Problem> {
-    match (streamed, options) {
-        (false, None) => Ok(Shown::Whole),
-        (true, options) => {
-            let usage = options.and_then(|options| options.include_usage).unwrap_or(false);
-            Ok(Shown::Streamed { usage })
-        }
-        (false, Some(_)) => {
-            let what = "is for streams: send stream: true, or leave it out";
-            Err(Problem::invalid_field("stream_options", what))
-        }
     }
 }
 
