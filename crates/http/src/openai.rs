@@ -12,6 +12,7 @@
 
 mod call_id;
 pub(crate) mod chat;
+pub(crate) mod completions;
 pub(crate) mod error;
 pub(crate) mod models;
 mod parameters;

@@ -24,7 +24,7 @@ use crate::{
         problem::Problem,
         refusal::{Refusal, RefusalBody},
     },
-    openai::{self, chat, error::ErrorEnvelope, models, responses},
+    openai::{self, chat, completions, error::ErrorEnvelope, models, responses},
     ops::{
         health, metrics,
         openapi::{self, Document},
@@ -72,8 +72,11 @@ pub fn router(generations: Generations, config: &Config, drain: CancellationToke
 
 /// Every front end but the page, and what it says of itself.
 fn front_ends() -> OpenApiRouter<App> {
-    let openai =
-        OpenApiRouter::new().merge(chat::routes()).merge(responses::routes()).merge(models::routes());
+    let openai = OpenApiRouter::new()
+        .merge(chat::routes())
+        .merge(completions::routes())
+        .merge(responses::routes())
+        .merge(models::routes());
     OpenApiRouter::with_openapi(Envelopes::openapi())
         .merge(ask::routes())
         .merge(openai::with_dialect(openai))

@@ -69,7 +69,9 @@ async fn tell(mut place: Place, story: Story) {
     for rhythm in RHYTHMS {
         let (mut scene, first) = Scene::open(&place, &story).await;
         let mut readers = Readers::default();
-        readers.read(Wanted::Chunks, 0, first);
+        for (wanted, opened) in first {
+            readers.read(wanted, 0, opened);
+        }
         let mut written = 0;
         for batch in batches(&story.events, rhythm) {
             readers.come(&scene.front, written).await;
@@ -114,7 +116,9 @@ async fn a_stream_that_is_gone_ends_for_all_of_its_readers() {
         let (place, story) = (Place::of(log).await, stories::stream_lost());
         let (mut scene, first) = Scene::open(&place, &story).await;
         let mut readers = Readers::listening_for(stories::LAST_WORDS, 12);
-        readers.read(Wanted::Chunks, 0, first);
+        for (wanted, opened) in first {
+            readers.read(wanted, 0, opened);
+        }
         for (written, event) in story.events.iter().enumerate() {
             readers.come(&scene.front, written).await;
             scene.write(std::slice::from_ref(event)).await;
@@ -122,10 +126,11 @@ async fn a_stream_that_is_gone_ends_for_all_of_its_readers() {
         readers.all_have_heard().await;
         scene.forget().await;
         let satisfied = readers.leave().await;
-        let [ask, chunks, events] =
-            [Wanted::Ask(None), Wanted::Chunks, Wanted::Events(None)].map(|wanted| satisfied.first(wanted));
+        let [ask, chunks, events, texts] =
+            [Wanted::Ask(None), Wanted::Chunks, Wanted::Events(None), Wanted::Texts]
+                .map(|wanted| satisfied.first(wanted));
         let resource = scene.front.resource().await.read().await;
-        let told = Told { ask, chunks, completion: None, events, resource };
+        let told = Told { ask, chunks, completion: None, events, resource, texts, text_completion: None };
         transcripts::assert(&story, &told);
         satisfied.check(&told);
         for opened in [scene.front.ask(None).await, scene.front.events(None).await] {

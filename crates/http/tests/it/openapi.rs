@@ -144,6 +144,7 @@ async fn the_parser_takes_every_number_that_its_schema_allows_and_no_other() {
             "ChatCompletionRequest",
             json!({"messages": [{"role": "user", "content": "a"}], "stream": true}),
         ),
+        ("/v1/completions", "CompletionRequest", json!({"prompt": "a", "stream": true})),
         ("/v1/responses", "ResponseRequest", json!({"input": "a", "stream": true})),
     ] {
         let fields = document["components"]["schemas"][schema]["properties"].as_object().unwrap();

@@ -165,10 +165,6 @@ fn module(file: &Path) -> String {
     if path == "lib" || path == "main" { String::new() } else { path }
 }
 
-fn is_within(module: &str, parent: &str) -> bool {
-    module == parent || module.strip_prefix(parent).is_some_and(|rest| rest.starts_with("::"))
-}
-
 fn resolve(module: &str, code: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
     paths(module, code, modules, true).into_iter().map(|(target, _)| target).collect()
 }

@@ -14,6 +14,9 @@ pub(crate) struct Told {
     pub(crate) completion: Option<Exchange>,
     pub(crate) events: Exchange,
     pub(crate) resource: Exchange,
+    pub(crate) texts: Exchange,
+    /// Only for a client that can wait for it.
+    pub(crate) text_completion: Option<Exchange>,
 }
 
 impl Told {
@@ -72,6 +75,8 @@ pub(crate) enum Wanted {
     Events(Option<usize>),
     Chunks,
     Completion,
+    Texts,
+    TextCompletion,
 }
 
 impl Default for Readers {
@@ -100,14 +105,23 @@ impl Readers {
         // A call that is repeated before anybody has begun is kept waiting.
         if written > 0 {
             self.read(Wanted::Chunks, written, front.chunks().await);
+            self.read(Wanted::Texts, written, front.texts().await);
         }
     }
 
     /// Somebody wants it all at once.
     pub(crate) fn wait(&mut self, front: &Front, came_after: usize) {
-        let front = front.clone();
+        let (front, front_of_texts) = (front.clone(), front.clone());
         self.reading.spawn(async move {
             Read { wanted: Wanted::Completion, came_after, got: front.completion().await.read().await }
+        });
+        let front = front_of_texts;
+        self.reading.spawn(async move {
+            Read {
+                wanted: Wanted::TextCompletion,
+                came_after,
+                got: front.text_completion().await.read().await,
+            }
         });
     }
 
@@ -150,8 +164,11 @@ impl Satisfied {
                 Wanted::Events(after) => told.rest_of_events(after),
                 Wanted::Chunks => told.chunks.body.clone(),
                 Wanted::Completion => told.completion.as_ref().unwrap().body.clone(),
+                Wanted::Texts => told.texts.body.clone(),
+                Wanted::TextCompletion => told.text_completion.as_ref().unwrap().body.clone(),
             };
-            assert!(wanted == Wanted::Completion || got.status == StatusCode::OK, "{got:?}");
+            let whole = matches!(wanted, Wanted::Completion | Wanted::TextCompletion);
+            assert!(whole || got.status == StatusCode::OK, "{got:?}");
             assert_eq!(got.body, expected, "{wanted:?}, who came when there were {came_after} entries");
         }
     }

@@ -1,5 +1,5 @@
-//! One story on one log, asked for at every front end. Two generations have its entries: a response in the background, which
-//! `/ask` shows as well, and a chat completion.
+//! One story on one log, asked for at every front end. Three generations have its entries: a response in the background, which
+//! `/ask` shows as well, a chat completion, and a text completion.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,11 @@ use tokenwire_http::Config;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{logs::Place, readers::Told, stories::Story};
+use super::{
+    logs::Place,
+    readers::{Told, Wanted},
+    stories::Story,
+};
 use crate::{
     openai::{CHAT, id},
     stores::Unattended,
@@ -26,6 +30,7 @@ use crate::{
 };
 
 const RESPONSES: &str = "/v1/responses";
+const COMPLETIONS: &str = "/v1/completions";
 
 /// How long every generation takes.
 const TAKES: Duration = Duration::from_secs(7);
@@ -39,7 +44,7 @@ pub(crate) struct Scene {
     clock: Arc<ManualClock>,
     began: Timestamp,
     pub(crate) front: Front,
-    /// The response and the chat completion, each with its writer.
+    /// The response and the completions, each with its writer.
     generations: Vec<(GenerationId, Option<Box<dyn LogWriter>>)>,
 }
 
@@ -69,8 +74,8 @@ pub(crate) struct Exchange {
 }
 
 impl Scene {
-    /// Asks for both generations, or finds them. Gives the first reader of the chat completion too.
-    pub(crate) async fn open(place: &Place, story: &Story) -> (Self, Opened) {
+    /// Asks for all generations, or finds them. Gives the first readers of the completions too.
+    pub(crate) async fn open(place: &Place, story: &Story) -> (Self, [(Wanted, Opened); 2]) {
         let Place { log, clock, began, .. } = place;
         clock.set(*began);
         let limits = Limits { queue_time: Duration::from_secs(60), run_time: Duration::from_secs(60) };
@@ -86,8 +91,13 @@ impl Scene {
         background.as_object_mut().unwrap().extend(story.response.as_object().unwrap().clone());
         front.response = id(&front.open(Method::POST, RESPONSES, None, Some(&background)).await.response);
         let chunks = front.chunks().await;
-        let generations = vec![(front.response, None), (id(&chunks.response), None)];
-        (Self { log: Arc::clone(log), clock: Arc::clone(clock), began: *began, front, generations }, chunks)
+        let texts = front.texts().await;
+        let ids = [front.response, id(&chunks.response), id(&texts.response)];
+        let generations = ids.map(|id| (id, None)).into();
+        (
+            Self { log: Arc::clone(log), clock: Arc::clone(clock), began: *began, front, generations },
+            [(Wanted::Chunks, chunks), (Wanted::Texts, texts)],
+        )
     }
 
     /// One more batch of each generation; each attempt has a writer of its own.
@@ -112,7 +122,7 @@ impl Scene {
         }
     }
 
-    /// Forgets both generations: their ids are free.
+    /// Forgets all generations: their ids are free.
     pub(crate) async fn forget(&self) {
         for (id, _) in &self.generations {
             self.log.remove(*id).await.unwrap();
@@ -128,6 +138,8 @@ impl Scene {
             completion: Some(front.completion().await.read().await),
             events: front.events(None).await.read().await,
             resource: front.resource().await.read().await,
+            texts: front.texts().await.read().await,
+            text_completion: Some(front.text_completion().await.read().await),
         }
     }
 
@@ -169,6 +181,17 @@ impl Front {
 
     pub(crate) async fn completion(&self) -> Opened {
         self.chat(false).await
+    }
+
+    pub(crate) async fn texts(&self) -> Opened {
+        let mut body = json!({"model": "simulated", "prompt": "Hello", "stream": true});
+        body.as_object_mut().unwrap().extend(self.chat.as_object().unwrap().clone());
+        self.open(Method::POST, COMPLETIONS, None, Some(&body)).await
+    }
+
+    pub(crate) async fn text_completion(&self) -> Opened {
+        let body = json!({"model": "simulated", "prompt": "Hello"});
+        self.open(Method::POST, COMPLETIONS, None, Some(&body)).await
     }
 
     async fn chat(&self, stream: bool) -> Opened {

@@ -44,8 +44,10 @@ fn transcript(story: &Story, told: &Told) -> String {
     for (event, seq) in story.events.iter().zip(1..) {
         writeln!(text, "{seq} {}", serde_json::to_string(event).unwrap()).unwrap();
     }
-    let Told { ask, chunks, completion, events, resource } = told;
-    for exchange in [ask, chunks].into_iter().chain(completion).chain([events, resource]) {
+    let Told { ask, chunks, completion, events, resource, texts, text_completion } = told;
+    for exchange in
+        [ask, chunks].into_iter().chain(completion).chain([events, resource, texts]).chain(text_completion)
+    {
         let (asked, status, headers) = (&exchange.asked, exchange.status, &exchange.headers);
         // With a line break of our own at its end, which the body may not have.
         write!(text, "\n# {asked}\n\n{status}\n{headers}\n{}\n", exchange.body).unwrap();
