@@ -28,8 +28,8 @@ use crate::{
     job_queue::JobQueue,
     metrics,
     request::GenerateRequest,
+    retry::LONGEST_BACKOFF,
     token_log::{JobClaim, LogError, Phase, TokenLog},
-    worker::LONGEST_BACKOFF,
 };
 
 /// How long a generation waits before its job can count as lost. Longer than a queue needs to notice a dead or frozen worker.

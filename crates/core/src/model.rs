@@ -3,13 +3,13 @@
 //! A model gets a request and the text that earlier attempts committed, and returns a stream of output. The worker does
 //! retries, batches, deadlines and stops.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+pub use crate::error::ModelError;
 use crate::{
-    BoxError,
     event::{FinishReason, TokenId, ToolCallDelta, Usage},
     id::GenerationId,
     request::GenerateRequest,
@@ -86,33 +86,4 @@ pub enum Output {
         /// The tokens it used, `so_far` included.
         usage: Usage,
     },
-}
-
-/// Why a model returned no answer, or a part of one.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// It has no capacity. The generation waits and loses no attempt.
-    #[error("the model is busy")]
-    Busy {
-        /// The shortest wait.
-        retry_after: Duration,
-    },
-    /// It cannot be reached or is not up, so it did not get the request. The generation waits and loses no attempt.
-    #[error("the model cannot be reached")]
-    Absent {
-        /// The shortest wait. Zero when it is not known.
-        retry_after: Duration,
-        /// Why.
-        #[source]
-        cause: BoxError,
-    },
-    /// It can never answer this request. The generation fails with this message.
-    #[error("model rejected the request: {message}")]
-    Rejected {
-        /// Why, for the caller.
-        message: String,
-    },
-    /// It failed after it got the request. Another attempt may succeed. Attempts without progress count.
-    #[error("the model failed")]
-    Unavailable(#[source] BoxError),
 }

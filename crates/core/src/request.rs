@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     conversation::{Conversation, Message, ToolCall},
+    error::ModelError,
     extras::Extras,
-    model::ModelError,
     sampling::Sampling,
 };
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest wait between two attempts of a generation, unless its model asks for more.
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
 /// Doubling waits: `first`, twice that, and so on up to `most`. Without jitter: one connection per process and slots per worker
 /// already limit how many retry at once.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@
 
 mod attempt;
 mod dead_letters;
+mod job_request;
 mod log_gate;
 mod running_jobs;
 mod trials;
@@ -26,11 +27,11 @@ use tracing::Instrument;
 
 pub(crate) use self::trials::Unproven;
 use self::{
-    dead_letters::Unreadable,
+    job_request::{Unreadable, request_of},
     log_gate::LogGate,
     running_jobs::{Admitted, RunningJob, RunningJobs},
     trials::Trials,
-    writes::{release, seal},
+    writes::{SEAL_TIMEOUT, release, seal},
 };
 use crate::{
     catalogue::Catalogue,
@@ -46,9 +47,6 @@ use crate::{
     retry::Backoff,
     token_log::{Attempts, LogError, LogWriter, Phase, TokenLog, WRITER_TIMEOUT},
 };
-
-/// How long a worker tries to seal a stream while the log is unavailable. Then the job returns to the queue.
-const SEAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// When a job is delivered again after the log was unavailable.
 const LOG_RETRY: Duration = Duration::from_secs(2);
@@ -74,9 +72,6 @@ const TRIAL_RETRY: Duration = Duration::from_secs(1);
 /// Less than the 5 s that a process has at its end.
 const GIVE_BACK_TIME: Duration = Duration::from_secs(4);
 const RELEASE_TIME: Duration = Duration::from_secs(2);
-
-/// The longest wait between two attempts, unless the model asks for more.
-pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// The limits of a worker.
 #[derive(Clone, Debug)]
@@ -297,7 +292,7 @@ impl Worker {
             Availability::Free { epoch } => epoch,
             Availability::Retry(after) => return Ok(LeaseOutcome::Retry(after)),
         };
-        let request = match self.request_of(job).await? {
+        let request = match request_of(&*self.log, job).await? {
             Ok(request) => request,
             Err(Unreadable::Newer) => return Ok(LeaseOutcome::Retry(OWNER_RETRY)),
             Err(Unreadable::Missing) => {

@@ -8,8 +8,7 @@ use std::{pin::pin, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    AttemptOutcome, LONGEST_BACKOFF, MIN_MODEL_WAIT, MISSING_MODEL_RETRY, Stop, TRIAL_RETRY, TRIAL_WAIT,
-    Worker,
+    AttemptOutcome, MIN_MODEL_WAIT, MISSING_MODEL_RETRY, Stop, TRIAL_RETRY, TRIAL_WAIT, Worker,
     trials::{Suspicion, Unproven},
     writes::record_asking,
 };
@@ -21,6 +20,7 @@ use crate::{
     model::{Continuation, ModelError},
     pump::{AttemptEnd, Bounds, CHECK_EVERY, Progress, PumpOutcome, StartedEvent, pump},
     request::{GenerateRequest, ModelName},
+    retry::LONGEST_BACKOFF,
     token_log::{Attempts, LogError, LogWriter, Prefix},
 };
 

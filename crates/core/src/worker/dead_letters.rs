@@ -9,7 +9,11 @@ use std::{num::NonZeroUsize, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Worker, report_panic, report_unsettled, retry_forever};
+use super::{
+    Worker,
+    job_request::{Unreadable, request_of},
+    report_panic, report_unsettled, retry_forever,
+};
 use crate::{
     error::{BoxError, explain},
     event::{Failure, Seq},
@@ -18,7 +22,6 @@ use crate::{
     job::Job,
     job_queue::Lease,
     metrics,
-    request::GenerateRequest,
     token_log::{LogError, Phase},
 };
 
@@ -87,7 +90,7 @@ impl Worker {
             return Ok(None);
         }
         let epoch = Some(page.epoch);
-        match self.request_of(dead).await? {
+        match request_of(&*self.log, dead).await? {
             Ok(request) => return Ok(Some(Job { id: dead.id, request: Some(request), epoch })),
             // A worker of that version can read it.
             Err(Unreadable::Newer) => return Ok(Some(Job { id: dead.id, request: None, epoch })),
@@ -109,31 +112,4 @@ impl Worker {
             ended => ended,
         }
     }
-
-    /// The request of a job, or else of its stream.
-    pub(super) async fn request_of(
-        &self,
-        job: &Job,
-    ) -> Result<Result<GenerateRequest, Unreadable>, LogError> {
-        if let Some(request) = &job.request {
-            return Ok(Ok(request.clone()));
-        }
-        let stored = self.log.spec(job.id).await?.request;
-        if stored.is_empty() {
-            return Ok(Err(Unreadable::Missing));
-        }
-        Ok(GenerateRequest::decode(&stored).map_err(|error| {
-            tracing::warn!(generation.id = %job.id, %error, "cannot read the request of a stream");
-            Unreadable::Newer
-        }))
-    }
-}
-
-/// Why there is no request for a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
-    /// A newer version wrote it. Workers of that version can read it.
-    Newer,
-    /// Neither the job nor the stream has one.
-    Missing,
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::SEAL_TIMEOUT;
 use crate::{
     event::Event,
     retry::Backoff,
     token_log::{Attempts, LogError, LogWriter, Ownership},
 };
+
+/// How long a worker tries to seal a stream while the log is unavailable. Then the job returns to the queue.
+pub(super) const SEAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Records that the model is about to be asked. Retries, because a write of unknown outcome could count an attempt that
 /// asked nothing.
