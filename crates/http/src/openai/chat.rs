@@ -20,7 +20,7 @@ use tokenwire_core::{GenerationId, Seq};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    answer::Identity,
+    answer::ChatIdentity,
     chunks::{ChatEvents, ChunkEncoder},
     completion::{ChatCompletion, Collected},
     request::{ChatCompletionRequest, ChatRequest},
@@ -94,7 +94,7 @@ async fn create(State(app): State<App>, caller: Caller, request: Request) -> Res
     let follower = app.generations.follow_accepted(&accepted, Seq::START).await?;
     match shown {
         Shown::Streamed { usage } => {
-            let identity = Identity::new(id, chunks::OBJECT, created, model);
+            let identity = ChatIdentity::new(id, chunks::OBJECT, created, model);
             let encoder = ChunkEncoder::new(id, identity, usage);
             Ok(([location(id)], stream_response(app.reader(id, follower, encoder), permit)).into_response())
         }
@@ -104,7 +104,7 @@ async fn create(State(app): State<App>, caller: Caller, request: Request) -> Res
             drop(permit);
             match end {
                 Ok((reason, usage)) => {
-                    let identity = Identity::new(id, completion::OBJECT, created, model);
+                    let identity = ChatIdentity::new(id, completion::OBJECT, created, model);
                     let completion = collected.complete(id, identity, reason, usage);
                     Ok(([location(id)], Json(completion)).into_response())
                 }

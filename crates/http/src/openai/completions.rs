@@ -16,7 +16,7 @@ use tokenwire_core::{GenerationId, Seq};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    encoder::{Collected, CompletionEncoder, CompletionEvents, Identity, TextCompletion},
+    encoder::{CollectedText, CompletionEncoder, CompletionEvents, CompletionIdentity, TextCompletion},
     request::{CompletionRequest, Prompt},
 };
 use super::{
@@ -80,7 +80,7 @@ async fn create(State(app): State<App>, caller: Caller, request: Request) -> Res
     let model = request.model.clone();
     let accepted = app.submit(caller, id, request, on_disconnect, Bytes::new()).await?;
     // A repeated call finds the time of the first one.
-    let identity = Identity::new(id, accepted.spec.created_at, model);
+    let identity = CompletionIdentity::new(id, accepted.spec.created_at, model);
     let follower = app.generations.follow_accepted(&accepted, Seq::START).await?;
     match shown {
         Shown::Streamed { usage } => {
@@ -88,7 +88,7 @@ async fn create(State(app): State<App>, caller: Caller, request: Request) -> Res
             Ok(([location(id)], stream_response(app.reader(id, follower, encoder), permit)).into_response())
         }
         Shown::Whole => {
-            let mut collected = Collected::default();
+            let mut collected = CollectedText::default();
             let end = whole::wait(&app, follower, DRAINING, |entry| collected.take(entry)).await;
             drop(permit);
             match end {

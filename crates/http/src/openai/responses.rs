@@ -182,7 +182,7 @@ async fn create(
 
 /// Read a response, or resume its events
 ///
-/// At any replica. A reader that was cut names the number of the last event it saw, and gets exactly the rest.
+/// ResponsePlace any replica. A reader that was cut names the number of the last event it saw, and gets exactly the rest.
 #[utoipa::path(
     get,
     path = "/v1/responses/{id}",

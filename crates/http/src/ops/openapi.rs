@@ -3,7 +3,7 @@
 //! Front ends describe their operations beside their handlers, and `routes.rs` collects them. What is here completes the
 //! document and serves it. The files of the page are left out: they are an interface of the page alone.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use axum::{
     Extension,
@@ -36,7 +36,7 @@ too slow (408) are refused without a body, and so is what is not HTTP (400).
 
 The schema of a body that is a stream of events is that of each event, read as an object with `event`, `data`, `id` and `retry`.";
 
-/// What the tags mean. A front end may use a tag that is not here.
+/// What the tags mean. A front end may use one that is not here.
 const TAGS: [(&str, &str); 5] = [
     ("Ask", "Tokenwire's own API: ask, read and resume, stop."),
     ("Chat Completions", "OpenAI's chat completions."),
@@ -65,9 +65,13 @@ pub(crate) fn complete(mut described: OpenApi) -> String {
         .description(Some(ABOUT))
         .license(Some(license));
     let operations = described.paths.paths.values().flat_map(|path| [&path.get, &path.post, &path.delete]);
-    let used: BTreeSet<_> =
-        operations.flatten().flat_map(|operation| operation.tags.iter().flatten()).collect();
-    let tags: Vec<_> = used.into_iter().map(|name| tag(name)).collect();
+    let mut tags = BTreeMap::new();
+    for operation in operations.flatten() {
+        for name in operation.tags.iter().flatten() {
+            tags.entry(name.as_str()).or_insert_with(|| tag(name, operation.summary.as_deref()));
+        }
+    }
+    let tags: Vec<_> = tags.into_values().collect();
     let document = OpenApiBuilder::from(described)
         .info(info.build())
         .servers(Some([ServerBuilder::new().url("/").description(Some("This server.")).build()]))
@@ -88,9 +92,10 @@ parameters!(
     ),
 );
 
-fn tag(name: &str) -> Tag {
+/// A tag that [`TAGS`] does not know means what the summary of its first operation says.
+fn tag(name: &str, summary: Option<&str>) -> Tag {
     let about = TAGS.iter().find(|(known, _)| *known == name).map(|(_, about)| *about);
-    TagBuilder::new().name(name).description(about).build()
+    TagBuilder::new().name(name).description(about.or(summary)).build()
 }
 
 /// This document

@@ -6,8 +6,7 @@ use utoipa::ToSchema;
 
 /// Which answer it is. The same on every replica and at every call, or else two readers of one answer would differ.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = ChatIdentity)]
-pub(super) struct Identity {
+pub(super) struct ChatIdentity {
     /// `chatcmpl-` and the id under which any front end can read the generation.
     id: String,
     /// `chat.completion`, or `chat.completion.chunk` in a stream.
@@ -18,7 +17,7 @@ pub(super) struct Identity {
     model: ModelName,
 }
 
-impl Identity {
+impl ChatIdentity {
     pub(super) fn new(id: GenerationId, object: &'static str, created: Timestamp, model: ModelName) -> Self {
         Self { id: format!("chatcmpl-{id}"), object, created: created.as_millis() / 1000, model }
     }

@@ -1,6 +1,6 @@
 //! A chat completion as it comes: `chat.completion.chunk` events without names, then `[DONE]`.
 //!
-//! | Entry | Chunk |
+//! | Entry | ChatCompletionChunk |
 //! |---|---|
 //! | none, at once | `delta: {"role": "assistant"}` |
 //! | text | `delta: {"content"}` |
@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokenwire_core::{Entry, Event, FinishReason, GenerationId, Seq, TextSoFar, ToolCallDelta};
 use utoipa::ToSchema;
 
-use super::answer::Identity;
+use super::answer::ChatIdentity;
 use crate::{
     front::{
         describe::{finish_reason_or_null, null},
@@ -38,7 +38,7 @@ pub(super) const OBJECT: &str = "chat.completion.chunk";
 
 pub(super) struct ChunkEncoder {
     id: GenerationId,
-    identity: Identity,
+    identity: ChatIdentity,
     usage: bool,
     /// Whether the reader has seen a piece of the answer.
     said: bool,
@@ -48,18 +48,18 @@ pub(super) struct ChunkEncoder {
 }
 
 impl ChunkEncoder {
-    pub(super) fn new(id: GenerationId, identity: Identity, usage: bool) -> Self {
+    pub(super) fn new(id: GenerationId, identity: ChatIdentity, usage: bool) -> Self {
         Self { id, identity, usage, said: false, calls: BTreeSet::new(), gave_up: false }
     }
 
-    fn choice(&self, choice: Choice<'_>, frames: &mut Frames) {
+    fn choice(&self, choice: ChatChunkChoice<'_>, frames: &mut Frames) {
         let usage = if self.usage { ChunkUsage::NotYetKnown } else { ChunkUsage::NotAsked };
-        frames.object(&Chunk { identity: &self.identity, choices: &[choice], usage });
+        frames.object(&ChatCompletionChunk { identity: &self.identity, choices: &[choice], usage });
     }
 
-    fn delta(&mut self, delta: Delta<'_>, frames: &mut Frames) {
+    fn delta(&mut self, delta: ChatDelta<'_>, frames: &mut Frames) {
         self.said = true;
-        self.choice(Choice { index: 0, delta, logprobs: None, finish_reason: None }, frames);
+        self.choice(ChatChunkChoice { index: 0, delta, logprobs: None, finish_reason: None }, frames);
     }
 
     fn fail(&mut self, problem: &Problem, frames: &mut Frames) {
@@ -74,20 +74,19 @@ impl ChunkEncoder {
             Some(id) => Some(id.clone()),
             None => first.then(|| call_id(self.id, *index)),
         };
-        let function = Function { name: name.as_deref(), arguments };
-        let call = Call { index: *index, id, r#type: first.then_some("function"), function };
-        self.delta(Delta { tool_calls: Some([call]), ..Delta::default() }, frames);
+        let function = ChatFunctionPiece { name: name.as_deref(), arguments };
+        let call = ChatCallPiece { index: *index, id, r#type: first.then_some("function"), function };
+        self.delta(ChatDelta { tool_calls: Some([call]), ..ChatDelta::default() }, frames);
     }
 }
 
 /// A piece of an answer.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ChatCompletionChunk)]
-struct Chunk<'a> {
+struct ChatCompletionChunk<'a> {
     #[serde(flatten)]
-    identity: &'a Identity,
+    identity: &'a ChatIdentity,
     /// One, or none in the chunk that says what the answer cost.
-    choices: &'a [Choice<'a>],
+    choices: &'a [ChatChunkChoice<'a>],
     /// Where it was asked for: null in all chunks but the last.
     #[serde(skip_serializing_if = "ChunkUsage::was_not_asked")]
     #[schema(value_type = Option<CompletionUsage>)]
@@ -95,10 +94,9 @@ struct Chunk<'a> {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = ChatChunkChoice)]
-struct Choice<'a> {
+struct ChatChunkChoice<'a> {
     index: u32,
-    delta: Delta<'a>,
+    delta: ChatDelta<'a>,
     #[schema(schema_with = null, required)]
     logprobs: Option<()>,
     /// Null in all chunks but the last of the answer.
@@ -108,8 +106,7 @@ struct Choice<'a> {
 
 /// What is new.
 #[derive(Default, Serialize, ToSchema)]
-#[schema(as = ChatDelta)]
-struct Delta<'a> {
+struct ChatDelta<'a> {
     /// In the first chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^assistant$", nullable = false)]
@@ -124,14 +121,13 @@ struct Delta<'a> {
     reasoning_content: Option<&'a str>,
     /// A piece of a call that the model wants made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Vec<Call<'_>>)]
-    tool_calls: Option<[Call<'a>; 1]>,
+    #[schema(value_type = Vec<ChatCallPiece<'_>>)]
+    tool_calls: Option<[ChatCallPiece<'a>; 1]>,
 }
 
 /// A piece of a call. The pieces of one `index` belong together.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ChatCallPiece)]
-struct Call<'a> {
+struct ChatCallPiece<'a> {
     index: u32,
     /// In the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,13 +137,12 @@ struct Call<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^function$", nullable = false)]
     r#type: Option<&'static str>,
-    function: Function<'a>,
+    function: ChatFunctionPiece<'a>,
 }
 
 /// A piece of what is called.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ChatFunctionPiece)]
-struct Function<'a> {
+struct ChatFunctionPiece<'a> {
     /// In the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -168,15 +163,15 @@ fn events() -> Events {
          object with an `error`, and no `[DONE]` follows it. A body that ends with neither was cut. There are no ids and no \
          resuming: read the answer at the address in `Location` then. Comments (`:`) fill silence.",
     )
-    .unnamed::<Chunk<'_>>("A piece of the answer.")
+    .unnamed::<ChatCompletionChunk<'_>>("A piece of the answer.")
     .unnamed::<ErrorEnvelope<'_>>("A failure. Nothing follows.")
     .literal("[DONE]", "The end of a complete answer.")
 }
 
 impl Encoder<Frames> for ChunkEncoder {
     fn begin(&mut self, _after: Seq, frames: &mut Frames) {
-        let delta = Delta { role: Some("assistant"), ..Delta::default() };
-        self.choice(Choice { index: 0, delta, logprobs: None, finish_reason: None }, frames);
+        let delta = ChatDelta { role: Some("assistant"), ..ChatDelta::default() };
+        self.choice(ChatChunkChoice { index: 0, delta, logprobs: None, finish_reason: None }, frames);
     }
 
     fn encode(&mut self, entry: &Entry, frames: &mut Frames) {
@@ -187,23 +182,23 @@ impl Encoder<Frames> for ChunkEncoder {
             Event::Started { .. } => {}
             Event::Delta { text, tokens: _ } if text.is_empty() => {}
             Event::Delta { text, tokens: _ } => {
-                self.delta(Delta { content: Some(text), ..Delta::default() }, frames);
+                self.delta(ChatDelta { content: Some(text), ..ChatDelta::default() }, frames);
             }
             Event::Reasoning { text } => {
-                self.delta(Delta { reasoning_content: Some(text), ..Delta::default() }, frames);
+                self.delta(ChatDelta { reasoning_content: Some(text), ..ChatDelta::default() }, frames);
             }
             Event::ToolCall(piece) => self.call(piece, frames),
             Event::Finished { reason, usage } => {
-                let end = Choice {
+                let end = ChatChunkChoice {
                     index: 0,
-                    delta: Delta::default(),
+                    delta: ChatDelta::default(),
                     logprobs: None,
                     finish_reason: Some(*reason),
                 };
                 self.choice(end, frames);
                 if self.usage {
                     let usage = ChunkUsage::Total((*usage).into());
-                    frames.object(&Chunk { identity: &self.identity, choices: &[], usage });
+                    frames.object(&ChatCompletionChunk { identity: &self.identity, choices: &[], usage });
                 }
                 frames.openai_done();
             }

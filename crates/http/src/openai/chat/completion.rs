@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokenwire_core::{Entry, Event, FinishReason, GenerationId, TextSoFar, ToolCallDelta, Usage};
 use utoipa::ToSchema;
 
-use super::answer::Identity;
+use super::answer::ChatIdentity;
 use crate::{
     front::{
         describe::{finish_reason, null},
@@ -62,25 +62,26 @@ impl Collected {
     pub(super) fn complete(
         self,
         id: GenerationId,
-        identity: Identity,
+        identity: ChatIdentity,
         finish_reason: FinishReason,
         usage: Usage,
     ) -> ChatCompletion {
-        let calls = self.calls.into_iter().map(|(index, Called { id: id_of_model, name, arguments })| Call {
-            id: id_of_model.unwrap_or_else(|| call_id(id, index)),
-            r#type: "function",
-            function: Function { name, arguments },
-        });
+        let calls =
+            self.calls.into_iter().map(|(index, Called { id: id_of_model, name, arguments })| ChatCallMade {
+                id: id_of_model.unwrap_or_else(|| call_id(id, index)),
+                r#type: "function",
+                function: ChatFunctionMade { name, arguments },
+            });
         let tool_calls: Vec<_> = calls.collect();
         let nothing_said = self.content.is_empty() && !tool_calls.is_empty();
-        let message = Said {
+        let message = ChatAnswer {
             role: "assistant",
             content: (!nothing_said).then_some(self.content),
             refusal: None,
             reasoning_content: (!self.reasoning.is_empty()).then_some(self.reasoning),
             tool_calls,
         };
-        let choice = Choice { index: 0, message, logprobs: None, finish_reason };
+        let choice = ChatChoice { index: 0, message, logprobs: None, finish_reason };
         ChatCompletion { identity, choices: [choice], usage: usage.into() }
     }
 }
@@ -94,17 +95,16 @@ fn too_large() -> Problem {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ChatCompletion {
     #[serde(flatten)]
-    identity: Identity,
+    identity: ChatIdentity,
     /// One.
-    choices: [Choice; 1],
+    choices: [ChatChoice; 1],
     usage: CompletionUsage,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChatChoice)]
-struct Choice {
+struct ChatChoice {
     index: u32,
-    message: Said,
+    message: ChatAnswer,
     #[schema(schema_with = null, required)]
     logprobs: Option<()>,
     #[schema(schema_with = finish_reason)]
@@ -113,8 +113,7 @@ struct Choice {
 
 /// What the model said.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChatAnswer)]
-struct Said {
+struct ChatAnswer {
     #[schema(pattern = "^assistant$")]
     role: &'static str,
     /// Null where the model only calls tools.
@@ -128,23 +127,21 @@ struct Said {
     reasoning_content: Option<String>,
     /// What it wants called.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Call>,
+    tool_calls: Vec<ChatCallMade>,
 }
 
 /// A call that the model wants made.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChatCallMade)]
-struct Call {
+struct ChatCallMade {
     id: String,
     #[schema(pattern = "^function$")]
     r#type: &'static str,
-    function: Function,
+    function: ChatFunctionMade,
 }
 
 /// What is called.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ChatFunctionMade)]
-struct Function {
+struct ChatFunctionMade {
     name: String,
     /// JSON, if the model keeps to it.
     arguments: String,

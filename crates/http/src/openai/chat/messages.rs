@@ -35,7 +35,7 @@ pub(super) enum ChatMessage {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatInstructions {
     #[serde(rename = "role")]
-    _role: InstructionsRole,
+    _role: ChatInstructionsRole,
     content: ChatContent,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct ChatInstructions {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatUserMessage {
     #[serde(rename = "role")]
-    _role: UserRole,
+    _role: ChatUserRole,
     content: ChatContent,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct ChatUserMessage {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatAssistantMessage {
     #[serde(rename = "role")]
-    _role: AssistantRole,
+    _role: ChatAssistantRole,
     content: Option<ChatContent>,
     refusal: Option<String>,
     #[serde(default)]
@@ -77,7 +77,7 @@ pub(super) struct ChatAssistantMessage {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatToolMessage {
     #[serde(rename = "role")]
-    _role: ToolRole,
+    _role: ChatToolRole,
     /// The call that it answers.
     tool_call_id: String,
     content: ChatContent,
@@ -88,30 +88,26 @@ pub(super) struct ChatToolMessage {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = ChatInstructionsRole)]
-enum InstructionsRole {
+enum ChatInstructionsRole {
     System,
     Developer,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = ChatUserRole)]
-enum UserRole {
+enum ChatUserRole {
     User,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = ChatAssistantRole)]
-enum AssistantRole {
+enum ChatAssistantRole {
     Assistant,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = ChatToolRole)]
-enum ToolRole {
+enum ChatToolRole {
     Tool,
 }
 
@@ -133,28 +129,26 @@ pub(super) enum ChatPart {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ChatTextPart {
     #[serde(rename = "type")]
-    _type: TextType,
+    _type: ChatTextType,
     text: String,
 }
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ChatRefusalPart {
     #[serde(rename = "type")]
-    _type: RefusalType,
+    _type: ChatRefusalType,
     refusal: String,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = ChatTextType)]
-enum TextType {
+enum ChatTextType {
     Text,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = ChatRefusalType)]
-enum RefusalType {
+enum ChatRefusalType {
     Refusal,
 }
 

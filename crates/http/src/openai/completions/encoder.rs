@@ -28,8 +28,7 @@ use crate::{
 
 /// Which answer it is. The same on every replica and at every call.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = CompletionIdentity)]
-pub(super) struct Identity {
+pub(super) struct CompletionIdentity {
     /// `cmpl-` and the id under which any front end can read the generation.
     id: String,
     #[schema(schema_with = text_completion)]
@@ -40,7 +39,7 @@ pub(super) struct Identity {
     model: ModelName,
 }
 
-impl Identity {
+impl CompletionIdentity {
     pub(super) fn new(id: GenerationId, created: Timestamp, model: ModelName) -> Self {
         let object = "text_completion";
         Self { id: format!("cmpl-{id}"), object, created: created.as_millis() / 1000, model }
@@ -55,7 +54,7 @@ fn text_completion() -> utoipa::openapi::Object {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TextCompletion {
     #[serde(flatten)]
-    identity: Identity,
+    identity: CompletionIdentity,
     /// One.
     #[schema(value_type = Vec<CompletionChoice<'_>>)]
     choices: [CompletionChoice<'static>; 1],
@@ -66,7 +65,7 @@ pub(super) struct TextCompletion {
 #[derive(Serialize, ToSchema)]
 struct TextCompletionChunk<'a> {
     #[serde(flatten)]
-    identity: &'a Identity,
+    identity: &'a CompletionIdentity,
     /// One, or none in the chunk that says what the answer cost.
     choices: &'a [CompletionChoice<'a>],
     /// Where it was asked for: null in all chunks but the last.
@@ -94,11 +93,11 @@ impl<'a> CompletionChoice<'a> {
 
 /// The text so far.
 #[derive(Debug, Default)]
-pub(super) struct Collected {
+pub(super) struct CollectedText {
     text: String,
 }
 
-impl Collected {
+impl CollectedText {
     /// Adds an entry. Why the model ended and what it cost, once it has.
     pub(super) fn take(&mut self, entry: &Entry) -> Result<Option<(FinishReason, Usage)>, Problem> {
         match &entry.event {
@@ -116,14 +115,19 @@ impl Collected {
         Ok(None)
     }
 
-    pub(super) fn complete(self, identity: Identity, reason: FinishReason, usage: Usage) -> TextCompletion {
+    pub(super) fn complete(
+        self,
+        identity: CompletionIdentity,
+        reason: FinishReason,
+        usage: Usage,
+    ) -> TextCompletion {
         let choice = CompletionChoice::new(self.text, Some(reason));
         TextCompletion { identity, choices: [choice], usage: usage.into() }
     }
 }
 
 pub(super) struct CompletionEncoder {
-    identity: Identity,
+    identity: CompletionIdentity,
     usage: bool,
     /// Whether the reader has seen a piece of the answer.
     sent: bool,
@@ -144,7 +148,7 @@ event_stream!(
 );
 
 impl CompletionEncoder {
-    pub(super) fn new(identity: Identity, usage: bool) -> Self {
+    pub(super) fn new(identity: CompletionIdentity, usage: bool) -> Self {
         Self { identity, usage, sent: false, gave_up: false }
     }
 

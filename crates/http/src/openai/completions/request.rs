@@ -63,7 +63,7 @@ only!(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct CompletionRequest {
     /// The prompt, not blank and at most 256 KiB of UTF-8: a text, or a list of one text.
-    #[schema(inline, required, nullable = false)]
+    #[schema(required, nullable = false)]
     prompt: Option<PromptText>,
     /// One of those that `GET /v1/models` lists. Default: the first of them.
     model: Option<String>,

@@ -96,26 +96,24 @@ pub(super) struct Compaction {
     object: &'static str,
     /// When it was asked for, in seconds.
     created_at: u64,
-    output: Vec<Kept>,
+    output: Vec<CompactionItem>,
     usage: ResponseUsage,
 }
 
 /// What is left of it, to be sent as input later.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CompactionItem)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Kept {
+enum CompactionItem {
     /// What the user or the system said, word for word.
-    Message { id: String, status: &'static str, role: &'static str, content: Vec<KeptPart> },
+    Message { id: String, status: &'static str, role: &'static str, content: Vec<CompactionPart> },
     /// The rest, as a model sums it up: encoded, not encrypted. Send it as it is.
     Compaction { id: String, encrypted_content: String },
 }
 
 /// A text in it.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CompactionPart)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum KeptPart {
+enum CompactionPart {
     InputText { text: String },
 }
 
@@ -253,15 +251,15 @@ impl Compaction {
                 Message::Assistant { .. } | Message::Tool { .. } => continue,
             };
             let id = id::output("msg", generation, kept.len());
-            kept.push(Kept::Message {
+            kept.push(CompactionItem::Message {
                 id,
                 status: "completed",
                 role,
-                content: vec![KeptPart::InputText { text }],
+                content: vec![CompactionPart::InputText { text }],
             });
         }
         let id = id::output("cmp", generation, kept.len());
-        kept.push(Kept::Compaction { id, encrypted_content: compaction::encode(summary) });
+        kept.push(CompactionItem::Compaction { id, encrypted_content: compaction::encode(summary) });
         Ok(Self {
             id: id::response(generation),
             object: "response.compaction",

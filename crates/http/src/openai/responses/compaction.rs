@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_summary_is_read_as_it_was_given_out_also_by_later_versions() {
-        // Kept by clients that outlive this version: this literal stays readable.
+        // CompactionItem by clients that outlive this version: this literal stays readable.
         let content = "tokenwire-1.aLtXOXI6NuhUaGUgbGF1bmNoIGlzIG9uIFR1ZXNkYXku";
         assert_eq!(decode(content), Ok("The launch is on Tuesday.".to_owned()));
         assert_eq!(encode("The launch is on Tuesday."), content);

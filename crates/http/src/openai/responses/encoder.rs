@@ -20,25 +20,25 @@ use tokenwire_core::{Entry, Event, Seq, TextSoFar};
 
 use super::{
     output::{self, Watch},
-    response::{ErrorEvent, OfResponse, Response},
+    response::{Response, ResponseErrorEvent, ResponseEvent},
 };
 use crate::{
     front::{
-        events::{Events as EventSchemas, event_stream},
+        events::{Events, event_stream},
         problem::Problem,
     },
     stream::{frames::Frames, reader::Encoder, sink::Sink, websocket::Messages},
 };
 
 /// What takes numbered events: a stream of SSE, or a socket.
-pub(super) trait Events: Sink {
+pub(super) trait EventSink: Sink {
     fn event(&mut self, name: &'static str, what: &impl Serialize);
 
     /// Nothing follows.
     fn end(&mut self);
 }
 
-impl Events for Frames {
+impl EventSink for Frames {
     fn event(&mut self, name: &'static str, what: &impl Serialize) {
         self.named(name, None, what);
     }
@@ -49,7 +49,7 @@ impl Events for Frames {
 }
 
 /// The type inside each event is its name, and the next response follows on the same socket.
-impl Events for Messages {
+impl EventSink for Messages {
     fn event(&mut self, _name: &'static str, what: &impl Serialize) {
         self.object(what);
     }
@@ -64,23 +64,23 @@ event_stream!(
 );
 
 /// What [`ResponseEncoder`] writes.
-fn events() -> EventSchemas {
-    let events = EventSchemas::new(
+fn events() -> Events {
+    let events = Events::new(
         "Every event has its number, from 0 without a gap, and is the same for ever and at every replica. The name of an event is \
          its `type`. `[DONE]` is last; a body that ends without it was cut: resume after the last number. Comments (`:`) fill \
          silence.",
     )
-    .numbered::<OfResponse<'_>>("response.created", "It is stored.")
-    .numbered::<OfResponse<'_>>("response.queued", "In the background: it waits for a worker.")
-    .numbered::<OfResponse<'_>>("response.in_progress", "A worker has begun.");
+    .numbered::<ResponseEvent<'_>>("response.created", "It is stored.")
+    .numbered::<ResponseEvent<'_>>("response.queued", "In the background: it waits for a worker.")
+    .numbered::<ResponseEvent<'_>>("response.in_progress", "A worker has begun.");
     output::events(events)
-        .numbered::<OfResponse<'_>>("response.completed", "The answer is complete.")
-        .numbered::<OfResponse<'_>>(
+        .numbered::<ResponseEvent<'_>>("response.completed", "The answer is complete.")
+        .numbered::<ResponseEvent<'_>>(
             "response.incomplete",
             "It ended early, and `incomplete_details` says why; or it was stopped, and its status is `cancelled`.",
         )
-        .numbered::<ErrorEvent>("error", "It failed, or cannot be shown here. `response.failed` follows.")
-        .numbered::<OfResponse<'_>>("response.failed", "It will not be complete.")
+        .numbered::<ResponseErrorEvent>("error", "It failed, or cannot be shown here. `response.failed` follows.")
+        .numbered::<ResponseEvent<'_>>("response.failed", "It will not be complete.")
         .literal("[DONE]", "The end.")
 }
 
@@ -102,7 +102,7 @@ impl ResponseEncoder {
         &self.response
     }
 
-    fn fold<S: Events>(&mut self, sink: &mut S, fold: impl FnOnce(&mut Response, &mut Numbered<'_, S>)) {
+    fn fold<S: EventSink>(&mut self, sink: &mut S, fold: impl FnOnce(&mut Response, &mut Numbered<'_, S>)) {
         let Self { response, next, after } = self;
         fold(response, &mut Numbered { next, after: *after, sink });
         if self.response.has_ended() {
@@ -126,7 +126,7 @@ struct Told<'a, T> {
     what: &'a T,
 }
 
-impl<S: Events> Watch for Numbered<'_, S> {
+impl<S: EventSink> Watch for Numbered<'_, S> {
     fn event(&mut self, name: &'static str, what: &impl Serialize) {
         let sequence_number = *self.next;
         *self.next += 1;
@@ -136,7 +136,7 @@ impl<S: Events> Watch for Numbered<'_, S> {
     }
 }
 
-impl<S: Events> Encoder<S> for ResponseEncoder {
+impl<S: EventSink> Encoder<S> for ResponseEncoder {
     fn begin(&mut self, _after: Seq, sink: &mut S) {
         self.fold(sink, |response, watch| response.created(watch));
     }

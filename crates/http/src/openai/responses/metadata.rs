@@ -30,7 +30,7 @@ pub(super) struct ResponseMetadata {
     #[serde(default)]
     pub(super) previous_response_id: Option<String>,
     /// What was said before this input, without instructions: those of an earlier request are no part of a later one.
-    /// Kept whole rather than looked up, so that a conversation may go on longer than its first part is kept.
+    /// CompactionItem whole rather than looked up, so that a conversation may go on longer than its first part is kept.
     #[serde(default)]
     pub(super) before: Vec<Message>,
     /// The items of the input, without ids.

@@ -198,7 +198,7 @@ pub(super) struct ResponseStreamOptions {
     _include_obfuscation: Option<NoObfuscation>,
 }
 
-/// At most 16 texts by their names.
+/// ResponsePlace most 16 texts by their names.
 #[derive(Clone, Debug)]
 pub(super) struct Metadata;
 

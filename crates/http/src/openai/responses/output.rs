@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokenwire_core::{GenerationId, ToolCallDelta};
 
-pub(super) use self::shown::Shown;
-use self::shown::{At, CallDone, Delta, OfItem, OfPart, Part, Status, TextDone};
+pub(super) use self::shown::ResponseOutputItem;
+use self::shown::{
+    ResponseCallDoneEvent, ResponseDeltaEvent, ResponseItemEvent, ResponseItemStatus, ResponseOutputPart,
+    ResponsePartEvent, ResponsePlace, ResponseTextDoneEvent,
+};
 use super::{id, items};
 use crate::{front::events::Events, openai::call_id::call_id};
 
@@ -40,7 +43,7 @@ pub(super) struct Output {
 #[derive(Debug)]
 struct Item {
     id: String,
-    status: Status,
+    status: ResponseItemStatus,
     what: What,
 }
 
@@ -96,50 +99,56 @@ impl Kind {
         (self == Self::Answer).then_some([])
     }
 
-    const fn part(self, text: &str) -> Part<'_> {
+    const fn part(self, text: &str) -> ResponseOutputPart<'_> {
         match self {
-            Self::Answer => Part::Answer { text, annotations: [], logprobs: [] },
-            Self::Reasoning => Part::Reasoning { text },
-            Self::Summary => Part::Summary { text },
+            Self::Answer => ResponseOutputPart::Answer { text, annotations: [], logprobs: [] },
+            Self::Reasoning => ResponseOutputPart::Reasoning { text },
+            Self::Summary => ResponseOutputPart::Summary { text },
         }
     }
 
     /// Where the only part of an item is.
-    const fn within(self, item_id: &str, output_index: usize) -> At<'_> {
+    const fn within(self, item_id: &str, output_index: usize) -> ResponsePlace<'_> {
         let (content_index, summary_index) = match self {
             Self::Answer | Self::Reasoning => (Some(0), None),
             Self::Summary => (None, Some(0)),
         };
-        At { item_id, output_index, content_index, summary_index }
+        ResponsePlace { item_id, output_index, content_index, summary_index }
     }
 }
 
 /// The events about items, which are told to a [`Watch`].
 pub(super) fn events(events: Events) -> Events {
     events
-        .numbered::<OfItem<'_>>("response.output_item.added", "An item begins.")
-        .numbered::<OfPart<'_>>(Kind::Answer.added(), "A text begins.")
-        .numbered::<Delta<'_>>(Kind::Answer.delta(), "A piece of the answer: join them with nothing between.")
-        .numbered::<TextDone<'_>>(Kind::Answer.text_done(), "A text of the answer, complete.")
-        .numbered::<Delta<'_>>(Kind::Reasoning.delta(), "A piece of the model's reasoning.")
-        .numbered::<TextDone<'_>>(Kind::Reasoning.text_done(), "The model's reasoning, complete.")
-        .numbered::<OfPart<'_>>(Kind::Answer.part_done(), "A text is complete.")
-        .numbered::<OfPart<'_>>(
+        .numbered::<ResponseItemEvent<'_>>("response.output_item.added", "An item begins.")
+        .numbered::<ResponsePartEvent<'_>>(Kind::Answer.added(), "A text begins.")
+        .numbered::<ResponseDeltaEvent<'_>>(
+            Kind::Answer.delta(),
+            "A piece of the answer: join them with nothing between.",
+        )
+        .numbered::<ResponseTextDoneEvent<'_>>(Kind::Answer.text_done(), "A text of the answer, complete.")
+        .numbered::<ResponseDeltaEvent<'_>>(Kind::Reasoning.delta(), "A piece of the model's reasoning.")
+        .numbered::<ResponseTextDoneEvent<'_>>(
+            Kind::Reasoning.text_done(),
+            "The model's reasoning, complete.",
+        )
+        .numbered::<ResponsePartEvent<'_>>(Kind::Answer.part_done(), "A text is complete.")
+        .numbered::<ResponsePartEvent<'_>>(
             Kind::Summary.added(),
             "Where a summary was asked for: the model's reasoning begins.",
         )
-        .numbered::<Delta<'_>>(Kind::Summary.delta(), "A piece of it.")
-        .numbered::<TextDone<'_>>(Kind::Summary.text_done(), "The model's reasoning.")
-        .numbered::<OfPart<'_>>(Kind::Summary.part_done(), "It is complete, or was cut short.")
-        .numbered::<Delta<'_>>(
+        .numbered::<ResponseDeltaEvent<'_>>(Kind::Summary.delta(), "A piece of it.")
+        .numbered::<ResponseTextDoneEvent<'_>>(Kind::Summary.text_done(), "The model's reasoning.")
+        .numbered::<ResponsePartEvent<'_>>(Kind::Summary.part_done(), "It is complete, or was cut short.")
+        .numbered::<ResponseDeltaEvent<'_>>(
             "response.function_call_arguments.delta",
             "A piece of the arguments of a call.",
         )
-        .numbered::<CallDone<'_>>(
+        .numbered::<ResponseCallDoneEvent<'_>>(
             "response.function_call_arguments.done",
             "The arguments of a call, complete.",
         )
-        .numbered::<OfItem<'_>>("response.output_item.done", "An item is complete.")
+        .numbered::<ResponseItemEvent<'_>>("response.output_item.done", "An item is complete.")
 }
 
 impl Output {
@@ -157,7 +166,7 @@ impl Output {
     }
 
     /// Every item, as the resource shows it.
-    pub(super) fn shown(&self) -> Vec<Shown<'_>> {
+    pub(super) fn shown(&self) -> Vec<ResponseOutputItem<'_>> {
         self.items.iter().map(|item| item.shown(true)).collect()
     }
 
@@ -177,19 +186,19 @@ impl Output {
         }
         self.bytes = self.bytes.saturating_add(piece.len());
         if !self.items.last().is_some_and(|item| item.takes(kind)) {
-            self.close_text(Status::Completed, watch);
+            self.close_text(ResponseItemStatus::Completed, watch);
             let prefix = if kind == Kind::Answer { "msg" } else { "rs" };
             let index = self.add(prefix, What::Text { kind, text: String::new() }, watch);
             if let Some(item) = self.items.last() {
                 let at = kind.within(&item.id, index);
-                watch.event(kind.added(), &OfPart { at, part: kind.part(""), status: None });
+                watch.event(kind.added(), &ResponsePartEvent { at, part: kind.part(""), status: None });
             }
         }
         let index = self.items.len().saturating_sub(1);
         if let Some(Item { id, what: What::Text { text, .. }, .. }) = self.items.last_mut() {
             text.push_str(piece);
             let at = kind.within(id, index);
-            watch.event(kind.delta(), &Delta { at, delta: piece, logprobs: kind.logprobs() });
+            watch.event(kind.delta(), &ResponseDeltaEvent { at, delta: piece, logprobs: kind.logprobs() });
         }
     }
 
@@ -200,7 +209,7 @@ impl Output {
         let place = if let Some(place) = self.calls.get(index) {
             *place
         } else {
-            self.close_text(Status::Completed, watch);
+            self.close_text(ResponseItemStatus::Completed, watch);
             let call_id = id.clone().unwrap_or_else(|| call_id(self.answer, *index));
             let name = name.clone().unwrap_or_default();
             let place = self.add("fc", What::Call { call_id, name, arguments: String::new() }, watch);
@@ -211,15 +220,16 @@ impl Output {
             && !more.is_empty()
         {
             arguments.push_str(more);
-            let at = At { item_id: id, output_index: place, content_index: None, summary_index: None };
-            let delta = Delta { at, delta: more, logprobs: None };
+            let at =
+                ResponsePlace { item_id: id, output_index: place, content_index: None, summary_index: None };
+            let delta = ResponseDeltaEvent { at, delta: more, logprobs: None };
             watch.event("response.function_call_arguments.delta", &delta);
         }
     }
 
     /// The model has ended. Items that are open are done now; cut short, if the answer is.
     pub(super) fn finish(&mut self, whole: bool, watch: &mut impl Watch) {
-        let status = if whole { Status::Completed } else { Status::Incomplete };
+        let status = if whole { ResponseItemStatus::Completed } else { ResponseItemStatus::Incomplete };
         for (index, item) in self.items.iter_mut().enumerate() {
             item.close(index, status, watch);
         }
@@ -233,13 +243,17 @@ impl Output {
     fn add(&mut self, prefix: &str, what: What, watch: &mut impl Watch) -> usize {
         self.bytes = self.bytes.saturating_add(ITEM);
         let index = self.items.len();
-        let item = Item { id: id::output(prefix, self.answer, index), status: Status::InProgress, what };
-        watch.event("response.output_item.added", &OfItem { output_index: index, item: item.shown(false) });
+        let item =
+            Item { id: id::output(prefix, self.answer, index), status: ResponseItemStatus::InProgress, what };
+        watch.event(
+            "response.output_item.added",
+            &ResponseItemEvent { output_index: index, item: item.shown(false) },
+        );
         self.items.push(item);
         index
     }
 
-    fn close_text(&mut self, status: Status, watch: &mut impl Watch) {
+    fn close_text(&mut self, status: ResponseItemStatus, watch: &mut impl Watch) {
         let index = self.items.len().saturating_sub(1);
         if let Some(item @ Item { what: What::Text { .. }, .. }) = self.items.last_mut() {
             item.close(index, status, watch);
@@ -249,45 +263,60 @@ impl Output {
 
 impl Item {
     fn takes(&self, piece: Kind) -> bool {
-        self.status == Status::InProgress && matches!(self.what, What::Text { kind, .. } if kind == piece)
+        self.status == ResponseItemStatus::InProgress
+            && matches!(self.what, What::Text { kind, .. } if kind == piece)
     }
 
-    fn close(&mut self, output_index: usize, status: Status, watch: &mut impl Watch) {
-        if self.status != Status::InProgress {
+    fn close(&mut self, output_index: usize, status: ResponseItemStatus, watch: &mut impl Watch) {
+        if self.status != ResponseItemStatus::InProgress {
             return;
         }
         self.status = status;
         match &self.what {
             What::Text { kind, text } => {
                 let at = kind.within(&self.id, output_index);
-                watch.event(kind.text_done(), &TextDone { at, text, logprobs: kind.logprobs() });
+                watch.event(kind.text_done(), &ResponseTextDoneEvent { at, text, logprobs: kind.logprobs() });
                 // Of a summary alone the format says so here, and only if it was cut short.
-                let cut = *kind == Kind::Summary && status == Status::Incomplete;
+                let cut = *kind == Kind::Summary && status == ResponseItemStatus::Incomplete;
                 let status = cut.then_some(status);
-                watch.event(kind.part_done(), &OfPart { at, part: kind.part(text), status });
+                watch.event(kind.part_done(), &ResponsePartEvent { at, part: kind.part(text), status });
             }
             What::Call { call_id: _, name, arguments } => {
-                let at = At { item_id: &self.id, output_index, content_index: None, summary_index: None };
-                watch.event("response.function_call_arguments.done", &CallDone { at, name, arguments });
+                let at = ResponsePlace {
+                    item_id: &self.id,
+                    output_index,
+                    content_index: None,
+                    summary_index: None,
+                };
+                watch.event(
+                    "response.function_call_arguments.done",
+                    &ResponseCallDoneEvent { at, name, arguments },
+                );
             }
         }
-        watch.event("response.output_item.done", &OfItem { output_index, item: self.shown(true) });
+        watch.event("response.output_item.done", &ResponseItemEvent { output_index, item: self.shown(true) });
     }
 
-    fn shown(&self, content: bool) -> Shown<'_> {
+    fn shown(&self, content: bool) -> ResponseOutputItem<'_> {
         let Self { id, status, what } = self;
         match what {
             What::Text { kind, text } => {
                 let (status, parts) = (*status, content.then(|| kind.part(text)).into_iter().collect());
                 let none = Vec::new();
                 match kind {
-                    Kind::Answer => Shown::Message { id, status, role: "assistant", content: parts },
-                    Kind::Reasoning => Shown::Reasoning { id, status, summary: none, content: parts },
-                    Kind::Summary => Shown::Reasoning { id, status, summary: parts, content: none },
+                    Kind::Answer => {
+                        ResponseOutputItem::Message { id, status, role: "assistant", content: parts }
+                    }
+                    Kind::Reasoning => {
+                        ResponseOutputItem::Reasoning { id, status, summary: none, content: parts }
+                    }
+                    Kind::Summary => {
+                        ResponseOutputItem::Reasoning { id, status, summary: parts, content: none }
+                    }
                 }
             }
             What::Call { call_id, name, arguments } => {
-                Shown::FunctionCall { id, status: *status, call_id, name, arguments }
+                ResponseOutputItem::FunctionCall { id, status: *status, call_id, name, arguments }
             }
         }
     }

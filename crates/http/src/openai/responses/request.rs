@@ -101,24 +101,24 @@ pub(super) struct ResponseRequest {
     #[serde(rename = "top_logprobs")]
     #[schema(inline)]
     _top_logprobs: Option<NoTopLogprobs>,
-    /// Shown in the resource; changes nothing.
+    /// ResponseOutputItem in the resource; changes nothing.
     #[serde(rename = "metadata")]
     #[schema(inline)]
     _metadata: Option<Metadata>,
-    /// Shown in the resource; changes nothing.
+    /// ResponseOutputItem in the resource; changes nothing.
     #[serde(rename = "max_tool_calls")]
     #[schema(inline)]
     _max_tool_calls: Option<Count>,
-    /// Shown in the resource; changes nothing.
+    /// ResponseOutputItem in the resource; changes nothing.
     #[serde(rename = "prompt_cache_key")]
     _prompt_cache_key: Option<String>,
     /// Changes nothing.
     #[serde(rename = "prompt_cache_retention")]
     _prompt_cache_retention: Option<String>,
-    /// Shown in the resource; changes nothing.
+    /// ResponseOutputItem in the resource; changes nothing.
     #[serde(rename = "safety_identifier")]
     _safety_identifier: Option<String>,
-    /// Shown in the resource; changes nothing.
+    /// ResponseOutputItem in the resource; changes nothing.
     #[serde(rename = "service_tier")]
     _service_tier: Option<String>,
     /// Changes nothing.

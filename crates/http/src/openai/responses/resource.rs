@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::{
     id,
     metadata::ResponseMetadata,
-    output::{Output, Shown},
+    output::{Output, ResponseOutputItem},
     state::{End, State},
 };
 use crate::{front::describe::constant, openai::error::ErrorObject};
@@ -38,7 +38,7 @@ pub(super) struct ResponseResource<'a> {
     previous_response_id: Option<&'a str>,
     #[schema(required)]
     instructions: Option<&'a str>,
-    output: Vec<Shown<'a>>,
+    output: Vec<ResponseOutputItem<'a>>,
     #[schema(required)]
     error: Option<ResponseError<'a>>,
     #[schema(required)]

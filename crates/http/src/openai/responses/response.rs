@@ -31,15 +31,13 @@ pub(super) struct Response {
 
 /// What events about the whole response say.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseEvent)]
-pub(super) struct OfResponse<'a> {
+pub(super) struct ResponseEvent<'a> {
     response: ResponseResource<'a>,
 }
 
 /// What the event of a failure says.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseErrorEvent)]
-pub(super) struct ErrorEvent {
+pub(super) struct ResponseErrorEvent {
     #[schema(value_type = ErrorObject<'_>)]
     error: Value,
 }
@@ -118,7 +116,7 @@ impl Response {
 
     /// It will not become whole, or cannot be told here.
     pub(super) fn fail(&mut self, problem: Problem, at: Timestamp, watch: &mut impl Watch) {
-        watch.event("error", &ErrorEvent { error: object(&problem) });
+        watch.event("error", &ResponseErrorEvent { error: object(&problem) });
         self.output.break_off();
         self.state = State::Ended { at, end: End::Failed(problem) };
         self.tell("response.failed", watch);
@@ -143,7 +141,7 @@ impl Response {
     }
 
     pub(super) fn tell(&self, name: &'static str, watch: &mut impl Watch) {
-        watch.event(name, &OfResponse { response: self.resource() });
+        watch.event(name, &ResponseEvent { response: self.resource() });
     }
 }
 

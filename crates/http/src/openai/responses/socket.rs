@@ -257,7 +257,7 @@ impl Session {
         loop {
             self.send(socket, &mut events).await?;
             let response = reading.encoder().response();
-            // At once, not at the next step: the client's next request may have come by now.
+            // ResponsePlace once, not at the next step: the client's next request may have come by now.
             if response.has_ended() {
                 let went_well = response.can_be_gone_on_from();
                 self.last = went_well.then_some(response.id).or(self.last);

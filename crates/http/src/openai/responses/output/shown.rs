@@ -7,9 +7,8 @@ use crate::front::describe::{constant, nothing};
 
 /// How far an item has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = ResponseItemStatus)]
 #[serde(rename_all = "snake_case")]
-pub(in super::super) enum Status {
+pub(in super::super) enum ResponseItemStatus {
     InProgress,
     Completed,
     Incomplete,
@@ -17,35 +16,39 @@ pub(in super::super) enum Status {
 
 /// An item, as the events and the resource show it.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseOutputItem)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(in super::super) enum Shown<'a> {
+pub(in super::super) enum ResponseOutputItem<'a> {
     /// Text of the answer.
     Message {
         id: &'a str,
-        status: Status,
+        status: ResponseItemStatus,
         #[schema(pattern = "^assistant$")]
         role: &'static str,
-        content: Vec<Part<'a>>,
+        content: Vec<ResponseOutputPart<'a>>,
     },
     /// What the model thought before it answered, where it tells.
     Reasoning {
         id: &'a str,
-        status: Status,
+        status: ResponseItemStatus,
         /// The same, where the request asked for a summary.
-        summary: Vec<Part<'a>>,
+        summary: Vec<ResponseOutputPart<'a>>,
         /// All that it told, unless the request asked for a summary.
-        content: Vec<Part<'a>>,
+        content: Vec<ResponseOutputPart<'a>>,
     },
     /// A call that the model wants made.
-    FunctionCall { id: &'a str, status: Status, call_id: &'a str, name: &'a str, arguments: &'a str },
+    FunctionCall {
+        id: &'a str,
+        status: ResponseItemStatus,
+        call_id: &'a str,
+        name: &'a str,
+        arguments: &'a str,
+    },
 }
 
 /// A part of an item.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseOutputPart)]
 #[serde(tag = "type")]
-pub(in super::super) enum Part<'a> {
+pub(in super::super) enum ResponseOutputPart<'a> {
     #[serde(rename = "output_text")]
     Answer {
         text: &'a str,
@@ -62,8 +65,7 @@ pub(in super::super) enum Part<'a> {
 
 /// Where in the output.
 #[derive(Clone, Copy, Serialize, ToSchema)]
-#[schema(as = ResponsePlace)]
-pub(super) struct At<'a> {
+pub(super) struct ResponsePlace<'a> {
     pub(super) item_id: &'a str,
     pub(super) output_index: usize,
     /// Which part of its content.
@@ -78,30 +80,27 @@ pub(super) struct At<'a> {
 
 /// What an event about an item says.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseItemEvent)]
-pub(super) struct OfItem<'a> {
+pub(super) struct ResponseItemEvent<'a> {
     pub(super) output_index: usize,
-    pub(super) item: Shown<'a>,
+    pub(super) item: ResponseOutputItem<'a>,
 }
 
 /// What an event about a part of an item says.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponsePartEvent)]
-pub(super) struct OfPart<'a> {
+pub(super) struct ResponsePartEvent<'a> {
     #[serde(flatten)]
-    pub(super) at: At<'a>,
-    pub(super) part: Part<'a>,
+    pub(super) at: ResponsePlace<'a>,
+    pub(super) part: ResponseOutputPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = incomplete, required = false)]
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<ResponseItemStatus>,
 }
 
 /// What an event about a new piece says.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseDeltaEvent)]
-pub(super) struct Delta<'a> {
+pub(super) struct ResponseDeltaEvent<'a> {
     #[serde(flatten)]
-    pub(super) at: At<'a>,
+    pub(super) at: ResponsePlace<'a>,
     pub(super) delta: &'a str,
     /// For text of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,10 +110,9 @@ pub(super) struct Delta<'a> {
 
 /// What an event says that ends a text.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseTextDoneEvent)]
-pub(super) struct TextDone<'a> {
+pub(super) struct ResponseTextDoneEvent<'a> {
     #[serde(flatten)]
-    pub(super) at: At<'a>,
+    pub(super) at: ResponsePlace<'a>,
     pub(super) text: &'a str,
     /// For text of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,10 +122,9 @@ pub(super) struct TextDone<'a> {
 
 /// What an event says that ends the arguments of a call.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ResponseCallDoneEvent)]
-pub(super) struct CallDone<'a> {
+pub(super) struct ResponseCallDoneEvent<'a> {
     #[serde(flatten)]
-    pub(super) at: At<'a>,
+    pub(super) at: ResponsePlace<'a>,
     pub(super) name: &'a str,
     pub(super) arguments: &'a str,
 }
