@@ -10,7 +10,7 @@ usage() {
 Runs every check and every test. Installs what is missing: redis-server, rabbitmq-server, chromium, cmake and a few tools with
 apt-get; a small model, a server for it, and SDKs with pip and npm; Node, if it is too old. No test is skipped.
 
-  ./test.sh            everything that a change needs; under 40 minutes on 2 cores, the first time
+  ./test.sh            everything that a change needs; under 35 minutes on 2 cores, the first time
   ./test.sh --all      also the long runs: 20,000 seeds of the simulator, and 60 rounds of chaos in both modes, alone and beside
                        the version before; about an hour more
   ./test.sh --quick    what needs no server, no model and no browser: format, lints, crate arrows, unit tests
@@ -71,6 +71,7 @@ everything() {
     step "the page in a browser" browser_tests
     step "official SDKs" sdk_tests test
     step "official SDKs, older majors" sdk_tests test:before
+    step "OpenAPI document" openapi_tests 25
     step "nothing is left running" nothing_left
 }
 
@@ -79,6 +80,7 @@ long_runs() {
     step "the programs, optimised" cargo build --release --locked --package tokenwire --package sim --package chaos
     local release=${CARGO_TARGET_DIR:-target}/release
     step "simulator, 20,000 seeds" "$release/sim" --seeds 20000
+    step "OpenAPI document, 200 examples" openapi_tests 200
     local mode
     for mode in embedded cluster; do
         step "chaos, $mode" "$release/chaos" --mode "$mode" --rounds 60 --seed 1
@@ -125,6 +127,13 @@ sdk_tests() {
     local tokenwire=${CARGO_TARGET_DIR:-target}/debug/tokenwire
     cargo build --package tokenwire --features "$in_process" --locked
     TOKENWIRE_BIN=$(realpath "$tokenwire") npm run "$1" --prefix tests/sdk
+}
+
+# Linters for /openapi.json, and this many generated requests for each operation.
+openapi_tests() {
+    local tokenwire=${CARGO_TARGET_DIR:-target}/debug/tokenwire
+    cargo build --package tokenwire --features "$in_process" --locked
+    TOKENWIRE_BIN=$(realpath "$tokenwire") dev/check-openapi.sh "$1"
 }
 
 # Models in the process are a part of what is tested, and everything is built with them once.
