@@ -1,4 +1,4 @@
-//! What all front ends share: limits, errors, and what a client may ask of any of them. Nothing here knows a front end.
+//! What all front ends share: limits, errors, and common parameters. Nothing here depends on a front end.
 
 pub(crate) mod app;
 pub(crate) mod caller;

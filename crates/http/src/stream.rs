@@ -1,12 +1,12 @@
-//! One reader of one stream, and its way to a socket.
+//! One reader of one stream, and how its output gets to a socket.
 //!
 //! ```text
 //! Generations::follow ── reader ── an Encoder ── frames ── send ── TCP
 //!                                           └─ websocket ────────┘
 //! ```
 //!
-//! [`reader`] asks for entries only when its socket takes bytes. An [`Encoder`](reader::Encoder) of a front end says what an
-//! entry becomes; [`frames`] is the only place that knows how a Server-Sent Event is written. Nothing here knows a front end.
+//! [`reader`] asks for entries only when its socket takes bytes. An [`Encoder`](reader::Encoder) of a front end writes
+//! entries as output. Only [`frames`] knows how to write a Server-Sent Event. Nothing here depends on a front end.
 
 pub(crate) mod frames;
 pub(crate) mod headers;

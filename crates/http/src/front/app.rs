@@ -21,12 +21,12 @@ pub(crate) struct App {
     pub(crate) generations: Generations,
     pub(crate) limits: Limits,
     pub(crate) config: Arc<Config>,
-    /// Fires when streams are to be cut, so that their readers go to another replica.
+    /// Fires when the server drains: streams are cut, so that their readers go to another replica.
     pub(crate) drain: CancellationToken,
 }
 
 impl App {
-    /// Stores a generation, or finds it again under the same id. `metadata` is what the front end wants to read later.
+    /// Stores a generation, or finds the one with the same id. `metadata` is for the front end to read later.
     pub(crate) async fn submit(
         &self,
         caller: Caller,
@@ -46,7 +46,7 @@ impl App {
     }
 }
 
-/// The model of this name; without a name the default one.
+/// The model of this name. Default: the first model.
 pub(crate) fn resolve_model(name: Option<&str>, models: &ModelNames) -> Result<ModelName, Problem> {
     let Some(name) = name else { return Ok(models.default_name().clone()) };
     match ModelName::new(name) {

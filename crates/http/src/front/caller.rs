@@ -1,4 +1,4 @@
-//! Who asks.
+//! Who sends a request.
 //!
 //! Every route that begins a generation extracts a [`Caller`] and passes it on to [`App::submit`](super::app::App::submit).
 //! There are no keys yet, so every caller is anonymous. Access control will change this file and no front end.

@@ -1,4 +1,4 @@
-//! Pieces of descriptions that several front ends share: parameters, refusals, and headers of responses.
+//! Parts of the OpenAPI document that several front ends share: parameters, refusals, and response headers.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use utoipa::{
 
 use super::fields::{one_of, whole};
 
-/// A text that this regular expression of ECMA-262 finds itself in.
+/// A text that matches this regular expression (ECMA-262).
 pub(crate) fn text_like(pattern: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
 }
@@ -120,7 +120,7 @@ fn about(status: u16) -> &'static str {
 pub(crate) fn finish_reason() -> utoipa::openapi::Object {
     use FinishReason::{ContentFilter, Length, Stop, ToolCalls};
     let all = [Stop, Length, ToolCalls, ContentFilter];
-    // A new one does not compile before it is listed above.
+    // Without an arm here, a new reason does not compile. List it above too.
     for reason in all {
         match reason {
             Stop | Length | ToolCalls | ContentFilter => {}
@@ -129,7 +129,7 @@ pub(crate) fn finish_reason() -> utoipa::openapi::Object {
     one_of(all.map(|reason| json!(reason)))
 }
 
-/// The same, or null while it has not.
+/// Why a model ended its answer, or null while it has not.
 pub(crate) fn finish_reason_or_null() -> Schema {
     let null = ObjectBuilder::new().schema_type(Type::Null);
     utoipa::openapi::OneOfBuilder::new().item(finish_reason()).item(null).into()
@@ -147,18 +147,18 @@ pub(crate) fn cancel_cause() -> utoipa::openapi::Object {
     one_of(all.map(|cause| json!(cause)))
 }
 
-/// What is always null here, because nothing of it is kept.
+/// A value that is always null, because it is not stored.
 pub(crate) fn null() -> utoipa::openapi::Object {
     ObjectBuilder::new().schema_type(Type::Null).description(Some("Nothing of this is kept here.")).build()
 }
 
-/// A list that is always empty here, because nothing of it is kept.
+/// A list that is always empty, because its items are not stored.
 pub(crate) fn nothing() -> utoipa::openapi::schema::Array {
     let items = ObjectBuilder::new().schema_type(Type::Object);
     utoipa::openapi::schema::ArrayBuilder::new().items(items).max_items(Some(0)).build()
 }
 
-/// A text that is always this one.
+/// A constant text.
 pub(crate) fn constant(text: &str) -> utoipa::openapi::Object {
     one_of([json!(text)])
 }

@@ -1,8 +1,8 @@
 //! Descriptions of streams of Server-Sent Events.
 //!
-//! OpenAPI 3.1 has one schema for a body and no word for what it is a stream of. Here it is the schema of each event, read as
-//! an object with `event`, `data`, `id` and `retry`: what OpenAPI 3.2 calls `itemSchema`. Data in JSON is a text whose
-//! content has a schema (`contentSchema`).
+//! OpenAPI 3.1 has one schema for a body and none for the items of a stream. Here the body's schema is that of each event, as
+//! an object with `event`, `data`, `id` and `retry` (`itemSchema` in OpenAPI 3.2). JSON data is a text with a
+//! `contentSchema`.
 
 use serde_json::json;
 use utoipa::{
@@ -12,7 +12,7 @@ use utoipa::{
 
 use super::fields::{one_of, whole};
 
-/// The name that readers know an event by which has none.
+/// The name that readers give an event without one.
 const UNNAMED: &str = "message";
 
 /// The events of a stream, as a schema.
@@ -24,7 +24,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// What holds for the whole stream.
+    /// No events yet. `about` describes the whole stream.
     pub(crate) fn new(about: &str) -> Self {
         Self { schema: OneOfBuilder::new().description(Some(about)), schemas: Vec::new(), names: Vec::new() }
     }
@@ -40,7 +40,7 @@ impl Events {
         self.named::<T>(UNNAMED, about)
     }
 
-    /// An event of this name, whose data has its name and its number beside this type.
+    /// An event of this name. Its data has the fields of this type, the name, and a number.
     pub(crate) fn numbered<T: ToSchema>(mut self, name: &'static str, about: &str) -> Self {
         let numbered = ObjectBuilder::new()
             .property("type", one_of([json!(name)]))

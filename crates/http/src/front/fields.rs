@@ -14,7 +14,7 @@ use utoipa::{
     },
 };
 
-/// Gives a type the schema that a function makes, written where it is used.
+/// Gives a type the schema that a function returns. The schema is inlined.
 macro_rules! described {
     ($type:ty, $name:expr, $schema:expr) => {
         impl utoipa::PartialSchema for $type {
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for TopPField {
 
 described!(TopPField, "TopP", number(0.0, 1.0));
 
-/// A number as it is kept. The range is checked before it is rounded: what is outside is no number after it.
+/// A number as it is stored. Check its range before: rounding turns a number that is too large into infinity.
 #[expect(clippy::cast_possible_truncation, reason = "no option needs more than six digits")]
 fn rounded<'de, D: Deserializer<'de>>(deserializer: D, most: f64) -> Result<f32, D::Error> {
     let number = f64::deserialize(deserializer)?;
@@ -91,7 +91,7 @@ pub(crate) struct Seed(pub(crate) u64);
 
 described!(Seed, "Seed", whole(0, u64::MAX));
 
-/// A seed that may be negative. It has no meaning but to be the same again.
+/// A seed that may be negative. Only equality matters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SignedSeed(pub(crate) u64);
 
@@ -177,7 +177,7 @@ pub(crate) fn text_or<T: ToSchema>() -> OneOfBuilder {
     OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::String)).item(list)
 }
 
-/// Makes a type of a text or a list, whose items are read one by one later, each as what it says that it is.
+/// Declares a type that is a text or a list. The items are parsed later, one by one, by their `type`.
 macro_rules! text_or_list {
     ($(#[$about:meta])* $name:ident, $item:ty) => {
         $(#[$about])*
@@ -200,7 +200,7 @@ macro_rules! text_or_list {
     };
 }
 
-/// Makes a type of one value, which clients may send and need not.
+/// Declares a type with one allowed value, for optional fields.
 macro_rules! only {
     ($(#[$about:meta])* $name:ident, $value:expr, $what:literal) => {
         $(#[$about])*

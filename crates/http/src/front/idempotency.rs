@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: a repeated call finds the generation of the first.
 //!
-//! The key becomes the generation's id, so every replica agrees on it and nothing more is stored. Keys of different paths
-//! never meet. There are no accounts here: whoever sends the same key and the same body reads the same answer, so keys
-//! should be random, as UUIDs are.
+//! The generation's id is derived from the key, so every replica agrees on it and nothing more is stored. The same key on
+//! different paths gives different ids. There are no accounts: a client that sends the same key and body gets the same answer.
+//! So keys should be random, such as UUIDs.
 
 use axum::http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
@@ -20,7 +20,7 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_BYTES: usize = 255;
 
 parameters!(
-    /// The key, described.
+    /// The key, for the OpenAPI document.
     IdempotencyKey,
     header(
         "Idempotency-Key",
@@ -30,7 +30,7 @@ parameters!(
     ),
 );
 
-/// The id that the call's key stands for; `None` without a key.
+/// The id that is derived from the call's key; `None` without a key.
 pub(crate) fn id(path: &str, headers: &HeaderMap) -> Result<Option<GenerationId>, Problem> {
     let mut keys = headers.get_all(HEADER).iter();
     let Some(key) = keys.next() else { return Ok(None) };

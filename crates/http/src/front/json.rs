@@ -1,8 +1,7 @@
-//! Requests in JSON: bytes to a type of ours, and every mistake told by the path of its field.
+//! JSON requests: parses bytes into a type, and reports every mistake with the path of its field.
 //!
-//! A body is parsed to a [`Value`] first, and the type is read from that by [`Node`], a deserializer that knows where it
-//! stands, says in plain words what is wrong, and never quotes a value: it may be somebody's prompt. A field that is `null`
-//! counts as absent.
+//! A body is parsed into a [`Value`] first. [`Node`], a deserializer that knows its path, then reads the type. Its messages
+//! are plain and never quote a value, which may be private. A field that is `null` counts as absent.
 
 use std::fmt;
 
@@ -24,7 +23,7 @@ use super::{limits::Limits, problem::Problem};
 /// The fields of an object.
 pub(crate) type Fields = Map<String, Value>;
 
-/// The body of a request, if it is declared as JSON, small enough, and soon enough there.
+/// The body of a request, if it is declared as JSON, is small enough, and arrives in time.
 pub(crate) async fn body(limits: &Limits, request: Request<Body>) -> Result<Fields, Problem> {
     check_content_type(request.headers())?;
     object(&limits.read(request.into_body()).await?)
@@ -51,12 +50,12 @@ pub(crate) fn read<T: DeserializeOwned>(fields: &Fields) -> Result<T, Problem> {
     T::deserialize(Node::Object(fields)).map_err(|mistake| mistake.at(""))
 }
 
-/// A value inside of a request as a type; mistakes are told by their whole path.
+/// Reads a value inside a request as a type. Mistakes have the whole path.
 pub(crate) fn read_at<T: DeserializeOwned>(place: &str, value: &Value) -> Result<T, Problem> {
     T::deserialize(Node::of(value)).map_err(|mistake| mistake.at(place))
 }
 
-/// The word by which an object inside of a request says what it is.
+/// The tag of an object inside a request, such as its `type`.
 pub(crate) fn tag_at<'a>(place: &str, value: &'a Value, field: &str) -> Result<Option<&'a str>, Problem> {
     let Value::Object(fields) = value else {
         return Err(Problem::invalid_field(place, format!("must be an object, not {}", type_name(value))));
@@ -71,7 +70,7 @@ pub(crate) fn tag_at<'a>(place: &str, value: &'a Value, field: &str) -> Result<O
     }
 }
 
-/// A field that is there, and is not null.
+/// A field that is present and not null.
 pub(crate) fn non_null<'a>(fields: &'a Fields, field: &str) -> Option<&'a Value> {
     fields.get(field).filter(|value| !value.is_null())
 }
@@ -88,7 +87,7 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// What is wrong, and the path to it, its last part first.
+/// What is wrong, and the path to it, innermost part first.
 #[derive(Debug)]
 struct Mistake {
     path: Vec<String>,
@@ -131,7 +130,7 @@ impl de::Error for Mistake {
         let expected = in_words(&expected);
         let found = match found {
             Unexpected::Bool(_) => "a boolean",
-            // Numbers that are none of those that are expected.
+            // A number, but not of the expected kind.
             Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_)
                 if expected.contains("number") =>
             {
@@ -167,7 +166,7 @@ impl de::Error for Mistake {
     }
 }
 
-/// What serde's own types expect, as a caller reads it.
+/// serde's description of an expected type, in words for a caller.
 fn in_words(expected: &str) -> &str {
     match expected {
         "a string" => "a text",
@@ -312,7 +311,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
     }
 }
 
-/// Refuses every value: a text is expected.
+/// Rejects every value: a text is expected.
 struct AText;
 
 impl Visitor<'_> for AText {

@@ -1,4 +1,4 @@
-//! Where a generation can be read, whichever front end began it.
+//! Where a generation of any front end can be read.
 
 use axum::http::{HeaderName, HeaderValue, header::LOCATION};
 use tokenwire_core::GenerationId;

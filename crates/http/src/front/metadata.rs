@@ -1,4 +1,4 @@
-//! What a front end stores with a stream, to read it again on any replica: JSON that is tagged with its front end and version.
+//! What a front end stores with a stream, readable on any replica: JSON with a tag for its front end and version.
 //!
 //! ```json
 //! {"front": "responses", "version": 1, "response": {...}}
@@ -24,7 +24,7 @@ pub(crate) const MAX_BYTES: usize = StreamSpec::MAX_METADATA_BYTES;
 /// Metadata without a tag belongs to this front end.
 const UNTAGGED: &str = "responses";
 
-/// A form of metadata: whose it is, and which version.
+/// A form of metadata: its front end and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) front: &'static str,
@@ -56,8 +56,8 @@ impl Form {
         (bytes.len() <= MAX_BYTES).then(|| bytes.into())
     }
 
-    /// The body. `None` when the stream has no metadata, or that of another front end. A newer version, and what cannot be
-    /// read at all, is a server error: another replica may be able to read it.
+    /// The body. `None` when the stream has no metadata, or that of another front end. A newer version and unreadable metadata
+    /// are server errors: another replica may be able to read them.
     pub(crate) fn read<T: DeserializeOwned>(self, metadata: &[u8]) -> Result<Option<T>, Problem> {
         if metadata.is_empty() {
             return Ok(None);

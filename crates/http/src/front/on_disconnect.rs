@@ -1,4 +1,4 @@
-//! `Tokenwire-On-Disconnect`: whether a generation is cancelled or goes on once nobody reads it.
+//! `Tokenwire-On-Disconnect`: whether a generation without readers is cancelled or goes on.
 
 use axum::http::{HeaderMap, HeaderName};
 use tokenwire_core::token_log::OnDisconnect;
@@ -15,7 +15,7 @@ use crate::config::{Config, GRACE};
 const HEADER: HeaderName = HeaderName::from_static("tokenwire-on-disconnect");
 
 parameters!(
-    /// The header, described.
+    /// The header, for the OpenAPI document.
     OnDisconnectHeader,
     header(
         "Tokenwire-On-Disconnect",

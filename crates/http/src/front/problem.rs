@@ -1,4 +1,4 @@
-//! Everything that can go wrong, once for all front ends: requests that are refused, and answers that fail.
+//! All errors of all front ends: requests that are refused, and answers that fail.
 //!
 //! A [`Problem`] says what happened, and what the client can do about it. Each front end renders it in its own envelope: before
 //! the first byte as a response, after it as an event of the stream.
@@ -12,20 +12,20 @@ use tokenwire_core::{
     generations::{AccessError, SubmitError},
 };
 
-/// When a client that was refused for lack of something may ask again. What is short here comes back within seconds.
+/// When a client may ask again after a refusal for lack of capacity, which is usually free again within seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// One thing that went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) kind: ProblemKind,
-    /// Counts only where no byte has been sent.
+    /// Used only before the first byte is sent.
     pub(crate) status: StatusCode,
     /// For programs: it never changes.
     pub(crate) code: &'static str,
     /// For people: what happened, then what to do. It never quotes what a client sent, which may be private.
     pub(crate) message: String,
-    /// The part of the request that is meant, as a path such as `messages[0].content`.
+    /// The wrong part of the request, as a path such as `messages[0].content`.
     pub(crate) field: Option<String>,
     pub(crate) retry_after: Option<Duration>,
     /// The generation that can be read at its own address, if there is one.
@@ -50,7 +50,7 @@ impl Problem {
         Self { kind, status, code, message, field: None, retry_after: None, generation: None }
     }
 
-    /// The server could not, and may be able to later.
+    /// The server failed, and may succeed later.
     pub(crate) fn server(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
         Self { kind: ProblemKind::Retry, retry_after, ..Self::request(status, code, message) }
@@ -73,7 +73,7 @@ impl Problem {
         Self { generation: Some(id), ..self }
     }
 
-    /// The same request can have no other outcome.
+    /// Marks it as final: the same request has the same outcome.
     #[must_use]
     pub(crate) fn final_outcome(self) -> Self {
         Self { kind: ProblemKind::Final, retry_after: None, ..self }
@@ -169,12 +169,12 @@ impl Problem {
         Self::server(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
-    /// The server drains, and no byte was sent. Another replica will answer.
+    /// The server drains and no byte was sent. Another replica can answer.
     pub(crate) fn draining(message: &str) -> Self {
         Self::server(StatusCode::SERVICE_UNAVAILABLE, "draining", message)
     }
 
-    /// The log has lost the stream, its last entry too.
+    /// The log has lost the stream, including its terminal entry.
     pub(crate) fn stream_lost() -> Self {
         Self::lost("the server lost this answer before its end: ask again")
     }
@@ -186,7 +186,7 @@ impl Problem {
         Self::server(StatusCode::INTERNAL_SERVER_ERROR, "started_over", message)
     }
 
-    /// The answer does not fit into memory in one piece.
+    /// The answer is too large to be sent whole.
     pub(crate) fn answer_too_large(message: String) -> Self {
         Self::server(StatusCode::INTERNAL_SERVER_ERROR, "answer_too_large", message).final_outcome()
     }
@@ -215,7 +215,7 @@ impl From<&Failure> for Problem {
                 Self::request(StatusCode::CONFLICT, "cancelled", message).final_outcome()
             }
             Failure::Rejected { message } => Self::rejected(message),
-            // It was tried as often as allowed. An SDK that retries by itself would multiply that.
+            // All attempts are used up. SDKs that retry on their own would multiply them.
             Failure::Exhausted { attempts: _, message } => {
                 Self::server(StatusCode::INTERNAL_SERVER_ERROR, "exhausted", message).final_outcome()
             }

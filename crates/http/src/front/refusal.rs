@@ -1,4 +1,4 @@
-//! A [`Problem`] in Tokenwire's own envelope: that of `/ask`, and of every path that has no other.
+//! A [`Problem`] in Tokenwire's own envelope, for `/ask` and every path without another one.
 //!
 //! ```json
 //! {"error": {"type": "invalid_field", "message": "query is empty: write what you want to ask", "field": "query"}}
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 
-/// A problem that is answered in Tokenwire's own envelope.
+/// A problem in Tokenwire's own envelope.
 #[derive(Debug)]
 pub(crate) struct Refusal(Problem);
 
@@ -32,7 +32,7 @@ struct RefusalReason<'a> {
     r#type: &'a str,
     /// For people: what happened, then what to do.
     message: &'a str,
-    /// The field of the request that is meant, where there is one.
+    /// The wrong field of the request, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'a str>,
@@ -47,10 +47,10 @@ impl<P: Into<Problem>> From<P> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self(Problem { status, code, message, field, retry_after, .. }) = self;
-        // The name of the field alone; the message has the whole path.
+        // Only the name of the field: the message has the whole path.
         let field = field.as_deref().and_then(|path| path.split(['.', '[']).next());
         let (status, code, field) = match code {
-            // A model that does not exist is a wrong field here.
+            // In this envelope an unknown model is an invalid field.
             "model_not_found" => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", field),
             "conflict" => (status, code, Some("uuid")),
             _ => (status, code, field),

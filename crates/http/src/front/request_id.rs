@@ -1,4 +1,4 @@
-//! A name for each call, in its answer and in what is logged about it: `x-request-id`, which the SDKs show.
+//! `x-request-id`: an id for each call, in its response and its log lines. SDKs show it.
 
 use axum::{
     extract::Request,
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 const NAME: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers with a fresh id, and logs under it. An id of the client's is not taken over: two calls may have the same.
+/// Gives the call a new id. An id from the client is ignored: two calls may have the same.
 pub(crate) async fn attach(request: Request, next: Next) -> Response {
     let id = format!("req_{}", Uuid::now_v7().simple());
     let span = tracing::info_span!("request", request.id = %id);

@@ -1,14 +1,13 @@
-//! Waiting for an answer in one piece.
+//! Waits for a whole answer.
 
 use tokenwire_core::{Entry, Follower, follow::FollowError};
 
 use super::{app::App, problem::Problem};
 
-/// The most of an answer that is held for one client, in bytes. A long answer has some hundred thousand.
+/// The largest answer that is held for one client, in bytes. A long answer has some hundred thousand.
 pub(crate) const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Reads a stream until `take` has the answer. A drain ends the wait; the generation goes on. May be dropped: nobody reads any
-/// more then.
+/// Reads a stream until `take` returns the answer. A drain ends the wait; the generation goes on. May be dropped.
 pub(crate) async fn wait<T>(
     app: &App,
     follower: Follower,
@@ -22,7 +21,7 @@ pub(crate) async fn wait<T>(
     }
 }
 
-/// Reads on until `take` has what it wants.
+/// Reads until `take` returns a value.
 pub(crate) async fn read<T>(
     mut follower: Follower,
     mut take: impl FnMut(&Entry) -> Result<Option<T>, Problem>,

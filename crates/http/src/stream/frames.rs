@@ -1,18 +1,17 @@
 //! How an event is written.
 //!
-//! - A frame is written whole, and frames are handed on only whole: there are readers that lose an event whose lines
-//!   arrive in two pieces. Several frames may travel together.
+//! - Only whole frames are handed on: some readers lose an event whose lines arrive in two reads. Several frames may be
+//!   sent together.
 //! - Text is split at every line break, each line on a `data:` line of its own, so no text can end its frame or begin
 //!   another field. Parsers join the lines with LF: CR and CRLF arrive as LF.
-//! - A named event is written `data:{...}` and text `data: ...`. To a parser both are the same; a reader that prints
-//!   what follows `data: ` prints the text alone.
+//! - A named event is written `data:{...}` and text `data: ...`. A parser reads both alike. A reader that prints what
+//!   follows `data: ` prints only the text.
 //! - Text without content is written as `id:` alone. A parser moves its cursor and dispatches nothing.
 //!
-//! **CR at the end of a piece.** CRLF is one line break, also when it is cut between two pieces. A frame depends on its
-//! entry alone, or else resuming between the two would give other bytes; so the first of them cannot know what follows.
-//! It leaves its last CR out and lets the LF of the next piece break the line. The price: a bare CR, no LF after it,
-//! exactly at the end of a piece is lost. That is the choice with the least harm: writing it as a break would double
-//! every CRLF that is cut, and nothing that is a model's own line break ends in a bare CR.
+//! **CR at the end of a delta.** CRLF is one line break, even when it is split between two deltas. A frame depends only on
+//! its own entry: otherwise resuming between the two would give other bytes. So a frame leaves out a CR at its end, and the
+//! LF of the next delta breaks the line. A bare CR at the end of a delta is lost. Writing it as a line break would double
+//! every split CRLF, and models do not write bare CRs.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use tokenwire_core::Seq;
 
 use super::sink::Sink;
 
-/// What a piece takes as a rule, in bytes.
+/// The usual size of a delta's frame, in bytes.
 const ROOM: usize = 128;
 
 /// Whole frames, ready to be sent together.
@@ -39,7 +38,7 @@ impl Frames {
         self.end();
     }
 
-    /// A piece of text.
+    /// A delta of text.
     pub(crate) fn text(&mut self, id: Seq, text: &str) {
         self.id(id);
         let text = text.strip_suffix('\r').unwrap_or(text);
@@ -51,18 +50,18 @@ impl Frames {
         self.end();
     }
 
-    /// A JSON object, written as OpenAI does in formats whose events have no names.
+    /// A JSON object in an event without a name, as OpenAI writes it.
     pub(crate) fn object(&mut self, data: &impl Serialize) {
         self.bytes.put_slice(b"data: ");
         self.json(data);
     }
 
-    /// What ends a stream of OpenAI's.
+    /// The end of an OpenAI stream.
     pub(crate) fn openai_done(&mut self) {
         self.bytes.put_slice(b"data: [DONE]\n\n");
     }
 
-    /// An event with a name and a JSON object. `id` is the entry that it stems from, if it stems from one.
+    /// An event with a name and a JSON object. `id` is the entry it belongs to, if any.
     pub(crate) fn named(&mut self, name: &'static str, id: Option<Seq>, data: &impl Serialize) {
         if let Some(id) = id {
             self.id(id);
@@ -81,13 +80,13 @@ impl Frames {
         self.end();
     }
 
-    /// The frames so far; none are left.
+    /// Takes the frames so far.
     pub(crate) fn take(&mut self) -> Bytes {
         std::mem::take(&mut self.bytes).into()
     }
 
     fn id(&mut self, id: Seq) {
-        // The first thing in most pieces: room for the rest of one is made with it.
+        // Most deltas begin here, so this allocates enough for the whole frame.
         if self.bytes.capacity() == 0 {
             self.bytes.reserve(ROOM);
         }
@@ -115,8 +114,7 @@ impl Sink for Frames {
     }
 }
 
-/// The lines of a text; one more than it has line breaks. (`str::lines` drops the last when it is empty, and does not
-/// know CR.)
+/// The lines of a text: one more than it has line breaks. `str::lines` drops an empty last line and does not split at CR.
 struct Lines<'a>(Option<&'a str>);
 
 impl<'a> Iterator for Lines<'a> {
@@ -143,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// What a parser that is not ours makes of the pieces: the text, and the last id.
+    /// What a third-party parser reads from the deltas: the text and the last id.
     fn parsed(pieces: &[String]) -> (String, String) {
         let mut frames = Frames::default();
         for (index, piece) in pieces.iter().enumerate() {
@@ -176,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_cut_between_two_pieces_is_written_once() {
+    fn a_line_break_cut_between_two_deltas_is_written_once() {
         assert_eq!(text("a\r") + &text("\nb"), "id: 7\ndata: a\n\nid: 7\ndata: \ndata: b\n\n");
     }
 

@@ -1,7 +1,7 @@
-//! One reader of one stream: entries become whatever its front end writes, one step at a time.
+//! One reader of one stream: turns entries into its front end's output, one step at a time.
 //!
-//! It holds no more than one page of entries: when the reader does not read, nobody asks for the next step. How the
-//! outcome travels, as a body of SSE or as messages of a WebSocket, is not its business; nor is how it is cut off.
+//! It holds at most one page of entries: the next step is taken only when the client reads. The caller sends the output, as
+//! SSE or as WebSocket messages.
 
 use std::{error::Error, time::Duration};
 
@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::sink::Sink;
 
-/// One front end's way to show a stream: a fold over its entries (I8). A resumed reader gets the same fold from its
-/// cursor, so the bytes for an entry must not depend on how the entries before it were cut.
+/// One front end's format for a stream: a fold over its entries (I8). A resumed reader gets the same fold from its cursor,
+/// so the bytes for an entry must not depend on how the entries before it were split into deltas.
 pub(crate) trait Encoder<S>: Send + 'static {
-    /// What a reader that has seen everything up to `after` is told before the first entry.
+    /// Writes what comes before the first entry, for a reader that has seen everything up to `after`.
     fn begin(&mut self, after: Seq, sink: &mut S);
 
-    /// What an entry becomes: any number of frames.
+    /// Writes an entry as any number of frames.
     fn encode(&mut self, entry: &Entry, sink: &mut S);
 
-    /// The frame for a generation that waits for its model, which is asked again at this time. It stems from no entry, so it
-    /// must not have an id, and a reader that comes later may not get it.
+    /// Writes that the generation waits for its model, which is asked again at this time. This is no entry, so the frame has
+    /// no id, and later readers may not get it.
     fn waiting(&mut self, _until: Timestamp, sink: &mut S)
     where
         S: Sink,
@@ -33,11 +33,10 @@ pub(crate) trait Encoder<S>: Send + 'static {
         sink.heartbeat();
     }
 
-    /// What a reader is told when the log has lost the stream, terminal entry and all: an end that is no entry.
+    /// Writes an end that is no entry: the log has lost the stream, including its terminal entry.
     fn lost(&mut self, sink: &mut S);
 
-    /// Whether the reader was told an end before the stream had one, because this front end cannot say what came. Nothing
-    /// is encoded any more then.
+    /// Whether the encoder ended the output early, because its format cannot show an entry. Nothing more is encoded then.
     fn gave_up(&self) -> bool {
         false
     }
@@ -49,23 +48,23 @@ pub(crate) struct StreamReader<E> {
     /// The last entry that was encoded.
     cursor: Seq,
     follower: Follower,
-    /// The reader was told so. It is over.
+    /// Whether the log has lost the stream and the end was written.
     lost: bool,
     encoder: E,
     heartbeat: Duration,
-    /// When the reader was last given anything.
+    /// When the reader last got any output.
     given: Instant,
     drain: CancellationToken,
-    /// One, kept over all steps, and in a set that looks at it only when it has something to say, so that an entry costs no
-    /// timer and no registration.
+    /// One future, kept over all steps. The set polls it only when it is woken, so that an entry costs no timer and no
+    /// registration.
     interruptions: FuturesUnordered<BoxFuture<'static, Interruption>>,
 }
 
-/// What may come between two entries.
+/// What may happen between two entries.
 #[derive(Clone, Copy)]
 enum Interruption {
     Drained,
-    /// The heartbeat's time is over, since somebody looked last.
+    /// The heartbeat interval is over.
     Silence,
 }
 
@@ -78,7 +77,7 @@ async fn interruption(drain: CancellationToken, silent_until: Instant) -> Interr
 }
 
 impl<E> StreamReader<E> {
-    /// A reader of `follower`, who gets a heartbeat after so much time without anything else, and is cut off by `drain`.
+    /// A reader of `follower`. It gets a heartbeat after this much time without other output, and `drain` cuts it off.
     pub(crate) fn new(
         id: GenerationId,
         follower: Follower,
@@ -97,7 +96,7 @@ impl<E> StreamReader<E> {
         &self.encoder
     }
 
-    /// What goes out at once: the reader learns that it was heard, however long the queue is.
+    /// Writes what is sent at once: the reader learns that its request has arrived, however long the queue is.
     pub(crate) fn begin<S>(&mut self, sink: &mut S)
     where
         E: Encoder<S>,
@@ -105,10 +104,10 @@ impl<E> StreamReader<E> {
         self.encoder.begin(self.cursor, sink);
     }
 
-    /// Waits until there is something to send. `false` when all of it was sent: after the terminal entry, or once the reader
-    /// was told that there will be none, as the log has lost the stream, or the front end cannot say what came.
+    /// Waits until there is something to send. `false` at the end: after the terminal entry, after a lost stream, or when the
+    /// encoder has given up.
     ///
-    /// May be dropped and called again without losing anything.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// [`Cut`]: the reader must see that this was not the end.
@@ -120,7 +119,7 @@ impl<E> StreamReader<E> {
             if self.lost || self.encoder.gave_up() {
                 return Ok(false);
             }
-            // Whatever is dropped here, no entry is: the follower keeps what it is waiting for, and since when.
+            // Dropping a future here loses no entry: the follower keeps its state.
             let update = tokio::select! {
                 biased;
                 Some(interruption) = self.interruptions.next() => {
@@ -137,7 +136,7 @@ impl<E> StreamReader<E> {
                 }
                 Ok(None) => return Ok(false),
                 Err(FollowError::Lost(_)) => {
-                    // Resuming would find nothing: a cut would send the reader round and round. No entries follow.
+                    // Resuming would find nothing, so a cut would make the reader reconnect for ever.
                     self.lost = true;
                     self.encoder.lost(sink);
                     continue;
@@ -177,7 +176,7 @@ impl<E> StreamReader<E> {
     }
 }
 
-/// Why a stream ends before its end. No client is told: its connection is cut, and it resumes.
+/// Why a stream is cut before its end. The client sees a closed connection, and resumes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cut {
     #[error("the server is draining")]

@@ -21,7 +21,7 @@ use super::{
     upgrade::Upgrade,
 };
 
-/// The response that gives a reader every frame as it comes.
+/// A response that streams frames to a reader.
 pub(crate) fn stream_response<E: Encoder<Frames>>(reader: StreamReader<E>, permit: StreamPermit) -> Response {
     let source = Arc::new(Mutex::new(Some(FrameSource::new(reader, permit))));
     // Nothing panics while holding the lock.

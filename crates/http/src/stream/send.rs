@@ -1,5 +1,5 @@
-//! Pieces of a stream on a socket: what there is to give is written at once, in one write, and while there is nothing the
-//! connection costs no more than this future.
+//! Sends a stream on a socket. All frames that are ready go out in one write. While none is ready, the connection costs no
+//! more than this future.
 
 use std::{
     future::{pending, poll_fn},
@@ -20,17 +20,16 @@ use super::{
     upgrade::{Connection, Ending, Framing},
 };
 
-/// How much a client may send while it is answered, in bytes: the next request, if it is in a hurry. What comes beyond waits
-/// in the kernel.
+/// How much a client may send during its response, in bytes: a pipelined request. More than that stays in the kernel.
 const UNREAD: usize = 8 * 1024;
 
-/// Pieces up to this size are put into their chunk on the stack.
+/// Output up to this size, in bytes, is put into its chunk on the stack.
 const SMALL: usize = 1024;
 
 /// Room around the content of a chunk: its size in hexadecimal, and two line breaks.
 const AROUND: usize = 16 + 4;
 
-/// All that a reader has not seen yet, as whole frames. Holds the permit for as long as the stream is open.
+/// The frames that a reader has not seen yet. Holds the permit while the stream is open.
 pub(super) struct FrameSource<E> {
     reader: StreamReader<E>,
     frames: Frames,
@@ -45,7 +44,7 @@ impl<E: Encoder<Frames>> FrameSource<E> {
         Box::new(Self { reader, frames, _permit: permit })
     }
 
-    /// Waits for the next frames, and gives all that are there; `None` at the end.
+    /// Waits for the next frames and returns all that are ready; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Cut> {
         if self.frames.is_empty() && !self.reader.step(&mut self.frames).await? {
             return Ok(None);
@@ -54,8 +53,8 @@ impl<E: Encoder<Frames>> FrameSource<E> {
     }
 }
 
-/// Sends a stream to the client, until it ends or either side closes the connection. `None` is a stream that was taken from
-/// the body of its response already.
+/// Sends a stream to the client until it ends or either side closes the connection. `None` if the body of the response has
+/// already taken the stream.
 pub(super) async fn send<E: Encoder<Frames>>(
     connection: Connection,
     source: Option<Box<FrameSource<E>>>,
@@ -126,8 +125,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Gives a piece, or as much of it as the socket takes; then what is left, framed. The piece itself is let go: a reader
-    /// that is behind holds one copy of what it did not take, and nothing of what comes after.
+    /// Writes as much as the socket takes, and returns the rest, framed. The original is dropped, so a slow reader holds one
+    /// copy of what it has not taken, and nothing of what follows.
     fn send_now(&self, piece: Bytes) -> io::Result<Option<Bytes>> {
         match self.framing {
             // A chunk without content would be the final one.
@@ -156,7 +155,7 @@ impl Sender<'_> {
         Ok((!bytes.is_empty()).then_some(bytes))
     }
 
-    /// How many bytes the socket takes now.
+    /// Writes without waiting. Returns how many bytes the socket took.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.socket.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -164,7 +163,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Waits until the client has taken all of it, for as long as it takes any.
+    /// Waits until the client has taken all bytes. Each wait for the socket is limited by the write timeout.
     async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.try_write(bytes)? {
@@ -185,7 +184,7 @@ fn chunk(content: &[u8], into: &mut impl io::Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The digits of a number. Every piece has one, and formatting took as long as writing the rest of it.
+/// The digits of a number. Every chunk has one, and `write!` took as long as the rest of the chunk.
 fn hexadecimal(mut number: usize, digits: &mut [u8; 16]) -> &[u8] {
     let mut begin = digits.len();
     for digit in digits.iter_mut().rev() {
@@ -199,7 +198,7 @@ fn hexadecimal(mut number: usize, digits: &mut [u8; 16]) -> &[u8] {
     digits.get(begin..).unwrap_or_default()
 }
 
-/// Waits until the client closes the connection, and keeps what it sends before.
+/// Waits until the client closes the connection, and keeps the bytes it sends before that.
 async fn disconnected(socket: &TcpStream, unread: &mut Vec<u8>) {
     while unread.len() < UNREAD {
         let readable = poll_fn(|cx| socket.poll_read_ready(cx)).await;
@@ -211,7 +210,7 @@ async fn disconnected(socket: &TcpStream, unread: &mut Vec<u8>) {
             Err(_) => return,
         }
     }
-    // It will be noticed when it takes no more bytes.
+    // The write timeout finds a disconnected client from here on.
     pending::<()>().await;
 }
 

@@ -1,4 +1,4 @@
-//! What an encoder writes to, and what is then sent.
+//! The output that an encoder writes to.
 
 /// Output that has not been sent yet.
 pub(crate) trait Sink: Default + Send {

@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: TcpStream,
-    /// What the client has sent beyond its request.
+    /// Bytes that the client sent after its request.
     pub(crate) unread: Vec<u8>,
-    /// The head of the answer, which is still to be sent.
+    /// The head of the response, not sent yet.
     pub(crate) head: Vec<u8>,
     pub(crate) framing: Framing,
     /// How long a write may wait for the client.
@@ -31,7 +31,7 @@ pub(crate) struct Connection {
 pub(crate) enum Framing {
     /// By a final chunk.
     Chunked,
-    /// By the closing of the connection, unless it is a reset: HTTP/1.0 knows no chunks.
+    /// By an orderly close of the connection: HTTP/1.0 has no chunks.
     UntilClosed,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Ending {
 
 type OnUpgrade = dyn FnOnce(Connection) -> BoxFuture<'static, (TcpStream, Ending)> + Send;
 
-/// What to do with the connection. It is done once.
+/// What to do with the connection. Runs once.
 #[derive(Clone)]
 pub(crate) struct Upgrade(Arc<Mutex<Option<Box<OnUpgrade>>>>);
 

@@ -26,7 +26,7 @@ pub(crate) struct Handshake {
 /// Why a handshake is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandshakeError {
-    /// The request is no handshake of RFC 6455.
+    /// The request is not a handshake of RFC 6455.
     NotRequested,
     /// A page of this origin may not open sockets.
     Origin,
@@ -49,7 +49,7 @@ impl Handshake {
         Ok(Self { accept })
     }
 
-    /// Accepts. A message may have `max_message` bytes.
+    /// Accepts the handshake. A message may have `max_message` bytes.
     pub(crate) fn accept<F>(
         self,
         max_message: usize,

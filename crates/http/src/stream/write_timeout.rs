@@ -37,7 +37,7 @@ impl WriteTimeoutStream {
         Self { stream, unread, timeout, waiting: None, write_pending: Arc::default() }
     }
 
-    /// The socket, and the bytes that come before anything that is still in it.
+    /// The socket, and the bytes that were read from it before.
     pub(crate) fn into_inner(self) -> (TcpStream, Vec<u8>) {
         (self.stream, self.unread)
     }
@@ -46,7 +46,7 @@ impl WriteTimeoutStream {
         Arc::clone(&self.write_pending)
     }
 
-    /// The outcome of a write, or an error when it has waited too long.
+    /// The result of a write, or an error when it has waited too long.
     fn checked(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.write_pending.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
