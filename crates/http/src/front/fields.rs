@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for TopPField {
 
 described!(TopPField, "TopP", number(0.0, 1.0));
 
-/// A number as it is stored. Check its range before: rounding turns a number that is too large into infinity.
+/// A number as `f32`. Outside of the range it becomes NaN, which its type refuses.
 #[expect(clippy::cast_possible_truncation, reason = "no option needs more than six digits")]
 fn rounded<'de, D: Deserializer<'de>>(deserializer: D, most: f64) -> Result<f32, D::Error> {
     let number = f64::deserialize(deserializer)?;

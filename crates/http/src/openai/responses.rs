@@ -10,8 +10,8 @@
 //! | `DELETE /v1/responses/{id}` | forgotten, stream and all |
 //! | `GET /v1/responses/{id}/input_items` | what was asked |
 //!
-//! All of it comes from the log alone: the stream, and the request in its metadata. What `store: false` asked to forget is
-//! not shown here again, and goes with its stream.
+//! Everything is read from the log: the stream, and the request in its metadata. A response with `store: false` is not shown
+//! here again, and is removed with its stream.
 
 mod compact;
 mod compaction;
@@ -100,7 +100,7 @@ struct ResponseDeleted {
 struct ResponseInputItems {
     #[schema(pattern = "^list$")]
     object: &'static str,
-    /// Each as it is understood: of its kind, with an `id`, and texts as parts.
+    /// Each with its `type` and an `id`, and with texts as parts.
     #[schema(value_type = Vec<Object>)]
     data: Vec<Value>,
     /// Null where there is none.
@@ -115,8 +115,8 @@ struct ResponseInputItems {
 
 /// Ask a model as OpenAI's responses do
 ///
-/// The answer is kept, and read again by its `id` for as long as streams are kept. `null` counts as absent; a parameter that
-/// is not named here is refused.
+/// The answer can be read again by its `id` for as long as streams are kept. `null` counts as absent. A parameter that is not
+/// named here is refused.
 #[utoipa::path(
     post,
     path = "/v1/responses",
@@ -166,12 +166,12 @@ async fn create(
         return Ok(events(&app, response, None, follower, permit));
     }
     if background {
-        // It was accepted, whether or not it can be read now.
+        // It was accepted, even if it cannot be read now.
         if let Err(problem) = catch_up(&app, &mut response).await {
             tracing::warn!(generation.id = %id, problem = problem.message, "cannot read what was just accepted");
         }
     } else {
-        // The same key would find the same failure.
+        // The same key finds the same failure.
         response = whole(&app, response, &accepted)
             .await
             .map_err(|problem| if key.is_some() { problem.of_same_generation() } else { problem })
@@ -182,7 +182,7 @@ async fn create(
 
 /// Read a response, or resume its events
 ///
-/// ResponsePlace any replica. A reader that was cut names the number of the last event it saw, and gets exactly the rest.
+/// On any replica. A client that was cut off names the number of the last event it saw, and gets exactly the rest.
 #[utoipa::path(
     get,
     path = "/v1/responses/{id}",
@@ -212,7 +212,7 @@ async fn retrieve(
     match query::wanted(&uri)? {
         Wanted::Events { after } => {
             let permit = app.limits.open_stream()?;
-            // From the start also with a cursor: the events at the end repeat the whole text.
+            // From the start even with a cursor: the events at the end repeat the whole text.
             let follower = app.generations.follow(response.id, Seq::START).await?;
             Ok(events(&app, response, after, follower, permit))
         }
@@ -226,7 +226,7 @@ async fn retrieve(
 
 /// Stop a response
 ///
-/// Stops it, and waits up to 3 s for its end. Idempotent. One that no worker has begun may end later, and is shown as it is.
+/// Stops it, and waits up to 3 s for its end. Idempotent. A queued response may end later: it is returned as it is now.
 #[utoipa::path(
     post,
     path = "/v1/responses/{id}/cancel",
@@ -247,7 +247,7 @@ async fn cancel(State(app): State<App>, name: Name) -> Result<Json<Value>, OpenA
 
 /// Forget a response
 ///
-/// Forgets it, stream and all. One that runs is stopped first: its worker would write it again.
+/// Removes it and its stream. A running response is stopped first: its worker would write it again.
 #[utoipa::path(
     delete,
     path = "/v1/responses/{id}",

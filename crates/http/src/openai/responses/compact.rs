@@ -1,8 +1,8 @@
 //! `POST /v1/responses/compact`: a conversation made short enough to go on with.
 //!
-//! What the client's side said stays word for word; everything else becomes one item with a summary, which a model writes.
-//! To ask it is a generation like any other: it goes through the queue, outlives this server, and is found again under its
-//! `Idempotency-Key`. Its stream is the summary, which is no response and is not shown as one.
+//! Messages of the user and the system stay word for word. A model sums up everything else in one item. That is a generation
+//! like any other: it goes through the queue, outlives this server, and is found again under its `Idempotency-Key`. Its
+//! stream is the summary, which is not shown as a response.
 
 use axum::{
     Json,
@@ -45,7 +45,7 @@ const PATH: &str = "/v1/responses/compact";
 
 refusals!(CompactRefusals: ErrorEnvelope<'_>, 400 404 408 409 413 415 500 503 504);
 
-/// What the model is told to do. The caller's own instructions follow.
+/// The instructions for the model. The caller's own instructions follow.
 const TASK: &str = "You make conversations shorter. You are given one between a user and an assistant, as a transcript. Write a \
                     summary from which the assistant can go on as if it had read all of it: what the user wants and has \
                     said, what was found out, decided and done, which results of tools still matter, and what is open. Keep \
@@ -56,10 +56,10 @@ const TASK: &str = "You make conversations shorter. You are given one between a 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CompactRequest {
-    /// One of those that `GET /v1/models` lists.
+    /// A model that `GET /v1/models` lists.
     #[schema(required, nullable = false)]
     model: Option<String>,
-    /// A text of the user, or items. Needed where there is no `previous_response_id`; else it follows what was said there.
+    /// A text of the user, or items. Required without `previous_response_id`; otherwise it follows that conversation.
     input: Option<ResponseInput>,
     /// The conversation up to the end of this response. It must have ended, and not failed.
     previous_response_id: Option<String>,
@@ -100,13 +100,13 @@ pub(super) struct Compaction {
     usage: ResponseUsage,
 }
 
-/// What is left of it, to be sent as input later.
+/// An item of a compacted conversation, to be sent as input later.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum CompactionItem {
-    /// What the user or the system said, word for word.
+    /// A message of the user or the system, word for word.
     Message { id: String, status: &'static str, role: &'static str, content: Vec<CompactionPart> },
-    /// The rest, as a model sums it up: encoded, not encrypted. Send it as it is.
+    /// A model's summary of the rest: encoded, not encrypted. Send it unchanged.
     Compaction { id: String, encrypted_content: String },
 }
 
@@ -119,8 +119,8 @@ enum CompactionPart {
 
 /// Make a conversation short enough to go on with
 ///
-/// What the user and the system said is kept, and a model sums up everything else. The summary is in the answer: nothing has to
-/// be kept here for it.
+/// Messages of the user and the system are kept, and a model sums up everything else. The answer contains the summary: the
+/// server does not store it.
 #[utoipa::path(
     post,
     path = "/v1/responses/compact",
@@ -156,7 +156,7 @@ pub(super) async fn compact(
     let id = key.unwrap_or_else(GenerationId::fresh);
     let (response, accepted) = accept(&app, caller, id, wanted, on_disconnect).await?;
     let told = whole(&app, response, &accepted).await.and_then(Compaction::of);
-    // The same key would find the same failure.
+    // The same key finds the same failure.
     let told = told.map_err(|problem| if key.is_some() { problem.of_same_generation() } else { problem });
     let compaction = told.map_err(|problem| problem.about_generation(id))?;
     Ok(([location(id)], Json(compaction)).into_response())
@@ -179,7 +179,7 @@ impl Compact {
         Ok(Self { model: resolve_model(Some(&model), models)?, instructions, previous, input })
     }
 
-    /// What the model is asked, and what is kept of the conversation so that any replica can tell the outcome.
+    /// The request to the model, and the metadata from which any replica can build the outcome.
     fn after(self, mut before: Vec<Message>) -> Result<(GenerateRequest, ResponseMetadata), Problem> {
         before.extend(items::messages(&self.input));
         if before.is_empty() {
@@ -194,7 +194,7 @@ impl Compact {
             Conversation::new(messages).map_err(|error| Problem::invalid_field("input", error))?;
         let metadata = ResponseMetadata {
             model: Some(self.model.clone()),
-            // It is not shown as a response, and no response goes on from it.
+            // It is not shown as a response, and no response can continue it.
             store: false,
             instructions: self.instructions,
             previous_response_id: self.previous.map(id::response),
@@ -205,7 +205,7 @@ impl Compact {
     }
 }
 
-/// The conversation as a text: one message for models that know nothing of tools, or want their turns to alternate.
+/// The conversation as one text, because some models do not support tools, or require alternating turns.
 fn transcript(messages: &[Message]) -> String {
     let mut lines = Vec::new();
     for message in messages {
@@ -227,11 +227,11 @@ fn transcript(messages: &[Message]) -> String {
 }
 
 impl Compaction {
-    /// What became of it, once its generation has ended.
+    /// The outcome, once the generation has ended.
     fn of(response: Response) -> Result<Self, Problem> {
         let Response { id: generation, created_at, metadata, output, state } = response;
         let Standing::Ended { end: End::Finished { reason: FinishReason::Stop, usage }, .. } = state else {
-            // A summary that breaks off, or calls for a tool, would lose what it leaves out, and nobody would notice.
+            // A summary that breaks off, or calls a tool, would lose the rest of the conversation silently.
             return Err(failed("the model did not bring its summary to an end"));
         };
         let summary = output.said(true).into_iter().map(|said| said.content().to_owned());

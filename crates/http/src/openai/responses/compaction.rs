@@ -1,20 +1,19 @@
-//! What a conversation was compacted to, as an item that clients hold and send back.
+//! The summary of a compacted conversation, as an item that clients keep and send back.
 //!
-//! The format calls the content encrypted. Here it is encoded: it carries the summary itself, so that no server has to keep
-//! it, and it tells its client nothing that the client may not know, who had the whole conversation. Nor does it give a
-//! client who forges one anything: the same text could be sent as a message.
+//! The format calls the content encrypted. Here it is only encoded. It contains the summary, so the server stores nothing. The
+//! client may read it: it has the whole conversation. Forging one gains nothing: the same text can be sent as a message.
 //!
 //! ```text
 //! tokenwire-1.  base64url( the first 8 bytes of SHA-256 of the summary, the summary )
 //! ```
 //!
-//! The hash is there to tell a piece of one from the whole. Clients keep these for years: a new form has a new number.
+//! The hash detects content that was cut. Clients keep these for years: a new form has a new number.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use tokenwire_core::Message;
 
-/// The longest summary, in bytes: a quarter of what a conversation may have, so that there is room to go on.
+/// The longest summary, in bytes: a quarter of the limit for a conversation, so that the conversation can continue.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
 
 const MAKER: &str = "tokenwire-";
@@ -28,7 +27,7 @@ pub(super) fn encode(summary: &str) -> String {
     content
 }
 
-/// The summary in opaque content. What is wrong with it, for the caller, where there is none.
+/// The summary in opaque content. The error is a message for the caller.
 pub(super) fn decode(content: &str) -> Result<String, &'static str> {
     let broken = "is broken: send the item as it was given";
     let Some(encoded) = content.strip_prefix(FORM) else {
@@ -47,7 +46,7 @@ pub(super) fn decode(content: &str) -> Result<String, &'static str> {
     if *found == hash(summary) { Ok(summary.to_owned()) } else { Err(broken) }
 }
 
-/// What a model reads in its place: its own words, as it were.
+/// The message that a model reads instead, in the assistant's role.
 pub(super) fn message(summary: &str) -> Message {
     Message::assistant(format!("What was said so far, in short:\n\n{summary}"))
 }
@@ -64,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_summary_is_read_as_it_was_given_out_also_by_later_versions() {
-        // CompactionItem by clients that outlive this version: this literal stays readable.
+        // Clients keep these for longer than this version lives: this literal stays readable.
         let content = "tokenwire-1.aLtXOXI6NuhUaGUgbGF1bmNoIGlzIG9uIFR1ZXNkYXku";
         assert_eq!(decode(content), Ok("The launch is on Tuesday.".to_owned()));
         assert_eq!(encode("The launch is on Tuesday."), content);

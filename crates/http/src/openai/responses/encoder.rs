@@ -1,4 +1,4 @@
-//! A response as it comes: numbered events.
+//! A response as a stream of numbered events.
 //!
 //! | Entry | Events |
 //! |---|---|
@@ -6,14 +6,14 @@
 //! | the first | `response.in_progress`, unless it is a failure |
 //! | text, reasoning | the item before is done, if it was another one; `output_item.added`, `content_part.added` for a new one; a delta |
 //! | reasoning, where a summary was asked for | the same by other names: `reasoning_summary_part.added` and so on, as many |
-//! | a piece of a tool call | the same, without parts |
-//! | the end | what is open is done; `response.completed` or `response.incomplete` |
+//! | a delta of a tool call | the same, without parts |
+//! | the end | open items are done; `response.completed` or `response.incomplete` |
 //! | a cancellation | `response.incomplete` with the status `cancelled`: the format has no event of its own |
 //! | a failure | `error`, then `response.failed` |
 //! | an attempt that starts over | nothing if nothing was said; else a failure, because this format cannot take text back |
 //!
-//! `[DONE]` is last, on a socket nothing. A reader that was cut names the last number it saw: the fold begins at the start of the log whatever
-//! it has seen, so its events are the ones that it would have got.
+//! `[DONE]` is last; on a WebSocket nothing is. A client that was cut off names the last number it saw. The fold always begins
+//! at the start of the log, so the client gets the same events as without the cut.
 
 use serde::Serialize;
 use tokenwire_core::{Entry, Event, Seq, TextSoFar};
@@ -30,7 +30,7 @@ use crate::{
     stream::{frames::Frames, reader::Encoder, sink::Sink, websocket::Messages},
 };
 
-/// What takes numbered events: a stream of SSE, or a socket.
+/// A sink for numbered events: SSE, or a WebSocket.
 pub(super) trait EventSink: Sink {
     fn event(&mut self, name: &'static str, what: &impl Serialize);
 
@@ -58,12 +58,12 @@ impl EventSink for Messages {
 }
 
 event_stream!(
-    /// The stream of a response, described.
+    /// The stream of a response, for the OpenAPI document.
     ResponseEvents,
     events()
 );
 
-/// What [`ResponseEncoder`] writes.
+/// The events that [`ResponseEncoder`] writes.
 fn events() -> Events {
     let events = Events::new(
         "Every event has its number, from 0 without a gap, and is the same for ever and at every replica. The name of an event is \
@@ -92,12 +92,12 @@ pub(super) struct ResponseEncoder {
 }
 
 impl ResponseEncoder {
-    /// Every event, or those after a number. The stream is to be read from its start.
+    /// Writes every event, or those after a number. It must get every entry of the stream, from the start.
     pub(super) fn new(response: Response, after: Option<u64>) -> Self {
         Self { response, next: 0, after }
     }
 
-    /// The response, as far as it was told.
+    /// The response as of the last entry.
     pub(super) fn response(&self) -> &Response {
         &self.response
     }

@@ -1,5 +1,5 @@
-//! Names of responses and of what is in them. All follow from the generation's id: nothing is stored for them, and every
-//! replica and every reading gives the same.
+//! Names of responses and their items. All are derived from the generation's id, so nothing is stored for them and every
+//! replica gives the same names.
 
 use tokenwire_core::GenerationId;
 
@@ -18,7 +18,7 @@ pub(super) fn input(kind: &str, id: GenerationId, index: usize) -> String {
     format!("{kind}_{id}_in{index}")
 }
 
-/// The generation that a name means. The name of a chat completion, or its id alone, is as good: it is the same generation.
+/// The generation of a name. The name of a chat completion and a bare generation id are also accepted.
 pub(super) fn parse(name: &str) -> Option<GenerationId> {
     let bare = ["resp_", "chatcmpl-"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     bare.parse().ok()
@@ -32,7 +32,7 @@ pub(super) struct ItemName {
     pub(super) is_input: bool,
 }
 
-/// The item that a name means. What kind it is, the item itself says.
+/// The item of a name. The kind in the name is ignored: the item itself has it.
 pub(super) fn parse_item(name: &str) -> Option<ItemName> {
     let (_kind, place) = name.split_once('_')?;
     let (generation, index) = place.split_once('_')?;

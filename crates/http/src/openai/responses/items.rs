@@ -1,7 +1,7 @@
-//! The input of a response: items to messages. An item that no model here could be shown is refused by its place.
+//! The input of a response: items to messages. An item that no model here can read is refused, with its place.
 //!
-//! Reasoning that a client sends back is taken and not shown to the model again, as in chat completions. Items are kept as
-//! they are understood, so that the list of inputs says what was asked and nothing else.
+//! Reasoning that a client sends back is accepted and not shown to the model, as in chat completions. Items are stored in the
+//! form in which they were understood, so that the list of input items shows exactly what the model was asked.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::front::{
     problem::Problem,
 };
 
-/// One item of an input. It may have an `id` and a `status`, which are not looked at.
+/// One item of an input. Its `id` and `status` are ignored.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "an item is read as the type that its `type` says")]
@@ -28,7 +28,7 @@ pub(super) enum ResponseInputItem {
     Compaction(ResponseInputCompaction),
 }
 
-/// Declares the one word that the `type` of an item may be.
+/// Declares the constant `type` of an item.
 macro_rules! word {
     ($name:ident, $variant:ident) => {
         #[derive(Deserialize, ToSchema)]
@@ -46,7 +46,7 @@ word!(ReasoningType, Reasoning);
 word!(ItemReferenceType, ItemReference);
 word!(CompactionType, Compaction);
 
-/// Something that was said.
+/// A message.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResponseInputMessage {
@@ -58,12 +58,12 @@ pub(super) struct ResponseInputMessage {
     _status: Option<Value>,
     role: ResponseRole,
     content: ResponseContent,
-    /// Left out: newer models of OpenAI mark what is a comment on the way and what the answer.
+    /// Ignored. With newer OpenAI models it distinguishes commentary from the final answer.
     #[serde(rename = "phase")]
     _phase: Option<Value>,
 }
 
-/// Who said it. `developer` is the newer name of `system`.
+/// The author of the message. `developer` is the newer name of `system`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ResponseRole {
@@ -100,7 +100,7 @@ pub(super) struct ResponseInputCall {
     arguments: String,
 }
 
-/// What the called function answered.
+/// The result of a function call.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResponseInputCallOutput {
@@ -110,7 +110,7 @@ pub(super) struct ResponseInputCallOutput {
     _id: Option<Value>,
     #[serde(rename = "status")]
     _status: Option<Value>,
-    /// The call that it answers, which comes before it.
+    /// The call it belongs to, which must come before it.
     call_id: String,
     output: ResponseContent,
 }
@@ -134,7 +134,7 @@ pub(super) struct ResponseInputReasoning {
     _encrypted_content: Option<Value>,
 }
 
-/// What a conversation was compacted to, as it was given.
+/// The summary of a compacted conversation, unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResponseInputCompaction {
@@ -174,7 +174,7 @@ text_or_list!(
     ResponseInputItem
 );
 
-/// A part of a content. The models here read text alone. Several parts are one text, a line each.
+/// A part of a content. The models here read only text. Several parts are joined to one text, a line each.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "a part is read as the type that its `type` says")]
@@ -207,7 +207,7 @@ struct ResponseInputRefusal {
 
 word!(RefusalPartType, Refusal);
 
-/// The items of an input, in one form: a text is a message of the user.
+/// The items of an input, in one form: a bare text becomes a message of the user.
 pub(super) fn items(ResponseInput(input): ResponseInput) -> Result<Vec<Value>, Problem> {
     match input {
         TextOr::Text(text) => Ok(vec![message_item(ResponseRole::User, &[part("input_text", &text)])]),
@@ -254,7 +254,7 @@ fn understood(place: &str, item: &Value) -> Result<Value, Problem> {
             let ResponseInputReasoning { summary, content, .. } = read_at(place, item)?;
             Ok(json!({"type": "reasoning", "status": "completed", "summary": summary, "content": content}))
         }
-        // Resolved before it is shown to a model: see `references`.
+        // `references` replaces it before a model reads the input.
         Some("item_reference") => {
             let ResponseItemReference { id, .. } = read_at(place, item)?;
             Ok(json!({"type": "item_reference", "id": id}))
@@ -270,7 +270,7 @@ fn message_item(role: ResponseRole, content: &[Value]) -> Value {
     json!({"type": "message", "status": "completed", "role": role.as_str(), "content": content})
 }
 
-/// A text, or parts that are texts, as parts of this form.
+/// A text, or text parts, as parts of this form.
 fn parts(place: &str, content: TextOr<Value>, form: &str) -> Result<Vec<Value>, Problem> {
     let parts = match content {
         TextOr::Text(text) => return Ok(vec![part(form, &text)]),
@@ -305,7 +305,7 @@ fn part(form: &str, text: &str) -> Value {
     }
 }
 
-/// What items say to a model. Calls that follow one another, or what was said with them, are one message.
+/// Items as messages for a model. Consecutive calls, and the text before them, become one message.
 pub(super) fn messages<'a>(items: impl IntoIterator<Item = &'a Value>) -> Vec<Message> {
     let mut messages = Vec::new();
     for item in items {
@@ -330,7 +330,7 @@ pub(super) fn messages<'a>(items: impl IntoIterator<Item = &'a Value>) -> Vec<Me
                 let content = joined(item.get("output"));
                 messages.push(Message::Tool { tool_call_id: say("call_id"), content });
             }
-            // Only what can be read was taken.
+            // Unreadable ones were refused before.
             Some("compaction") => {
                 let summary = compaction::decode(&say("encrypted_content"));
                 messages.extend(summary.map(|summary| compaction::message(&summary)));

@@ -1,6 +1,6 @@
-//! What is kept with a stream so that any replica can show its response again: the request, as it is shown.
+//! The metadata of a stream, from which any replica can show its response again: the request.
 //!
-//! Stored for a day or more and read by other versions: a new field has a default, and a form that older versions could not
+//! It is stored for a day or more and read by other versions. A new field has a default, and a form that older versions cannot
 //! read has a new number.
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ const FORM: Form = Form { front: "responses", version: 1 };
 /// One request for a response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ResponseMetadata {
-    /// `None` where another front end asked: it is not known here.
+    /// `None` for a stream of another front end.
     #[serde(default)]
     pub(super) model: Option<ModelName>,
     #[serde(default)]
@@ -29,8 +29,8 @@ pub(super) struct ResponseMetadata {
     pub(super) instructions: Option<String>,
     #[serde(default)]
     pub(super) previous_response_id: Option<String>,
-    /// What was said before this input, without instructions: those of an earlier request are no part of a later one.
-    /// CompactionItem whole rather than looked up, so that a conversation may go on longer than its first part is kept.
+    /// The conversation before this input, without the instructions of earlier requests. Stored as a copy, so that a
+    /// conversation can outlive its first responses.
     #[serde(default)]
     pub(super) before: Vec<Message>,
     /// The items of the input, without ids.
@@ -46,7 +46,7 @@ const fn yes() -> bool {
 }
 
 impl ResponseMetadata {
-    /// Whether reasoning is told as a summary of it: whenever the resource says that one was asked for.
+    /// Whether reasoning is shown as a summary: when the request asked for one.
     pub(super) fn asks_for_a_summary(&self) -> bool {
         let reasoning = self.echo.get("reasoning");
         reasoning.and_then(|asked| asked.get("summary")).is_some_and(Value::is_string)
@@ -60,7 +60,7 @@ impl ResponseMetadata {
         FORM.write(self).ok_or_else(too_large)
     }
 
-    /// A stream that was begun at another front end is shown without what it was asked.
+    /// A stream of another front end is shown without its request.
     pub(super) fn read(metadata: &[u8]) -> Result<Self, Problem> {
         Ok(FORM.read(metadata)?.unwrap_or_else(|| Self { store: true, ..Self::default() }))
     }
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_request_is_read_as_it_was_kept_also_by_later_versions() {
-        // Stored in logs that outlive this version: this literal stays readable.
+        // Logs keep this for longer than this version lives: this literal stays readable.
         let kept = json!({"version": 1, "response": {
             "model": "large", "background": true, "store": true, "instructions": "Be brief.",
             "previous_response_id": "resp_1", "before": [{"role": "user", "content": "a"}],
@@ -97,7 +97,7 @@ mod tests {
             ResponseMetadata::read(metadata.to_string().as_bytes()).unwrap().asks_for_a_summary()
         };
         assert!(asks(json!({"reasoning": {"effort": null, "summary": "auto"}})));
-        // Versions that knew no summaries kept this, whatever was asked for.
+        // Versions without summaries stored this for every request.
         assert!(!asks(json!({"reasoning": {"effort": "low", "summary": null}})));
         assert!(!asks(json!({})) && !ResponseMetadata::default().asks_for_a_summary());
     }

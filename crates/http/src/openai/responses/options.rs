@@ -1,5 +1,5 @@
-//! The parameters of a response beside its input. What the models know goes to them by the names of chat completions; what
-//! changes no answer is repeated in the resource; all else is refused by its name.
+//! The parameters of a response, except its input. Parameters that models support go to them by the names of chat completions.
+//! Those that change no answer are repeated in the resource. All others are refused by name.
 //!
 //! | Parameter | What becomes of it |
 //! |---|---|
@@ -30,7 +30,7 @@ use crate::{
     openai::parameters::{self, FunctionType, NoObfuscation, ToolChoice},
 };
 
-/// Repeated in the resource, where the request has them.
+/// Repeated in the resource if the request has them.
 const ECHOED: [&str; 12] = [
     "temperature",
     "top_p",
@@ -53,7 +53,7 @@ only!(
     "must be disabled: no input is shortened here"
 );
 
-/// What else to show. Nothing is encrypted here: what a model gives of its reasoning is in the plain.
+/// What else to show. Nothing is encrypted here: reasoning is plain text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Include;
 
@@ -155,7 +155,7 @@ enum ResponseFormatType {
     JsonSchema,
 }
 
-/// How to think before answering.
+/// How the model reasons before it answers.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResponseReasoning {
@@ -167,7 +167,7 @@ pub(super) struct ResponseReasoning {
     generate_summary: Option<ReasoningSummary>,
 }
 
-/// Nothing is summed up here: all words mean the same.
+/// The server writes no summaries: all values mean the same.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ReasoningSummary {
@@ -198,7 +198,7 @@ pub(super) struct ResponseStreamOptions {
     _include_obfuscation: Option<NoObfuscation>,
 }
 
-/// ResponsePlace most 16 texts by their names.
+/// At most 16 texts by name.
 #[derive(Clone, Debug)]
 pub(super) struct Metadata;
 

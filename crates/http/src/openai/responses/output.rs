@@ -1,7 +1,7 @@
-//! What a response says: items, made of the pieces that come, and the events in which a stream tells of them.
+//! The output of a response: items, built from deltas, and the events about them.
 //!
-//! An item of text or of reasoning is done when something else begins; a call of a tool only at the end, because pieces
-//! of several calls may alternate. What one piece becomes depends on the pieces before it and on nothing else.
+//! An item of text or reasoning is done when another item begins. A tool call is done only at the end, because deltas of
+//! several calls may alternate. The events for a delta depend only on the deltas before it.
 
 mod shown;
 
@@ -18,10 +18,10 @@ use self::shown::{
 use super::{id, items};
 use crate::{front::events::Events, openai::call_id::call_id};
 
-/// About what an item costs beside its text, in bytes: its id, and its place.
+/// About how much an item needs besides its text, in bytes.
 const ITEM: usize = 128;
 
-/// Who is told what happens. Whoever only wants the outcome listens with `()`.
+/// Receives the events. `()` ignores them, for callers that want only the outcome.
 pub(super) trait Watch {
     fn event(&mut self, name: &'static str, what: &impl Serialize);
 }
@@ -35,7 +35,7 @@ impl Watch for () {
 pub(super) struct Output {
     answer: GenerationId,
     items: Vec<Item>,
-    /// Where the calls are, by the model's index. As many as the model makes calls.
+    /// The items of the calls, by the model's index.
     calls: BTreeMap<u32, usize>,
     bytes: usize,
 }
@@ -58,8 +58,8 @@ enum What {
 pub(super) enum Kind {
     Answer,
     Reasoning,
-    /// Reasoning too, where a summary of it was asked for. It is told in this form alone: some clients show every form
-    /// that they are told.
+    /// Reasoning for a request that asks for a summary. It is sent in this form only: some clients show every form that they
+    /// get.
     Summary,
 }
 
@@ -94,7 +94,7 @@ impl Kind {
         }
     }
 
-    /// Only answers could have probabilities; none are kept.
+    /// Only text of the answer has this field. It is always empty: probabilities are not stored.
     fn logprobs(self) -> Option<[(); 0]> {
         (self == Self::Answer).then_some([])
     }
@@ -117,17 +117,17 @@ impl Kind {
     }
 }
 
-/// The events about items, which are told to a [`Watch`].
+/// The events about items, which a [`Watch`] receives.
 pub(super) fn events(events: Events) -> Events {
     events
         .numbered::<ResponseItemEvent<'_>>("response.output_item.added", "An item begins.")
         .numbered::<ResponsePartEvent<'_>>(Kind::Answer.added(), "A text begins.")
         .numbered::<ResponseDeltaEvent<'_>>(
             Kind::Answer.delta(),
-            "A piece of the answer: join them with nothing between.",
+            "A delta of the answer: join them with nothing between.",
         )
         .numbered::<ResponseTextDoneEvent<'_>>(Kind::Answer.text_done(), "A text of the answer, complete.")
-        .numbered::<ResponseDeltaEvent<'_>>(Kind::Reasoning.delta(), "A piece of the model's reasoning.")
+        .numbered::<ResponseDeltaEvent<'_>>(Kind::Reasoning.delta(), "A delta of the model's reasoning.")
         .numbered::<ResponseTextDoneEvent<'_>>(
             Kind::Reasoning.text_done(),
             "The model's reasoning, complete.",
@@ -137,12 +137,12 @@ pub(super) fn events(events: Events) -> Events {
             Kind::Summary.added(),
             "Where a summary was asked for: the model's reasoning begins.",
         )
-        .numbered::<ResponseDeltaEvent<'_>>(Kind::Summary.delta(), "A piece of it.")
+        .numbered::<ResponseDeltaEvent<'_>>(Kind::Summary.delta(), "A delta of it.")
         .numbered::<ResponseTextDoneEvent<'_>>(Kind::Summary.text_done(), "The model's reasoning.")
         .numbered::<ResponsePartEvent<'_>>(Kind::Summary.part_done(), "It is complete, or was cut short.")
         .numbered::<ResponseDeltaEvent<'_>>(
             "response.function_call_arguments.delta",
-            "A piece of the arguments of a call.",
+            "A delta of the arguments of a call.",
         )
         .numbered::<ResponseCallDoneEvent<'_>>(
             "response.function_call_arguments.done",
@@ -160,7 +160,7 @@ impl Output {
         self.items.is_empty()
     }
 
-    /// About how much memory is held.
+    /// About how much memory this holds.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -170,7 +170,7 @@ impl Output {
         self.items.iter().map(|item| item.shown(true)).collect()
     }
 
-    /// What a later request repeats to the model. Of an answer that broke off, no calls: they may not be whole.
+    /// The messages that a later request sends to the model. Without calls if the answer broke off: they may be incomplete.
     pub(super) fn said(&self, whole: bool) -> Vec<tokenwire_core::Message> {
         let kept = self.items.iter().filter(|item| whole || matches!(item.what, What::Text { .. }));
         let shown: Vec<_> = kept
@@ -179,7 +179,7 @@ impl Output {
         items::messages(&shown)
     }
 
-    /// One more piece of text.
+    /// Adds a delta of text.
     pub(super) fn say(&mut self, kind: Kind, piece: &str, watch: &mut impl Watch) {
         if piece.is_empty() {
             return;
@@ -202,7 +202,7 @@ impl Output {
         }
     }
 
-    /// One more piece of a call.
+    /// Adds a delta of a call.
     pub(super) fn call(&mut self, piece: &ToolCallDelta, watch: &mut impl Watch) {
         let ToolCallDelta { index, id, name, arguments: more } = piece;
         self.bytes = self.bytes.saturating_add(more.len() + name.as_ref().map_or(0, String::len));
@@ -227,7 +227,7 @@ impl Output {
         }
     }
 
-    /// The model has ended. Items that are open are done now; cut short, if the answer is.
+    /// The model has ended. Open items are done now, or incomplete if the answer was cut short.
     pub(super) fn finish(&mut self, whole: bool, watch: &mut impl Watch) {
         let status = if whole { ResponseItemStatus::Completed } else { ResponseItemStatus::Incomplete };
         for (index, item) in self.items.iter_mut().enumerate() {
@@ -235,7 +235,7 @@ impl Output {
         }
     }
 
-    /// There will be no more. What is open stays cut short, and nobody is told that it is done.
+    /// No more deltas follow. Open items stay incomplete, and no event says that they are done.
     pub(super) fn break_off(&mut self) {
         self.finish(false, &mut ());
     }
@@ -276,7 +276,7 @@ impl Item {
             What::Text { kind, text } => {
                 let at = kind.within(&self.id, output_index);
                 watch.event(kind.text_done(), &ResponseTextDoneEvent { at, text, logprobs: kind.logprobs() });
-                // Of a summary alone the format says so here, and only if it was cut short.
+                // The format has this field only for summaries, and only if they were cut short.
                 let cut = *kind == Kind::Summary && status == ResponseItemStatus::Incomplete;
                 let status = cut.then_some(status);
                 watch.event(kind.part_done(), &ResponsePartEvent { at, part: kind.part(text), status });

@@ -1,5 +1,4 @@
-//! What the addresses below `/v1/responses/{id}` may say after their question mark. What is not named here is ignored: it
-//! asks for more of what there is nothing of.
+//! The query parameters below `/v1/responses/{id}`. Others are ignored: they ask for details that are not stored.
 
 use axum::{extract::Query, http::Uri};
 
@@ -33,7 +32,7 @@ pub(super) struct Page {
 }
 
 parameters!(
-    /// How a response is to be read, described.
+    /// How a response is to be read, for the OpenAPI document.
     ReadParameters,
     query(
         "wait",
@@ -55,14 +54,14 @@ parameters!(
 );
 
 parameters!(
-    /// Which items of an input, described.
+    /// Which items of an input, for the OpenAPI document.
     PageParameters,
     query("limit", "How many at once. Default: 20.", or_empty(whole(1, 100))),
     query("order", "`asc`: the oldest item first.", one_of(["asc", "desc", ""].map(|order| json!(order)))),
     query("after", "The `id` of the item after which to go on.", ObjectBuilder::new().schema_type(Type::String)),
 );
 
-/// The SDKs of some languages write what their language does.
+/// SDKs write a boolean as their language does.
 const FLAGS: [&str; 7] = ["true", "false", "True", "False", "1", "0", ""];
 
 /// An empty value counts as absent.

@@ -1,8 +1,8 @@
-//! Items that an input names instead of repeating, as the AI SDK does with what a model said. Each is put in its place, so
-//! that whatever comes after this knows items alone, and a conversation outlives what it names.
+//! Items that an input names by id instead of repeating them, as the AI SDK does with output of a model. Each reference is
+//! replaced by its item, so later code sees only items, and a conversation can outlive the responses it names.
 //!
-//! Unlike `previous_response_id`, a reference may name what is still being said: a person stopped reading and asks the next
-//! thing. It then means what has been said so far.
+//! Unlike `previous_response_id`, a reference may name a response that still runs: a user stopped reading and asks the next
+//! question. It then means the item as of now.
 
 use axum::http::StatusCode;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::front::{app::App, metadata, problem::Problem};
 
-/// Reads as many streams as the input names in a row, and holds one at a time.
+/// Reads the streams that the input names, one after another, and holds one at a time.
 pub(super) async fn resolve(app: &App, input: &mut [Value]) -> Result<(), Problem> {
     let named = input.iter().filter(|item| referred(item).is_some()).count();
     if named > Conversation::MAX_MESSAGES {
@@ -35,7 +35,7 @@ pub(super) async fn resolve(app: &App, input: &mut [Value]) -> Result<(), Proble
         let found = found(&response, &place).ok_or_else(missing)?;
         last = Some(response);
         bytes = bytes.saturating_add(found.to_string().len());
-        // It could not be kept, and would be held many times over until that is found out.
+        // The metadata would be too large. Stopping here limits the memory for repeated references.
         if bytes > metadata::MAX_BYTES {
             let message = format!("input names more than {} bytes", metadata::MAX_BYTES);
             return Err(Problem { message, ..Problem::invalid_field("input", "") });
@@ -56,7 +56,7 @@ fn referred(item: &Value) -> Option<&str> {
     if item.get("type")? == "item_reference" { item.get("id")?.as_str() } else { None }
 }
 
-/// The response as far as it has come. `None`: it is not there, or not for this API.
+/// The response as of now. `None` if it does not exist, or this API may not show it.
 async fn read(app: &App, place: &ItemName) -> Result<Option<Response>, Problem> {
     let spec = match app.generations.spec(place.generation).await {
         Ok(spec) => spec,

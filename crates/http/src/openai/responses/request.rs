@@ -1,4 +1,4 @@
-//! What `POST /v1/responses` takes: a body to a request, and what is kept of it to be shown again.
+//! The body of `POST /v1/responses`: becomes a request, and the metadata from which it is shown again.
 
 use std::collections::HashSet;
 
@@ -33,20 +33,20 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResponseRequest {
-    /// What is asked: a text of the user, or items.
+    /// A text of the user, or items.
     #[schema(required, nullable = false)]
     input: Option<ResponseInput>,
-    /// One of those that `GET /v1/models` lists. Default: the first of them.
+    /// A model that `GET /v1/models` lists. Default: the first of them.
     model: Option<String>,
-    /// A message of the system before all others. Those of an earlier response are no part of a later one.
+    /// A system message before all others. Instructions of an earlier response do not apply.
     instructions: Option<String>,
-    /// Goes on from this response. It must have ended, and not failed.
+    /// Continues this response. It must have ended, and not failed.
     previous_response_id: Option<String>,
     /// Whether to answer with events.
     stream: Option<bool>,
     #[serde(rename = "stream_options")]
     _stream_options: Option<ResponseStreamOptions>,
-    /// Whether to answer at once and go on whether or not anybody reads. Needs `store`.
+    /// Whether to answer at once and go on without readers. Needs `store`.
     background: Option<bool>,
     /// `false`: this API does not show the response again.
     store: Option<bool>,
@@ -89,7 +89,7 @@ pub(super) struct ResponseRequest {
     #[serde(rename = "presence_penalty")]
     #[schema(inline)]
     _presence_penalty: Option<Penalty>,
-    /// Nothing is encrypted here: what a model gives of its reasoning is in the plain.
+    /// Nothing is encrypted here: reasoning is plain text.
     #[serde(rename = "include")]
     #[schema(inline)]
     _include: Option<Include>,
@@ -101,24 +101,24 @@ pub(super) struct ResponseRequest {
     #[serde(rename = "top_logprobs")]
     #[schema(inline)]
     _top_logprobs: Option<NoTopLogprobs>,
-    /// ResponseOutputItem in the resource; changes nothing.
+    /// Shown in the resource; changes nothing.
     #[serde(rename = "metadata")]
     #[schema(inline)]
     _metadata: Option<Metadata>,
-    /// ResponseOutputItem in the resource; changes nothing.
+    /// Shown in the resource; changes nothing.
     #[serde(rename = "max_tool_calls")]
     #[schema(inline)]
     _max_tool_calls: Option<Count>,
-    /// ResponseOutputItem in the resource; changes nothing.
+    /// Shown in the resource; changes nothing.
     #[serde(rename = "prompt_cache_key")]
     _prompt_cache_key: Option<String>,
     /// Changes nothing.
     #[serde(rename = "prompt_cache_retention")]
     _prompt_cache_retention: Option<String>,
-    /// ResponseOutputItem in the resource; changes nothing.
+    /// Shown in the resource; changes nothing.
     #[serde(rename = "safety_identifier")]
     _safety_identifier: Option<String>,
-    /// ResponseOutputItem in the resource; changes nothing.
+    /// Shown in the resource; changes nothing.
     #[serde(rename = "service_tier")]
     _service_tier: Option<String>,
     /// Changes nothing.
@@ -126,7 +126,7 @@ pub(super) struct ResponseRequest {
     _user: Option<String>,
 }
 
-/// Parameters that are often sent and not taken, and what to do instead.
+/// Common parameters that are refused, and what to do instead.
 const REFUSED: [(&str, &str); 7] = [
     ("conversation", "is not taken: conversations are not kept here, send previous_response_id"),
     ("prompt", "is not taken: no templates are kept here, send instructions and input"),
@@ -137,7 +137,7 @@ const REFUSED: [(&str, &str); 7] = [
     ("reasoning_effort", "is not taken: use reasoning.effort"),
 ];
 
-/// A request whose conversation may still need what an earlier response said.
+/// A request whose conversation may still need an earlier response.
 #[derive(Debug)]
 pub(super) struct Create {
     model: ModelName,
@@ -145,18 +145,18 @@ pub(super) struct Create {
     extras: Extras,
     pub(super) previous: Option<GenerationId>,
     pub(super) stream: bool,
-    /// As it is kept, without what was said before.
+    /// As it is stored, without the conversation before.
     pub(super) metadata: ResponseMetadata,
 }
 
-/// What a socket is asked: the same, and whether there is to be an answer.
+/// A request on a socket, and whether it wants an answer.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) create: Create,
     pub(super) generate: bool,
 }
 
-/// What a message on a socket may say beside the body of `POST /v1/responses`.
+/// Fields that a message on a socket has in addition to the body of `POST /v1/responses`.
 #[derive(Deserialize)]
 struct TurnFields {
     r#type: Option<String>,
@@ -166,7 +166,7 @@ struct TurnFields {
 }
 
 impl Turn {
-    /// What only HTTP has a choice of may be said if it is what a socket does.
+    /// Options that only HTTP offers are accepted if they have the value that a socket implies.
     pub(super) fn parse(text: &[u8], models: &ModelNames) -> Result<Self, Problem> {
         let mut fields = json::object(text)?;
         let TurnFields { r#type, stream, background, generate } = json::read(&fields)?;
@@ -236,7 +236,7 @@ impl Create {
         Ok(Self { model, sampling, extras, previous, stream: request.stream.unwrap_or(false), metadata })
     }
 
-    /// The request whole, after what was said before.
+    /// The whole request, with the conversation before it.
     pub(super) fn after(self, before: Vec<Message>) -> Result<(GenerateRequest, ResponseMetadata), Problem> {
         let Self { model, sampling, extras, metadata, .. } = self;
         check_results(&before, &metadata.input)?;
@@ -252,7 +252,7 @@ impl Create {
     }
 }
 
-/// A result of a call that nobody made would mean nothing to a model.
+/// A result without its call would mean nothing to a model.
 fn check_results(before: &[Message], input: &[Value]) -> Result<(), Problem> {
     let mut calls: HashSet<&str> =
         before.iter().flat_map(Message::tool_calls).map(|call| call.id.as_str()).collect();
@@ -268,12 +268,12 @@ fn check_results(before: &[Message], input: &[Value]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The response to go on from.
+/// The response to continue.
 pub(super) fn previous(name: &str) -> Result<GenerationId, Problem> {
     id::parse(name).ok_or_else(|| not_found(name))
 }
 
-/// The SDKs' users look for this word when a conversation cannot go on.
+/// SDKs check for this code when a conversation cannot continue.
 pub(super) fn not_found(name: &str) -> Problem {
     let message = format!("there is no response {name}: it never was, or is not kept any more");
     Problem::request(StatusCode::BAD_REQUEST, "previous_response_not_found", message)

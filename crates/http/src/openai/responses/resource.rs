@@ -1,7 +1,7 @@
-//! The resource: 31 properties, all of them always there.
+//! The resource: 31 properties, all always present.
 //!
-//! What the request left out has the value that the format gives it, even where the model's own default is another: the
-//! format wants numbers there.
+//! A parameter that the request left out has the format's default, even if the model's default is another: the format requires
+//! numbers.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{front::describe::constant, openai::error::ErrorObject};
 
-/// A response. What the request left out has the value that the format gives it, even where the model's own default is another.
+/// A response. Parameters that the request left out have the format's defaults, even if the model's defaults are others.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Response)]
 pub(super) struct ResponseResource<'a> {
@@ -26,13 +26,13 @@ pub(super) struct ResponseResource<'a> {
     object: &'static str,
     /// When it was accepted, in seconds.
     created_at: u64,
-    /// When it ended, in seconds, where the model said all that it wanted.
+    /// When it ended, in seconds, if the answer is complete.
     #[schema(required)]
     completed_at: Option<u64>,
     status: ResponseStatus,
     background: bool,
     store: bool,
-    /// `unknown` where another front end asked.
+    /// `unknown` for a generation of another front end.
     model: &'a str,
     #[schema(required)]
     previous_response_id: Option<&'a str>,
@@ -88,7 +88,7 @@ fn disabled() -> utoipa::openapi::Object {
     constant("disabled")
 }
 
-/// How far a response has come. In the background it is `queued` first; a caller who waits sees one state before the end.
+/// The state of a response. Only one in the background is `queued` first.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ResponseStatus {
@@ -115,7 +115,7 @@ pub(super) struct ResponseIncompleteDetails {
     reason: ResponseIncompleteReason,
 }
 
-/// The limit of tokens; or the service that runs the model held the rest back.
+/// The token limit was reached, or the model's service withheld the rest.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ResponseIncompleteReason {
@@ -226,14 +226,14 @@ fn incomplete(state: &State) -> Option<ResponseIncompleteDetails> {
     Some(ResponseIncompleteDetails { reason })
 }
 
-/// Only an end says what it cost.
+/// Known only at the end.
 fn usage(state: &State) -> Option<ResponseUsage> {
     let State::Ended { end: End::Finished { usage, .. }, .. } = state else { return None };
     Some((*usage).into())
 }
 
 impl From<Usage> for ResponseUsage {
-    /// What was cached or thought is not counted apart.
+    /// Cached and reasoning tokens are not counted separately.
     fn from(Usage { input_tokens, output_tokens }: Usage) -> Self {
         Self {
             input_tokens,

@@ -1,5 +1,5 @@
-//! A response: what was asked, and a fold over the entries of its stream (I8). The events of a stream and the resource
-//! come from the same fold, so that they cannot disagree.
+//! A response: its request, and a fold over the entries of its stream (I8). The events and the resource come from the same
+//! fold, so that they cannot disagree.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use crate::{
     openai::error::ErrorObject,
 };
 
-/// One response, as far as its stream was read.
+/// One response, as of the last entry that was read.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) id: GenerationId,
@@ -57,12 +57,12 @@ impl Response {
         matches!(self.state, State::Ended { .. })
     }
 
-    /// Whether a later request can go on from it.
+    /// Whether a later request can continue it.
     pub(super) fn can_be_gone_on_from(&self) -> bool {
         matches!(&self.state, State::Ended { end, .. } if !matches!(end, End::Failed(_)))
     }
 
-    /// What a reader from the start is told at once.
+    /// Sends the events that come before the first entry.
     pub(super) fn created(&self, watch: &mut impl Watch) {
         self.tell("response.created", watch);
         if self.metadata.background {
@@ -70,7 +70,7 @@ impl Response {
         }
     }
 
-    /// One more entry. Nothing follows an end.
+    /// Adds an entry. After an end nothing changes.
     pub(super) fn take(&mut self, entry: &Entry, watch: &mut impl Watch) {
         if self.has_ended() {
             return;
@@ -80,7 +80,7 @@ impl Response {
             self.tell("response.in_progress", watch);
         }
         match &entry.event {
-            // Whoever was told of the output is told more than this: see the encoder.
+            // If text was already sent, the encoder fails the response instead.
             Event::Started { text: TextSoFar::Superseded, .. } => self.output = Output::new(self.id),
             Event::Started { .. } => {}
             Event::Delta { text, tokens: _ } => self.output.say(Kind::Answer, text, watch),
@@ -108,13 +108,13 @@ impl Response {
         }
     }
 
-    /// One more entry, for a client that waits for the end: whether this is it.
+    /// Adds an entry. `Some` if it is the end.
     pub(super) fn take_to_end(&mut self, entry: &Entry) -> Option<()> {
         self.take(entry, &mut ());
         self.has_ended().then_some(())
     }
 
-    /// It will not become whole, or cannot be told here.
+    /// It will not be complete, or this format cannot show it.
     pub(super) fn fail(&mut self, problem: Problem, at: Timestamp, watch: &mut impl Watch) {
         watch.event("error", &ResponseErrorEvent { error: object(&problem) });
         self.output.break_off();
@@ -122,7 +122,7 @@ impl Response {
         self.tell("response.failed", watch);
     }
 
-    /// What a later request goes on from. `None` while it has not ended, or when it failed.
+    /// The messages that a later request continues. `None` while it has not ended, or when it failed.
     pub(super) fn said(&self) -> Option<Vec<Message>> {
         match &self.state {
             State::Waiting | State::Running | State::Ended { end: End::Failed(_), .. } => None,
@@ -135,7 +135,7 @@ impl Response {
         }
     }
 
-    /// In which form reasoning is told. A request has one for good: its events keep their numbers.
+    /// The form in which reasoning is shown. It never changes for a request, so that its events keep their numbers.
     fn reasoning(&self) -> Kind {
         if self.metadata.asks_for_a_summary() { Kind::Summary } else { Kind::Reasoning }
     }
@@ -145,7 +145,7 @@ impl Response {
     }
 }
 
-/// What went wrong, as the `error` event shows it.
+/// A problem as the `error` event shows it.
 pub(super) fn object(problem: &Problem) -> Value {
     serde_json::to_value(ErrorObject::of(problem)).expect("our own types have string keys")
 }

@@ -1,16 +1,16 @@
-//! `/v1/responses` as a WebSocket: one response after another, each asked for by a `response.create` and told in the events
-//! of a stream, one text each.
+//! `/v1/responses` as a WebSocket: one response after another. A `response.create` asks for each, and each event of its stream
+//! is one text message.
 //!
 //! ```text
 //! idle ── response.create ──► one response ── its last event ──► idle
 //!   │                            ├ another response.create: an `error` event, and it goes on
-//!   │                            ├ a drain, or a log that is away: the socket is closed in mid-stream, and GET resumes
-//!   │                            └ the client leaves: a reader is gone, as with POST
+//!   │                            ├ a drain, or an unavailable log: the socket is closed in mid-stream, and GET resumes
+//!   │                            └ the client disconnects: one reader fewer, as with POST
 //!   └ a drain, or an hour is over: the socket is closed
 //! ```
 //!
-//! A refused request is an `error` event too, and the socket stays. What a socket remembers is little: the name of its last
-//! response, from which it may go on even if that is not stored, and what a warm-up said.
+//! A refused request is an `error` event too, and the socket stays open. A socket remembers only the name of its last response,
+//! which it may continue even if that is not stored, and the messages of its last warm-up.
 
 use axum::{
     extract::{Request, State},
@@ -77,7 +77,7 @@ pub(super) async fn open(
     let handshake = Handshake::of(&head, &app.config).map_err(refused)?;
     let on_disconnect = on_disconnect::or(app.config.on_disconnect, &head.headers, &app.config);
     let on_disconnect = on_disconnect.map_err(response_of)?;
-    // For as long as the socket is open, also while it is idle.
+    // Held while the socket is open, even if it is idle.
     let permit = app.limits.open_stream().map_err(response_of)?;
     let max_message = app.config.max_body;
     let session = Session { app, caller, on_disconnect, last: None, warm: None };
@@ -109,18 +109,18 @@ pub(super) fn refused(why: HandshakeError) -> HttpResponse {
     response
 }
 
-/// What one socket remembers.
+/// The state of one socket.
 struct Session {
     app: App,
     caller: Caller,
     on_disconnect: OnDisconnect,
-    /// Its last response, unless a request that was to go on from it failed.
+    /// Its last response, unless a request that was to continue it failed.
     last: Option<GenerationId>,
-    /// Its last warm-up, and what that said.
+    /// Its last warm-up, with the messages.
     warm: Option<(GenerationId, Vec<Message>)>,
 }
 
-/// What goes out when a request is refused.
+/// The event for a refused request.
 #[derive(Serialize)]
 struct SocketError<'a> {
     r#type: &'static str,
@@ -128,7 +128,7 @@ struct SocketError<'a> {
     error: ErrorObject<'a>,
 }
 
-/// Why a socket is not read any more.
+/// Why a socket ends.
 enum SessionEnd {
     /// The server closes it.
     Close(CloseReason),
@@ -175,7 +175,7 @@ impl Session {
         }
     }
 
-    /// Waits for the client's next word.
+    /// Waits for the client's next message.
     async fn idle(&self, socket: &mut Socket, close_at: Instant) -> Result<Incoming, SessionEnd> {
         loop {
             tokio::select! {
@@ -246,7 +246,7 @@ impl Session {
         Ok(Begun::Reading(Box::new(self.app.reader(id, follower, encoder))))
     }
 
-    /// Tells a response to its end. Whether the conversation can go on from there.
+    /// Sends a response to its end. Returns whether a later request can continue it.
     async fn tell(
         &mut self,
         socket: &mut Socket,
@@ -257,7 +257,7 @@ impl Session {
         loop {
             self.send(socket, &mut events).await?;
             let response = reading.encoder().response();
-            // ResponsePlace once, not at the next step: the client's next request may have come by now.
+            // Return at once, not at the next step: the client's next request may have arrived.
             if response.has_ended() {
                 let went_well = response.can_be_gone_on_from();
                 self.last = went_well.then_some(response.id).or(self.last);
@@ -286,7 +286,7 @@ impl Session {
         }
     }
 
-    /// Sends, unless the server has to go.
+    /// Sends messages, unless the server drains.
     async fn send(&self, socket: &mut Socket, messages: &mut Messages) -> Result<(), SessionEnd> {
         tokio::select! {
             biased;
@@ -295,12 +295,12 @@ impl Session {
         }
     }
 
-    /// Whoever takes every byte and answers no ping is a machine without its program, or not there.
+    /// Whether the client has not answered pings for the write timeout: its program or its machine is gone.
     fn is_gone(&self, socket: &Socket) -> bool {
         socket.silent_for() >= self.app.config.write_timeout
     }
 
-    /// Whoever failed to go on from something begins anew, with all of it.
+    /// Forgets a response that a request failed to continue. The client then starts anew with the whole conversation.
     fn forget(&mut self, previous: Option<GenerationId>) {
         let Some(previous) = previous else { return };
         self.last = self.last.filter(|last| *last != previous);
@@ -308,7 +308,7 @@ impl Session {
     }
 }
 
-/// What a request has led to.
+/// The outcome of a request.
 enum Begun {
     Reading(Box<StreamReader<ResponseEncoder>>),
     Warm(Messages),
@@ -321,7 +321,7 @@ fn refusal(problem: &Problem) -> Messages {
     messages
 }
 
-/// What is no text ends a socket.
+/// How a message that is not text ends the socket.
 fn end_of(incoming: &Incoming) -> SessionEnd {
     match incoming {
         Incoming::Binary | Incoming::Text(_) => SessionEnd::Close(CloseReason::NotText),

@@ -1,10 +1,10 @@
-//! How far a response has come.
+//! The state of a response.
 
 use tokenwire_core::{FinishReason, Timestamp, Usage};
 
 use crate::front::problem::Problem;
 
-/// How far a response has come.
+/// The state of a response.
 #[derive(Debug)]
 pub(super) enum State {
     Waiting,
@@ -20,7 +20,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// Whether the model said all that it wanted.
+    /// Whether the answer is complete.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self, Self::Finished { reason: FinishReason::Stop | FinishReason::ToolCalls, .. })
     }

@@ -1,4 +1,4 @@
-//! Responses in the log: accepted, found again by their names, and read to where they stand or to their end.
+//! Responses in the log: accepts them, finds them by name, and reads them up to now or to their end.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::front::{app::App, caller::Caller, problem::Problem, whole};
 
-/// How long a call that stops a response waits for its end: several times as long as a worker takes to hear of it.
+/// How long a call that stops a response waits for its end. Workers usually notice within a fraction of this.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// What a client is told that waits while the server drains.
+/// The message for a client that waits while the server drains.
 const DRAINING: &str = "this server is going away: ask again, or read the response at its id";
 
-/// What stands for the id in an address.
+/// The id in a path.
 pub(super) type Name = Result<Path<String>, PathRejection>;
 
 /// Accepts a request. A repeated one finds the metadata and the time of the first.
@@ -41,13 +41,13 @@ pub(super) async fn accept(
     Ok((Response::new(id, &accepted.spec)?, accepted))
 }
 
-/// The response of this name, before any of its stream was read.
+/// The response of this name, before its stream is read.
 pub(super) async fn stored(app: &App, name: Name) -> Result<Response, Problem> {
     let response = kept(app, name).await?;
     if response.metadata.store { Ok(response) } else { Err(missing(&id::response(response.id))) }
 }
 
-/// The same, shown or not.
+/// The same, even with `store: false`.
 pub(super) async fn kept(app: &App, name: Name) -> Result<Response, Problem> {
     let Ok(Path(name)) = name else { return Err(missing("of this name")) };
     let id = id::parse(&name).ok_or_else(|| missing(&name))?;
@@ -63,8 +63,8 @@ pub(super) fn missing(name: &str) -> Problem {
     Problem::generation_not_found(message)
 }
 
-/// The conversation up to the end of an earlier response. One that is not stored can be gone on from by `its_own` socket
-/// alone.
+/// The conversation up to the end of an earlier response. A response that is not stored can be continued only by `its_own`
+/// socket.
 pub(super) async fn said(app: &App, previous: GenerationId, its_own: bool) -> Result<Vec<Message>, Problem> {
     let name = id::response(previous);
     let invalid = |what: &str| Problem::invalid_field("previous_response_id", what);
@@ -93,7 +93,7 @@ pub(super) async fn said(app: &App, previous: GenerationId, its_own: bool) -> Re
     })
 }
 
-/// Reads what is there now, from the start. Returns how far that is.
+/// Reads the entries so far, from the start. Returns the number of the last.
 pub(super) async fn catch_up(app: &App, response: &mut Response) -> Result<Seq, Problem> {
     let mut cursor = Seq::START;
     loop {
@@ -114,8 +114,8 @@ pub(super) async fn follow(app: &App, response: &mut Response, after: Seq) -> Re
     whole::read(follower, |entry| Ok(response.take_to_end(entry))).await
 }
 
-/// Waits for the end of a response that was just asked for. A failure is an answer of its own to whoever waited, and so is
-/// a server that goes away; the generation does not end with either.
+/// Waits for the end of a new response. A failure of the response, and a drain, are errors for the waiting client. A drain
+/// does not end the generation.
 pub(super) async fn whole(
     app: &App,
     mut response: Response,
@@ -132,7 +132,7 @@ pub(super) async fn whole(
     }
 }
 
-/// Stops a response, and waits a moment for its end. One that no worker has begun may take longer, and is shown as it is.
+/// Stops a response, and waits up to [`SETTLE`] for its end. A queued response may take longer, and is shown as it is now.
 pub(super) async fn stop(app: &App, response: &mut Response) -> Result<(), Problem> {
     app.generations.cancel(response.id).await?;
     timeout(SETTLE, follow(app, response, Seq::START)).await.unwrap_or(Ok(()))

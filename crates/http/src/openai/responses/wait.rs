@@ -1,7 +1,7 @@
-//! How long a reader of a response is ready to wait for its end.
+//! How long a client waits for the end of a response.
 //!
-//! The SDKs ask, sleep and ask again: without a word about waiting, an answer is given at once. A client that says
-//! `Prefer: wait=20` (RFC 7240) or `?wait=20` is answered as soon as the response has ended, or when the time is over.
+//! SDKs poll, so the default is to answer at once. With `Prefer: wait=20` (RFC 7240) or `?wait=20` the answer comes when the
+//! response has ended, or after 20 s.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) const APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// The longest wait, in seconds: below the 60 s after which common proxies give up on an answer.
 pub(super) const LONGEST: u64 = 50;
 
-/// What a reader said about waiting.
+/// How long a client wants to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     seconds: u64,
@@ -25,7 +25,7 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// The query's word, which is an order, or else the header's, which is a wish.
+    /// From the query, which is binding, or else from the header, which is a preference.
     pub(super) fn of(ordered: Option<u64>, headers: &HeaderMap) -> Self {
         match (ordered, preferred(headers)) {
             (Some(seconds), _) => Self { seconds, preferred: false },
@@ -34,8 +34,8 @@ impl Wait {
         }
     }
 
-    /// Waits for the end of a response, of which nothing was read yet, and leaves it as it stands then. A drain cuts the
-    /// wait: the client asks again, elsewhere.
+    /// Waits for the end of a response, of which nothing was read yet. Afterwards it is as of now. A drain ends the wait: the
+    /// client asks another replica.
     pub(super) async fn until_end(self, app: &App, response: &mut Response) -> Result<(), Problem> {
         let read = stored::catch_up(app, response).await?;
         if self.seconds == 0 || response.has_ended() {
@@ -51,7 +51,7 @@ impl Wait {
         }
     }
 
-    /// That the wish was heard, and what of it was done.
+    /// The header that confirms the preference, with the applied time.
     pub(super) fn applied(self) -> Option<[(HeaderName, HeaderValue); 1]> {
         let told =
             || HeaderValue::try_from(format!("wait={}", self.seconds)).expect("digits are plain ASCII");
@@ -59,7 +59,7 @@ impl Wait {
     }
 }
 
-/// `wait` among the preferences; the first counts. What is not understood is ignored, as it is only a wish.
+/// The first `wait` among the preferences. Unknown ones are ignored.
 fn preferred(headers: &HeaderMap) -> Option<u64> {
     let all = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let preferences = all.flat_map(|value| value.split(','));

@@ -1,7 +1,7 @@
-//! `generate: false` on a socket: a request that says what the next ones go on from, and asks for no answer.
+//! `generate: false` on a socket: a request that later ones continue, and that asks for no answer.
 //!
-//! No model is asked and nothing is stored: what it says is checked and held by the socket, and its response is told at
-//! once, complete and empty. It ends with the socket.
+//! No model is asked and nothing is stored. The socket checks and holds its messages, and sends a complete, empty response at
+//! once. It is forgotten when the socket closes.
 
 use tokenwire_core::{FinishReason, GenerationId, Message, Timestamp, Usage};
 use uuid::Uuid;
@@ -17,13 +17,13 @@ use super::{
 };
 use crate::{front::problem::Problem, stream::websocket::Messages};
 
-/// Its name, what it said and all before, and its events.
+/// Sends its events. Returns its id, and its messages with all before.
 pub(super) fn tell(
     create: Create,
     before: Vec<Message>,
 ) -> Result<(GenerationId, Vec<Message>, Messages), Problem> {
     let metadata = ResponseMetadata { before, store: false, ..create.metadata };
-    // As much as is kept of any request.
+    // The same limit as for stored requests.
     metadata.to_bytes()?;
     let mut said = metadata.before.clone();
     said.extend(items::messages(&metadata.input));
@@ -42,7 +42,7 @@ pub(super) fn tell(
     Ok((id, said, events))
 }
 
-/// A fresh id says when it was made.
+/// A new id contains its time.
 fn made_at(id: GenerationId) -> Timestamp {
     let made = Uuid::from_bytes(*id.as_bytes()).get_timestamp();
     Timestamp::from_millis(made.map_or(0, |made| {

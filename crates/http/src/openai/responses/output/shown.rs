@@ -26,16 +26,16 @@ pub(in super::super) enum ResponseOutputItem<'a> {
         role: &'static str,
         content: Vec<ResponseOutputPart<'a>>,
     },
-    /// What the model thought before it answered, where it tells.
+    /// The model's reasoning, if it shows any.
     Reasoning {
         id: &'a str,
         status: ResponseItemStatus,
-        /// The same, where the request asked for a summary.
+        /// All of it, if the request asked for a summary.
         summary: Vec<ResponseOutputPart<'a>>,
-        /// All that it told, unless the request asked for a summary.
+        /// All of it, unless the request asked for a summary.
         content: Vec<ResponseOutputPart<'a>>,
     },
-    /// A call that the model wants made.
+    /// A function call by the model.
     FunctionCall {
         id: &'a str,
         status: ResponseItemStatus,
@@ -96,7 +96,7 @@ pub(super) struct ResponsePartEvent<'a> {
     pub(super) status: Option<ResponseItemStatus>,
 }
 
-/// What an event about a new piece says.
+/// What an event about a new delta says.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ResponseDeltaEvent<'a> {
     #[serde(flatten)]
@@ -129,7 +129,7 @@ pub(super) struct ResponseCallDoneEvent<'a> {
     pub(super) arguments: &'a str,
 }
 
-/// Said of a summary only if it was cut short.
+/// The status of a summary, present only if it was cut short.
 fn incomplete() -> utoipa::openapi::Object {
     constant("incomplete")
 }
