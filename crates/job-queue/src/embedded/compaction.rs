@@ -28,10 +28,7 @@ pub(super) async fn compact(shared: &Arc<Shared>) -> Result<(), QueueError> {
             break;
         }
         move_out(shared, living).await?;
-        tracing::info!(
-            segment = segment.id,
-            "giving back a part of the job queue that nobody needs any more"
-        );
+        tracing::info!(segment = segment.id, "deleting a segment of the job queue that is no longer needed");
         let removing = Arc::clone(shared);
         let removed = spawn_blocking(move || removing.journal.remove(segment.id)).await;
         removed.map_err(QueueError::unavailable)?.map_err(QueueError::unavailable)?;

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_learns_of_an_earlier_time_even_when_another_waiter_goes_away() {
+    async fn a_waiter_gets_an_earlier_time_even_when_another_waiter_is_dropped() {
         let pending = with([1, 2]);
         assert_eq!((take(&pending).await, take(&pending).await), (1, 2));
         let began = Instant::now();

@@ -46,7 +46,7 @@ fn open(dir: &Path) -> Embedded {
     Embedded::open_on(Arc::new(QuickDisk), dir, SMALL).unwrap()
 }
 
-/// A job that is told from others by its prompt.
+/// A job with this prompt, which identifies it.
 fn job(number: usize) -> Job {
     let request = GenerateRequest::new(
         ModelName::new("simulated").unwrap(),

@@ -48,7 +48,7 @@ async fn a_dropped_lease_comes_back_to_the_front_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acknowledgement_that_nobody_waits_for_happens_wholly_or_not_at_all() {
+async fn a_dropped_acknowledgement_happens_wholly_or_not_at_all() {
     let dir = TempDir::new().unwrap();
     let queue = open(dir.path());
     let jobs = enqueue(&queue, 50).await;
@@ -64,7 +64,7 @@ async fn an_acknowledgement_that_nobody_waits_for_happens_wholly_or_not_at_all()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_that_nobody_waits_for_loses_no_job() {
+async fn a_dropped_lease_loses_no_job() {
     let dir = TempDir::new().unwrap();
     let queue = open(dir.path());
     let jobs = enqueue(&queue, 20).await;

@@ -72,7 +72,7 @@ async fn sweeping_a_busy_queue_loses_and_repeats_nothing() {
     assert_eq!(waiting(&queue).await, []);
 }
 
-/// A disk that is full when it is told to.
+/// A disk that is full on request.
 #[derive(Debug, Default)]
 struct FaultyDisk {
     full: AtomicBool,

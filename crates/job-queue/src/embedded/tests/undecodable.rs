@@ -21,7 +21,7 @@ async fn with_records(dir: &Path, stored: &[&[u8]]) -> (Embedded, Vec<Job>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_cannot_be_read_is_skipped_and_harms_nobody() {
+async fn a_job_that_cannot_be_read_is_skipped_and_blocks_no_other() {
     let dir = TempDir::new().unwrap();
     let (queue, jobs) = with_records(dir.path(), &[b"", b"\0\xff", b"{}", b"null"]).await;
     assert_eq!(waiting(&queue).await, jobs);
