@@ -48,7 +48,7 @@ impl Medium for QuickDisk {
     }
 }
 
-/// A disk that fails when it is told to.
+/// A disk that fails on request.
 #[derive(Debug, Default)]
 pub(super) struct FaultyDisk {
     pub(super) full: AtomicBool,

@@ -76,7 +76,7 @@ fn a_segment_that_a_crash_left_with_room_keeps_every_whole_record_and_invents_no
 }
 
 #[test]
-fn room_is_not_damage_and_is_given_back_by_whoever_opens_the_journal_next() {
+fn reserved_space_is_not_damage_and_the_next_opening_frees_it() {
     let (bytes, _) = one_segment(&[b"one", b"two"]);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(format!("{:020}.journal", 1));

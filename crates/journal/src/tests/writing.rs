@@ -102,7 +102,7 @@ async fn a_slow_disk_holds_writers_back_instead_of_filling_the_memory() {
     while let Some(room) = poll_once(journal.reserve(MAX_PAYLOAD)).await {
         journal.submit(room.unwrap(), vec![1; MAX_PAYLOAD], |outcome| assert!(outcome.is_ok()));
         submitted += 1;
-        assert!(submitted < 10, "nobody was held back");
+        assert!(submitted < 10, "no caller was held back");
     }
     drop(let_go);
     journal.append(vec![2; MAX_PAYLOAD]).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_dropped_append_is_wholly_there_or_not_at_all() {
     {
         let (journal, _) = open(dir.path(), Options::default());
         for n in 0..50_u8 {
-            // Polled once: submitted, and then nobody waits.
+            // Polled once: submitted, and then dropped.
             let _ = poll_once(journal.append(vec![n; 20])).await;
         }
         journal.append(b"last".to_vec()).await.unwrap();
@@ -302,7 +302,7 @@ async fn a_disk_that_makes_no_room_takes_records_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_completion_that_panics_stops_the_journal_and_hangs_nobody() {
+async fn a_completion_that_panics_stops_the_journal_and_blocks_no_caller() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path(), Options::default());
     let room = journal.reserve(1).await.unwrap();
