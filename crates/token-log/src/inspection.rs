@@ -16,7 +16,7 @@ pub struct Inspection {
     pub attempt: Attempt,
     /// The phase. Only Redis knows for how long the owner has been silent.
     pub phase: Phase,
-    /// Whether it was told to stop.
+    /// Whether a stop was requested.
     pub cancelled: bool,
     /// All entries.
     pub entries: Vec<Entry>,

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_listens_to_any_more_is_forgotten_though_its_stream_says_nothing() {
+    fn a_channel_without_listeners_is_removed_even_if_its_stream_is_silent() {
         let wakeups = WakeupRegistry::default();
         let listening: Vec<Wakeups> = (0..100).map(|_| wakeups.listen(GenerationId::fresh())).collect();
         for _ in 0..10_000 {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_listens_is_told_however_many_have_left() {
+    async fn a_listener_is_woken_after_many_others_have_left() {
         let (wakeups, id) = (WakeupRegistry::default(), GenerationId::fresh());
         let mut heard = wakeups.listen(id);
         for _ in 0..1000 {

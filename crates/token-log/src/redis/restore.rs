@@ -64,7 +64,7 @@ impl fmt::Debug for Fixed {
 pub(super) struct Owner<'a> {
     pub(super) token: &'a str,
     pub(super) attempt: Attempt,
-    /// Whether it was told to stop before the loss.
+    /// Whether a stop was requested before the loss.
     pub(super) told_to_stop: Option<CancelCause>,
     /// How long the stream is kept after its end.
     pub(super) retention: Duration,

@@ -139,7 +139,7 @@ async fn metadata_lives_as_long_as_its_stream_on_the_disk_and_takes_no_space_aft
     assert!(bytes_in(dir.path()) < 100_000);
 }
 
-/// A disk that fails when it is told to.
+/// A disk that fails on request.
 #[derive(Debug, Default)]
 struct FaultyDisk {
     full: AtomicBool,

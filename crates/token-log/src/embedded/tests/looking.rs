@@ -1,4 +1,4 @@
-//! People look into a log that somebody uses.
+//! Inspecting a log that a server has open.
 
 use std::fs;
 
