@@ -1,7 +1,7 @@
-//! What each reader of a stream saw, and whether that is what the log holds.
+//! Records what each reader of a stream saw, and compares it with the log.
 //!
-//! A reader is one person with one cursor, over as many connections as it takes. What it sees is up to the test: events
-//! of the log, or the text of frames on the wire.
+//! A reader has one cursor and may use several connections. The test decides what a reader sees: events of the log, or the
+//! text of frames on the wire.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 
 use tokenwire_core::{Entry, Seq};
 
-/// The record of a test: who saw what, in the order in which it came. Shared by reference.
+/// The record of a test: what each reader saw, in order. Shared by reference.
 #[derive(Debug)]
 pub struct History<T> {
     readers: Mutex<BTreeMap<String, Reader<T>>>,
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "no reader saw anything")]
-    fn a_test_in_which_nobody_reads_proves_nothing() {
+    fn a_test_without_readers_fails() {
         history(&[]).assert_equals(&LOG);
     }
 }

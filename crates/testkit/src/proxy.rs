@@ -1,7 +1,6 @@
-//! A TCP proxy in front of a server, for everything that a network can do to a connection.
+//! A TCP proxy in front of a server, to inject network faults.
 //!
-//! It forwards until it is told otherwise. Faults concern all connections of the proxy, the present ones and, except for a
-//! single cut, those to come.
+//! By default it forwards. A fault affects all open connections of the proxy and, except for a single cut, all later ones.
 
 use std::{
     io,
@@ -77,17 +76,17 @@ impl Proxy {
         self.faults.server.store(server, Ordering::SeqCst);
     }
 
-    /// Cuts every connection at once, with a reset. New ones are welcome.
+    /// Cuts every connection at once, with a reset. New ones are accepted.
     pub fn cut(&self) {
         self.change(|weather| weather.cuts += 1);
     }
 
-    /// Lets so many more bytes reach clients, all of them together, then cuts the connection that carries the next.
+    /// Lets this many more bytes reach clients in all, then cuts the connection that carries the next one.
     pub fn cut_after(&self, bytes: usize) {
         *self.faults.allowance.lock().expect("nothing panics while it holds the lock") = Some(bytes);
     }
 
-    /// Cuts every connection and every one to come, as when a server is gone, until [`Self::heal`].
+    /// Cuts every open connection and every later one, as if the server were gone, until [`Self::heal`].
     pub fn go_down(&self) {
         self.change(|weather| {
             weather.cuts += 1;
@@ -106,7 +105,7 @@ impl Proxy {
         self.change(|weather| weather.delay = delay);
     }
 
-    /// Ends every connection in the direction of the client: it reads an end, and can still write.
+    /// Half-closes every connection: the client reads the end, and can still write.
     pub fn half_close(&self) {
         self.change(|weather| weather.half_closes += 1);
     }
@@ -128,7 +127,7 @@ async fn accept(listener: TcpListener, faults: Arc<Faults>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            // An error is a client that has gone away before it was accepted.
+            // An error means that the client disconnected before it was accepted.
             accepted = listener.accept() => if let Ok((client, _)) = accepted {
                 connections.spawn(connect(client, Arc::clone(&faults)));
             },
@@ -145,7 +144,7 @@ async fn connect(mut client: TcpStream, faults: Arc<Faults>) {
         && let Ok(mut server) = TcpStream::connect(server).await
     {
         for socket in [&client, &server] {
-            // Bytes pass when they come, not when there are more.
+            // Bytes pass at once, without waiting for more.
             let _ = socket.set_nodelay(true);
         }
         let (from_client, to_client) = client.split();
@@ -161,7 +160,7 @@ async fn connect(mut client: TcpStream, faults: Arc<Faults>) {
             return;
         }
     }
-    // Closed with a reset: what went wrong on one side is no polite end on the other.
+    // Closed with a reset: an error on one side must not look like an orderly end on the other.
     let _ = client.set_zero_linger();
 }
 
@@ -186,7 +185,7 @@ async fn pump(
             read = from.read(&mut chunk) => read?,
             _ = weather.wait_for(|now| now.half_closes != half_closes), if toward == Toward::Client => 0,
         };
-        // A sender that is gone is a proxy that is dropped, and this task with it.
+        // If the sender is gone, the proxy was dropped, and this task is too.
         let delay = weather.wait_for(|now| !now.is_black_hole).await.map_or(Duration::ZERO, |now| now.delay);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_that_is_down_takes_nobody_until_it_heals() {
+    async fn a_proxy_that_is_down_cuts_clients_until_it_heals() {
         let (proxy, mut client, _server) = echo().await;
         proxy.go_down();
         assert!(client.read(&mut [0]).await.is_err());

@@ -1,8 +1,8 @@
 //! Real servers as children of the test: on their own ports of the loopback interface, in their own temporary
 //! directories, gone with the test however it ends.
 //!
-//! Start one to hurt it (`kill`, `restart`, `pause`), or share the one of the test binary (`shared`) and keep out of the
-//! way of other tests by key prefixes and queue names. Servers start in real time: not for tests that pause tokio's.
+//! Start a server for tests with faults (`kill`, `restart`, `pause`). Otherwise use the one that the test binary shares
+//! (`shared`), with your own key prefixes and queue names. Servers start in real time: not for tests that pause tokio's.
 
 mod guarded;
 mod llama;
@@ -19,8 +19,7 @@ pub use ports::free_port;
 pub use rabbitmq::RabbitMq;
 pub use redis::{AppendOnly, Redis};
 
-/// How often a server that did not come up is tried again on another port: somebody may have taken the first one between
-/// our look and its bind.
+/// How many ports are tried for a server: another process may take a port between the check and the server's bind.
 const STARTS: usize = 5;
 
 /// Looks every few milliseconds until `done`, for at most `wait`. Blocks the thread.
@@ -41,7 +40,7 @@ pub(crate) fn wait_until(wait: Duration, mut done: impl FnMut() -> bool) -> bool
     true
 }
 
-/// Runs what blocks away from the runtime. Its panics are the caller's.
+/// Runs blocking code outside the runtime. Its panics go to the caller.
 pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,

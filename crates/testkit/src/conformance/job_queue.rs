@@ -26,7 +26,7 @@ macro_rules! job_queue_conformance {
             what_waits_is_counted_until_it_is_leased
             what_waits_is_counted_after_a_reopen
             jobs_are_still_there_after_a_reopen
-            a_leased_job_is_nobody_elses
+            a_leased_job_belongs_to_one_worker
             an_acknowledged_job_never_comes_back
             a_dropped_lease_gives_its_job_back
             a_dropped_wait_loses_no_job

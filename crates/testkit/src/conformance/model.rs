@@ -17,14 +17,14 @@ macro_rules! model_conformance {
         $crate::__cases! { $time $fixture in $crate::conformance::model {
             an_answer_is_text_and_then_one_finish
             an_exact_model_gives_the_same_answer_again
-            a_model_goes_on_from_every_piece
+            a_model_goes_on_from_every_delta
             a_model_without_tokens_goes_on_from_every_character
             dropping_the_stream_stops_the_work
         }}
     };
 }
 
-/// A model to be tested, and a request that it answers with several pieces of text.
+/// A model to be tested, and a request that it answers with several deltas.
 pub struct Fixture {
     model: Arc<dyn Model>,
     request: GenerateRequest,
@@ -52,14 +52,14 @@ impl Fixture {
         self.model.generate(id, &self.request, so_far).await.unwrap()
     }
 
-    /// The rest of the answer, checked for what holds of every answer.
+    /// The rest of the answer. Also checks what holds for every answer.
     async fn answer(&self, so_far: &Prefix) -> Answer {
         let mut stream = self.generate(so_far).await;
         let mut pieces = Vec::new();
         loop {
             match stream.next().await.expect("an answer ends with its finish").unwrap() {
                 Output::Text { text, tokens } => {
-                    assert!(!text.is_empty(), "a piece of text is never empty");
+                    assert!(!text.is_empty(), "a delta is never empty");
                     let piece = Prefix { text, tokens, ..Prefix::default() };
                     pieces.push(piece);
                 }
@@ -90,7 +90,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// What the first so many pieces amount to.
+    /// The first deltas of the answer as a prefix.
     fn prefix(&self, pieces: usize) -> Prefix {
         let mut prefix = Prefix::default();
         for piece in &self.pieces[..pieces] {
@@ -108,11 +108,11 @@ impl Answer {
 /// Text, never empty; then its finish, once; then the end.
 pub async fn an_answer_is_text_and_then_one_finish(fixture: Fixture) {
     let answer = fixture.answer(&Prefix::default()).await;
-    assert!(answer.pieces.len() > 2, "the fixture's request is answered in several pieces");
+    assert!(answer.pieces.len() > 2, "the fixture's request is answered in several deltas");
     assert!(answer.usage.output_tokens > 0);
 }
 
-/// What it would have said undisturbed must be one thing.
+/// The same request must always get the same answer.
 pub async fn an_exact_model_gives_the_same_answer_again(fixture: Fixture) {
     let (first, second) =
         (fixture.answer(&Prefix::default()).await, fixture.answer(&Prefix::default()).await);
@@ -122,8 +122,8 @@ pub async fn an_exact_model_gives_the_same_answer_again(fixture: Fixture) {
     }
 }
 
-/// A worker may die after any piece, the last one included.
-pub async fn a_model_goes_on_from_every_piece(fixture: Fixture) {
+/// A worker may die after any delta, including the last.
+pub async fn a_model_goes_on_from_every_delta(fixture: Fixture) {
     let undisturbed = fixture.answer(&Prefix::default()).await;
     for cut in 0..=undisturbed.pieces.len() {
         let so_far = undisturbed.prefix(cut);
@@ -163,12 +163,12 @@ async fn assert_goes_on(fixture: &Fixture, undisturbed: &Answer, so_far: &Prefix
     }
 }
 
-/// At any point; and the model is as good as before.
+/// At any point. Afterwards the model works as before.
 pub async fn dropping_the_stream_stops_the_work(fixture: Fixture) {
     for pieces in 0..3 {
         let mut stream = fixture.generate(&Prefix::default()).await;
         for _ in 0..pieces {
-            stream.next().await.expect("several pieces").unwrap();
+            stream.next().await.expect("several deltas").unwrap();
         }
         drop(stream);
         if let Some(running) = &fixture.running {

@@ -66,7 +66,7 @@ macro_rules! token_log_conformance {
             cancelling_twice_is_cancelling_once
             cancelling_a_sealed_stream_changes_nothing
             only_an_absent_audience_cancels
-            an_append_wakes_whoever_listens
+            an_append_wakes_listeners
             readers_who_join_at_any_moment_see_the_log_once_and_in_order
             losing_every_hint_loses_no_entry
             everything_is_still_there_after_a_reopen
@@ -81,7 +81,7 @@ macro_rules! token_log_conformance {
             an_id_that_was_removed_twice_stays_removed
             a_removal_in_the_midst_of_appends_is_the_end
             a_removed_stream_stays_removed_after_a_reopen
-            a_removal_wakes_whoever_listens
+            a_removal_wakes_listeners
             a_writer_says_which_stream_of_an_id_it_writes
             pages_and_hints_say_which_stream_of_an_id_they_are_of
             a_reader_is_never_given_the_next_stream_of_its_id
@@ -147,7 +147,7 @@ impl Fixture {
         Self { elsewhere: Arc::clone(&log), log, reopen: Some(reopen), kept }
     }
 
-    /// A new stream without an audience.
+    /// A new stream without readers.
     async fn stream(&self) -> GenerationId {
         let id = GenerationId::fresh();
         assert_eq!(self.log.create(id, &spec(1)).await.unwrap(), Created::New);
@@ -189,7 +189,7 @@ impl fmt::Debug for Fixture {
     }
 }
 
-/// Of a request that is told from others by one byte. Deadlines are far away.
+/// A stream whose request is identified by one byte. Deadlines are far away.
 fn spec(request: u8) -> StreamSpec {
     let now = SystemClock.now();
     StreamSpec {
@@ -212,7 +212,7 @@ fn delta(text: &str) -> Event {
     Event::Delta { text: text.to_owned(), tokens: Vec::new() }
 }
 
-/// A piece of text with one token.
+/// A delta with one token.
 fn token(text: &str, token: u32) -> Event {
     Event::Delta { text: text.to_owned(), tokens: vec![TokenId(token)] }
 }

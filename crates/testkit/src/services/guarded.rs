@@ -1,7 +1,7 @@
 //! A child process that cannot outlive the test.
 //!
-//! Between the test and the child stands a shell, the guard, which reads a pipe that only the test holds open. When the
-//! test ends, `kill -9` included, the pipe ends, and the guard kills the child and removes its directory.
+//! A shell, the guard, reads a pipe that only the test holds open. When the test ends, even by `kill -9`, the pipe ends, and
+//! the guard kills the child and removes its directory.
 
 use std::{
     fs,
@@ -17,8 +17,8 @@ use nix::{
     unistd::Pid,
 };
 
-/// Tells the child's pid, and then its exit status as a shell sees it. The watcher kills the shell first: it would
-/// otherwise end the whole group, watcher included, before the directory is gone.
+/// Prints the child's pid, and then its exit status as a shell sees it. The watcher kills the shell first: otherwise the
+/// shell would end the whole group, including the watcher, before the directory is removed.
 const GUARD: &str = r#"
 log=$1 doomed=$2
 shift 2
@@ -100,7 +100,7 @@ impl Guarded {
     /// # Panics
     /// When the child has not stopped within a minute.
     pub fn signal(&self, signal: Signal) {
-        // A child that has just ended is beyond the reach of signals, and that is fine.
+        // An error means that the child has just ended, which is fine.
         let _ = signal::kill(self.pid, signal);
         if signal == Signal::SIGSTOP {
             let stopped = super::wait_until(Duration::from_secs(60), || is_stopped(self.pid));

@@ -1,14 +1,14 @@
-//! Ports for servers that are told where to listen.
+//! Free ports for servers.
 
 use std::{collections::HashSet, net::TcpListener, sync::Mutex};
 
 use rand::RngExt;
 
-/// Below the range from which systems take the ports of outgoing connections: while a server is down between `kill` and
-/// `restart`, nobody is given its port by accident.
+/// Below the range of ports for outgoing connections, so that none of them takes a server's port between `kill` and
+/// `restart`.
 const RANGE: std::ops::Range<u16> = 15_000..32_000;
 
-/// A port on 127.0.0.1 that nobody listens on now, and that this process has not given out before.
+/// A free port on 127.0.0.1 that this process has not returned before.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().expect("nothing panics while it holds the lock");

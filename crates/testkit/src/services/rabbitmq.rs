@@ -55,7 +55,7 @@ impl RabbitMq {
         .await
     }
 
-    /// The one that the tests of this binary share. Use queues of your own, and do not hurt it.
+    /// The broker that the tests of this binary share. Use your own queues, and inject no faults.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<RabbitMq> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
@@ -219,7 +219,7 @@ struct PortMapper {
 }
 
 impl PortMapper {
-    /// None when somebody took the port.
+    /// None when another process took the port.
     fn start() -> Option<Self> {
         let port = free_port();
         let directory = tempfile::tempdir().expect("a temporary directory");

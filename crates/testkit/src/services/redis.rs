@@ -37,7 +37,7 @@ pub struct Redis {
     server: Server,
 }
 
-/// What a server is started as. Tokenwire works with the first only.
+/// The role of a server. Tokenwire works only with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Standalone,
@@ -76,7 +76,7 @@ impl Redis {
         .await
     }
 
-    /// The one that the tests of this binary share; append-only is off. Use keys of your own, and do not hurt it.
+    /// The server that the tests of this binary share; append-only is off. Use your own keys, and inject no faults.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Redis> = OnceCell::const_new();
         SHARED.get_or_init(|| Self::start(AppendOnly::No)).await
@@ -209,14 +209,14 @@ impl Recipe for RedisServer {
         command
     }
 
-    /// `PING` would do, if it told who answers; while the server loads its files this is refused as well.
+    /// `PING` does not show which server answers. While the server loads its files, this is refused as well.
     fn is_up(&self, server: &Guarded) -> bool {
         let process_id = format!("process_id:{}\r\n", server.pid());
         tell(self.port, "INFO server").is_ok_and(|answer| answer.contains(&process_id))
     }
 }
 
-/// Runs one command, and answers what the server said as it said it.
+/// Runs one command, and returns the server's answer unchanged.
 fn tell(port: u16, command: &str) -> io::Result<String> {
     let mut redis = TcpStream::connect(("127.0.0.1", port))?;
     redis.set_read_timeout(Some(Duration::from_secs(1)))?;

@@ -1,4 +1,4 @@
-//! What every server has in common: it is started, hurt, and started again where it was.
+//! What all servers share: start, faults, and restart in the same place.
 
 use std::{
     fmt,

@@ -9,7 +9,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{Arc, Duration, Fixture, GLIMPSE, TIMEOUT, assert_nothing_to_lease, job, lease};
 
 /// While a lease lives, no other worker gets its job, here or elsewhere; other jobs are to be had.
-pub async fn a_leased_job_is_nobody_elses(fixture: Fixture) {
+pub async fn a_leased_job_belongs_to_one_worker(fixture: Fixture) {
     let jobs = fixture.store(&["one"]).await;
     let first = lease(&*fixture.queue).await;
     assert_eq!(*first.job(), jobs[0]);
@@ -22,7 +22,7 @@ pub async fn a_leased_job_is_nobody_elses(fixture: Fixture) {
     second.ack().await.unwrap();
 }
 
-/// It is done, however the queue is looked at.
+/// It is done, from every view of the queue.
 pub async fn an_acknowledged_job_never_comes_back(fixture: Fixture) {
     fixture.store(&["one", "two"]).await;
     for _ in 0..2 {
@@ -48,7 +48,7 @@ pub async fn a_dropped_lease_gives_its_job_back(fixture: Fixture) {
     assert_nothing_to_lease(&*fixture.queue).await;
 }
 
-/// Workers stop waiting at any moment: their slot is wanted, or they are told to drain. No job goes with them.
+/// Workers may stop waiting at any moment, for example for a drain. No job is lost with them.
 pub async fn a_dropped_wait_loses_no_job(fixture: Fixture) {
     const JOBS: usize = 60;
     let jobs: Vec<_> = (0..JOBS).map(|n| job(&format!("job {n}"))).collect();
@@ -90,7 +90,7 @@ pub async fn workers_do_every_job_once_when_nothing_fails(fixture: Fixture) {
         let queue = Arc::clone(&queues[worker % 2]);
         workers.spawn(async move {
             let mut done = Vec::new();
-            // A worker that has waited in vain for this long goes home; those that are busy go on.
+            // A worker that has waited this long in vain stops; busy ones go on.
             while let Ok(lease) = timeout(Duration::from_secs(2), queue.lease()).await {
                 let lease = lease.unwrap();
                 done.push(lease.job().id);

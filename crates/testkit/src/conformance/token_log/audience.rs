@@ -7,7 +7,7 @@ use super::{
     Duration, Event, Failure, Fixture, GenerationId, OnDisconnect, StreamSpec, delta, finished, spec,
 };
 
-/// How long each stream is watched: more than the time after which a silent audience counts as gone.
+/// How long each stream is watched: more than the time after which silent readers count as gone.
 const WATCH: Duration = Duration::from_secs(PRESENCE_TTL.as_secs() + 3);
 
 /// Cancelled as abandoned: a stream whose readers went away, and one that was never read, whether a writer watches or
@@ -49,7 +49,7 @@ async fn left_alone(fixture: &Fixture, on_disconnect: OnDisconnect, audience: Au
         sleep(Duration::from_millis(500)).await;
     }
     writer.seal(&finished()).await.unwrap();
-    // Who looks at what has ended keeps nothing alive, and breaks nothing.
+    // Readers of a stream that has ended keep nothing alive, and break nothing.
     fixture.elsewhere.touch_presence(id).await.unwrap();
 }
 

@@ -81,7 +81,7 @@ pub async fn a_batch_that_is_appended_again_is_there_once(fixture: Fixture) {
     assert_eq!(fixture.events(id).await, expected);
 }
 
-/// Appending the same again is told from appending something equal: a model may well say the same thing twice.
+/// The log distinguishes a repeated append from a new one with equal content: a model may generate the same text twice.
 pub async fn equal_batches_in_a_row_are_all_there(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
     for n in 1..=5 {

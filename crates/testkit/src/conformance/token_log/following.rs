@@ -19,7 +19,7 @@ use crate::wrapped::{Log, LogHooks};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Hints may be lost, but a log that never gives any makes its readers wait for the slow recheck.
-pub async fn an_append_wakes_whoever_listens(fixture: Fixture) {
+pub async fn an_append_wakes_listeners(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
     let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();
     let mut seen = Seq::START;

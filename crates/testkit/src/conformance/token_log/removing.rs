@@ -33,7 +33,7 @@ async fn assert_gone(fixture: &Fixture, id: GenerationId) {
     }
 }
 
-/// A writer who comes back, with whatever it has to say, is told that there is nothing to write to.
+/// A writer that comes back gets an error from every call.
 async fn comes_back(writer: &mut dyn LogWriter, id: GenerationId) {
     assert_not_found(writer.append(&[]).await, id);
     assert_not_found(writer.append(&[delta("late")]).await, id);
@@ -41,7 +41,7 @@ async fn comes_back(writer: &mut dyn LogWriter, id: GenerationId) {
     assert_not_found(writer.seal(&finished()).await, id);
 }
 
-/// Not by the writer that was frozen or cut off meanwhile, and not by one that is asked to go on with it.
+/// Neither by a writer that was frozen or cut off meanwhile, nor by one that is opened to continue it.
 pub async fn a_removed_stream_is_not_written_again(fixture: Fixture) {
     let (id, mut older) = fixture.writing().await;
     older.append(&[delta("one")]).await.unwrap();
@@ -105,7 +105,7 @@ pub async fn an_id_that_was_removed_twice_stays_removed(fixture: Fixture) {
     assert_gone(&fixture, id).await;
 }
 
-/// At whatever moment it comes: an append has happened before it, and is gone, or is refused.
+/// At any moment: an append either happened before and is removed, or is refused.
 pub async fn a_removal_in_the_midst_of_appends_is_the_end(fixture: Fixture) {
     for round in 0..40 {
         let (id, mut writer) = fixture.writing().await;
@@ -161,7 +161,7 @@ pub async fn a_removed_stream_stays_removed_after_a_reopen(fixture: Fixture) {
 }
 
 /// So that a reader learns of the loss at once, and not at its next recheck.
-pub async fn a_removal_wakes_whoever_listens(fixture: Fixture) {
+pub async fn a_removal_wakes_listeners(fixture: Fixture) {
     let (id, mut writer) = fixture.writing().await;
     writer.append(&[delta("text")]).await.unwrap();
     let mut wakeups = fixture.elsewhere.wakeups(id).await.unwrap();
