@@ -1,20 +1,20 @@
 //! Models in this process: GGUF files, run by llama.cpp.
 //!
-//! Each model has one thread of its own (and llama.cpp's helpers), which owns the memory of all slots and runs up to that
-//! many generations at once; the others wait in line. Everything around it is async and blocks nobody: prompts are made
-//! where they are asked for, and a reader that is slow, or gone, costs no one else a step.
+//! Each model has one thread (and llama.cpp's helper threads). It owns the memory of all slots and runs one generation per
+//! slot; the others wait in a queue. Everything else is async: the caller tokenizes its own prompt, and a slow or disconnected
+//! reader does not delay other generations.
 //!
-//! **An answer that is taken over goes on with the very tokens that an undisturbed run would have given**, at any
-//! temperature. It takes the same file under the same name, the same release of this program, and the same kind of
-//! processor (what llama.cpp computes differs in the last bits from one to another). The number of slots and threads may
-//! differ, and what else is going on does not matter. Whoever takes over sees the committed tokens come out again, one by
-//! one, before it says a word, or fails. The price is time: a prefix of 500 tokens takes as long as saying 500 tokens.
+//! **An answer that is taken over continues with exactly the tokens of an undisturbed run**, at any temperature. This needs
+//! the same file under the same name, the same release of this program, and the same kind of processor (results of llama.cpp
+//! differ in the last bits between processors). The number of slots and threads and the load may differ. The new worker
+//! generates the committed tokens again and compares each one before it sends anything new; on a difference it fails. The cost
+//! is time: a prefix of 500 tokens takes as long as generating 500 tokens.
 //!
-//! What a request can set, and what else it gets, is in [`Gguf`]. What is not here: GPUs, several sequences that share the
-//! memory of a common beginning, tools, reasoning apart from the answer.
+//! [`Gguf`] lists the parameters and defaults. Not supported: GPUs, sharing the memory of a common prefix, tools, and
+//! reasoning separate from the answer.
 //!
-//! An assertion that fails inside llama.cpp ends the process, and the jobs go to other workers. Everything else (a panic, a
-//! failed step, no memory for the slots) fails the generations that run, says so, and the model is built again.
+//! A failed assertion inside llama.cpp ends the process, and the jobs go to other workers. Any other failure (a panic, a failed
+//! step, no memory for the slots) is logged, fails the running generations, and the model is built again.
 
 mod config;
 mod engine;
@@ -52,9 +52,9 @@ use thread::Thread;
 
 /// A model that runs in this process.
 ///
-/// Temperature is 0.8, `top_k` 40 and `top_p` 0.95 where a request says nothing; the choices follow from its seed, or from
-/// the id of the generation. An answer ends with [`tokenwire_core::FinishReason::Length`] after `max_tokens`, counted over
-/// all attempts, or when the slot's context is full.
+/// Defaults: temperature 0.8, `top_k` 40, `top_p` 0.95, and a seed from the id of the generation. An answer ends with
+/// [`tokenwire_core::FinishReason::Length`] after `max_tokens`, counted over all attempts, or when the slot's context is
+/// full.
 #[derive(Debug)]
 pub struct Gguf {
     prompts: Arc<Prompts>,
@@ -62,7 +62,7 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Loads a model file and starts its thread. Blocks, for a second or for many: not for async code.
+    /// Loads a model file and starts its thread. Blocks for a second or longer: not for async code.
     ///
     /// The thread ends once this and all streams are dropped.
     ///
@@ -80,7 +80,7 @@ impl Gguf {
         self.thread.busy()
     }
 
-    /// The tokens of a conversation; or the refusal, if there is no room for it and an answer.
+    /// The tokens of a conversation. Refuses one that leaves no room for an answer.
     async fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, ModelError> {
         let (prompts, conversation) = (Arc::clone(&self.prompts), conversation.clone());
         // A long conversation takes some milliseconds.
@@ -92,7 +92,7 @@ impl Gguf {
 
 #[async_trait]
 impl Model for Gguf {
-    /// Exact when the tokens are this vocabulary's and say how the text begins. [`Generation`] checks the rest.
+    /// Exact when the tokens are of this vocabulary and their text is a prefix of the text. [`Generation`] checks the rest.
     fn continuation(&self, so_far: &Prefix) -> Continuation {
         let vocabulary = self.prompts.vocabulary();
         let ours = |token: u32| vocabulary.has(token) && !vocabulary.ends(token);

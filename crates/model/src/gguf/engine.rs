@@ -1,13 +1,12 @@
 //! The thread that a model lives in: continuous batching over slots.
 //!
-//! A turn reads one chunk of one prompt and takes one step of every answer, so a long prompt costs the others one chunk
-//! per token at most, and whoever waits for a slot gets the first that is free. Abandoned generations leave their slot at
-//! the next turn.
+//! A turn reads one chunk of one prompt and takes one step of every answer. So a long prompt delays the others by at most one
+//! chunk per token. A waiting generation gets the first free slot. Abandoned generations leave their slot at the next turn.
 //!
-//! **The schedule is part of the answer.** The numbers that a model computes depend on how its input is cut into batches,
-//! in the last bits, and sooner or later a choice hangs on those. So a prompt is always read in chunks of [`CHUNK`] tokens,
-//! alone, and an answer is always extended by one token per step; never both in one batch, which llama.cpp would split by
-//! how busy it is. What happens in other slots changes nothing (see [`super::llama`] for how steps are taken together).
+//! **The schedule is part of the answer.** The last bits of a model's numbers depend on how its input is split into batches,
+//! and sooner or later a choice depends on them. So a prompt is always read alone, in chunks of [`CHUNK`] tokens, and an answer
+//! is always extended by one token per step. They never share a batch, which llama.cpp would split depending on its load. Other
+//! slots have no influence (see [`super::llama`] for how steps are taken together).
 //!
 //! What computes is a trait here, so that the schedule can be tested without a model.
 
@@ -28,11 +27,11 @@ use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 use super::generation::{Generation, Progress, REASSURE};
 
 /// How many tokens of a prompt are read at once. Another number gives other answers to the same requests, and breaks off
-/// the answers that are being given while it changes. Of 16, 32 and 64, 32 reads nearly as fast as 64 (within a sixth) and
-/// halts live answers for half as long: 0.15 s for a model of 135M parameters on two slow cores.
+/// answers that run during the change. Measured with 16, 32 and 64: 32 reads nearly as fast as 64 (within a sixth) and delays
+/// running answers half as long: 0.15 s for a model of 135M parameters on two slow cores.
 pub(super) const CHUNK: usize = 32;
 
-/// How many generations may wait in line. More are told that the model is busy.
+/// Maximum queue length. More generations are refused: the model is busy.
 pub(super) const LINE: usize = 1024;
 
 /// What computes: a model with memory for one sequence per slot.
@@ -70,12 +69,12 @@ pub(super) struct Row {
     pub(super) token: u32,
 }
 
-/// Everything but the computing.
+/// The scheduler, without the computation.
 pub(super) struct Engine {
     inbox: Receiver<Generation>,
     line: VecDeque<Generation>,
     slots: Vec<Option<Generation>>,
-    /// Whose prompt is read next, if it has one.
+    /// The slot whose prompt is read next, if it has one.
     reader: usize,
     vocabulary: Arc<dyn Vocabulary>,
     busy: Arc<AtomicUsize>,
@@ -93,8 +92,8 @@ impl Engine {
         Self { inbox, line: VecDeque::new(), slots, reader: 0, vocabulary, busy }
     }
 
-    /// Works until the inbox is closed and empty. `ready` hears whether the model could be built at first. When it breaks
-    /// later, the generations that run fail, and it is built again for those that wait.
+    /// Works until the inbox is closed and empty. `ready` gets the result of the first build. If the model breaks later, the
+    /// running generations fail, and it is built again for the waiting ones.
     pub(super) fn run<C: Compute>(
         mut self,
         build: impl Fn() -> Result<C, BoxError>,
@@ -115,7 +114,7 @@ impl Engine {
         }
     }
 
-    /// Tries until it works, each time that somebody asks. `None` when nobody can any more.
+    /// Tries to build the model at each request, until it works. `None` when the inbox is closed.
     fn rebuild<C>(&mut self, build: &impl Fn() -> Result<C, BoxError>) -> Option<C> {
         loop {
             match guarded(build) {
@@ -140,7 +139,7 @@ impl Engine {
         }
     }
 
-    /// Turn after turn, until nobody can ask any more.
+    /// Takes turns until the inbox is closed.
     fn work(&mut self, compute: &mut impl Compute) -> Result<(), BoxError> {
         while self.receive() {
             self.admit(compute)?;
@@ -154,7 +153,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes what was asked into the line. False when nobody can ask any more: then nobody listens either.
+    /// Moves requests from the inbox to the queue. False when the inbox is closed: then no reader is left either.
     fn receive(&mut self) -> bool {
         while self.line.len() < LINE {
             match self.inbox.try_recv() {
@@ -166,7 +165,7 @@ impl Engine {
         true
     }
 
-    /// Lets the abandoned go, and the first of the line into the lowest free slots: llama.cpp batches neighbours best.
+    /// Removes abandoned generations, and moves queued ones into the lowest free slots: llama.cpp batches adjacent slots best.
     fn admit(&mut self, compute: &mut impl Compute) -> Result<(), BoxError> {
         self.line.retain(|generation| !generation.is_abandoned());
         for (slot, place) in self.slots.iter_mut().enumerate() {
@@ -254,7 +253,7 @@ impl Engine {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Until somebody asks, listens or leaves: all of them unpark this thread.
+    /// Waits for a request, or for a reader that reads or leaves: each unparks this thread.
     fn rest(&self) {
         if self.line.is_empty() && self.slots.iter().all(Option::is_none) {
             thread::park();

@@ -1,9 +1,9 @@
-//! One generation as the model's thread sees it: its prompt, what it has said, and the way to its reader.
+//! One generation in the model's thread: its prompt, its answer so far, and the channel to its reader.
 //!
-//! An answer that is taken over is generated again from its beginning, token by token, as it was the first time; what was
-//! committed is not sent again, but it is checked. So taking over is no second code path, and the numbers that the model
-//! computes are the very ones of an undisturbed run. Where they are not (another file, another kind of processor), the
-//! generation fails rather than splice two answers.
+//! An answer that is taken over is generated again from its beginning, token by token, as the first time. Committed deltas are
+//! checked and not sent again. So taking over needs no second code path, and the model computes the same numbers as in an
+//! undisturbed run. If they differ (another file, another kind of processor), the generation fails: two answers are never
+//! joined.
 
 use std::time::{Duration, Instant};
 
@@ -20,20 +20,20 @@ use super::{
     text::{Heard, Piece, Transcript},
 };
 
-/// How many outputs may wait for the reader. A reader that stays away for longer holds its own generation back, and no
-/// other. Many enough for one that is busy with its log for a moment.
+/// How many outputs may wait for the reader. Enough for a reader that is busy with its log for a moment. When it is full, only
+/// this generation waits.
 pub(super) const OUTPUTS: usize = 64;
 
-/// How much a step may say: a piece and the finish.
+/// The most outputs of one step: a delta and the finish.
 const RESERVED_OUTPUTS: usize = 2;
 
-/// How long a generation may be silent before its reader is told that it is at work.
+/// How long a generation may be silent before its reader gets a sign of work.
 pub(super) const REASSURE: Duration = Duration::from_secs(1);
 
-/// When a model that could not be built again is worth asking again: the next request tries to build it.
+/// When to retry a model that could not be built again: the next request tries to build it.
 pub(super) const REBUILT: Duration = Duration::from_secs(5);
 
-/// What is to be generated, and for whom.
+/// What to generate, and where to send it.
 #[derive(Debug)]
 pub(super) struct Task {
     /// The tokens of the conversation, at least one.
@@ -46,7 +46,7 @@ pub(super) struct Task {
     pub(super) outputs: mpsc::Sender<Result<Output, ModelError>>,
 }
 
-/// A generation that waits, reads its prompt, or speaks.
+/// A generation that waits, reads its prompt, or generates.
 #[derive(Debug)]
 pub(super) struct Generation {
     task: Task,
@@ -84,7 +84,7 @@ impl Generation {
         Self { task, read: 0, said: 0, last: 0, committed, heard_at: Instant::now() }
     }
 
-    /// Whether nobody takes what it says any more.
+    /// Whether its reader is gone.
     pub(super) fn is_abandoned(&self) -> bool {
         self.task.outputs.is_closed()
     }
@@ -93,7 +93,7 @@ impl Generation {
         self.read < self.task.prompt.len()
     }
 
-    /// Whether there is room for what a step may say. A generation without skips steps.
+    /// Whether there is room for the outputs of a step. A generation without room skips steps.
     pub(super) fn has_room(&self) -> bool {
         self.task.outputs.capacity() >= RESERVED_OUTPUTS
     }
@@ -149,18 +149,18 @@ impl Generation {
         Ok(Progress::Over)
     }
 
-    /// It is broken, as its reader learns.
+    /// Tells the reader that the generation is broken.
     pub(super) fn fail(&mut self, why: &str) -> Progress {
         self.send(Err(ModelError::Unavailable(why.into())));
         Progress::Over
     }
 
-    /// It waits in line and the model is not up, as its reader learns. It was never asked.
+    /// Tells the reader of a queued generation that the model is not up. The model was not asked.
     pub(super) fn decline(&mut self, why: &str) {
         self.send(Err(ModelError::Absent { retry_after: REBUILT, cause: why.into() }));
     }
 
-    /// Tells a reader that has heard nothing for a while that there is work going on.
+    /// Sends a sign of work to a reader that has got nothing for a while.
     pub(super) fn reassure(&mut self) {
         // One place more than a step needs: this never holds a step back.
         if self.heard_at.elapsed() >= REASSURE && self.task.outputs.capacity() > RESERVED_OUTPUTS {
@@ -177,24 +177,24 @@ impl Generation {
         Ok(())
     }
 
-    /// There is room, or nobody listens: a step is taken only with room for what it says.
+    /// Never waits: a step is taken only with room for its outputs, or the reader is gone.
     fn send(&mut self, output: Result<Output, ModelError>) {
         let _ = self.task.outputs.try_send(output);
         self.heard_at = Instant::now();
     }
 }
 
-/// What earlier attempts committed, and how much of it was generated again.
+/// The deltas that earlier attempts committed, and how much of them was generated again.
 #[derive(Debug)]
 struct Committed {
     tokens: Vec<u32>,
-    /// What was not generated again yet.
+    /// The rest, not generated again yet.
     text: String,
-    /// How many tokens were.
+    /// How many tokens were generated again.
     passed: usize,
 }
 
-/// Why an answer is not gone on with.
+/// Why an answer cannot be continued.
 const OTHER: &str = "this model would not have said what the answer begins with: its file was replaced, or it began elsewhere";
 
 impl Committed {
@@ -211,7 +211,7 @@ impl Committed {
         if self.text.is_empty() { Ok(()) } else { Err(OTHER) }
     }
 
-    /// What of this piece was not committed yet.
+    /// The part of this delta that was not committed yet.
     fn pass(&mut self, piece: Piece) -> Result<Piece, &'static str> {
         let known = self.text.len().min(piece.text.len());
         let (Some(expected), Some(again), Some(text)) =

@@ -1,9 +1,8 @@
-//! llama.cpp as what computes.
+//! The computation, with llama.cpp.
 //!
-//! Whether a step of several sequences gives each the numbers that it would get alone depends on the kernels that
-//! llama.cpp has for the file's weights on this processor: some are the same for one row and for many, some are not. So
-//! this is tried out when a model is loaded, with real rows. Where it does not hold, every sequence takes its steps alone,
-//! which is exact and slower.
+//! A step of several sequences may give each other numbers than a step alone. That depends on llama.cpp's kernels for the
+//! file's weights on this processor: some compute one row and many rows alike, some do not. So this is tested with real rows
+//! when a model is loaded. If the numbers differ, every sequence takes its steps alone, which is exact and slower.
 //!
 //! Flash attention stays off: its kernel for one sequence of more than 512 tokens adds up in another order than the one for
 //! several. And each sequence has a memory of its own ("not unified"): in a shared one the order of sums depends on what
@@ -37,12 +36,12 @@ pub(super) struct Size {
     pub(super) threads: u16,
 }
 
-/// How sequences take their steps.
+/// How sequences take steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Steps {
     /// All in one batch.
     Together,
-    /// One by one: in a batch they would get other numbers.
+    /// One by one, because a batch would give other numbers.
     Alone,
 }
 
@@ -54,7 +53,7 @@ pub(super) struct Llama<'m> {
 }
 
 impl<'m> Llama<'m> {
-    /// Takes the memory, and tries out how sequences may take their steps.
+    /// Allocates the memory, and tests how sequences may take steps.
     pub(super) fn new(backend: &LlamaBackend, model: &'m LlamaModel, size: Size) -> Result<Self, BoxError> {
         let rows = CHUNK.max(usize::from(size.slots));
         let batch = u32::try_from(rows)?;
@@ -75,7 +74,7 @@ impl<'m> Llama<'m> {
         Ok(llama)
     }
 
-    /// Finds out what so many sequences get alone and together. Leaves all of them empty.
+    /// Computes the numbers of this many sequences alone and together. Leaves all of them empty.
     fn probe(&mut self, slots: usize) -> Result<Steps, BoxError> {
         let token = |slot: usize| u32::try_from(slot * 7 + 3).unwrap_or_default();
         let rows: Vec<_> = (0..slots).map(|slot| Row { slot, at: 0, token: token(slot) }).collect();

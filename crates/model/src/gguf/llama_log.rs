@@ -1,4 +1,4 @@
-//! What llama.cpp writes while it loads, kept: its functions say that something failed, its log says why.
+//! Keeps llama.cpp's log while it loads a model: its functions report only that something failed, its log says why.
 //!
 //! The rest of the time its lines are tracing events of the target `llama-cpp-2`.
 
@@ -12,7 +12,7 @@ use tracing::{
     span,
 };
 
-/// Does something with llama.cpp that is known for its many lines. An error says what its log said.
+/// Runs a llama.cpp call that logs many lines. An error contains what it logged.
 pub(super) fn explained<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<T, BoxError>
 where
     E: Into<BoxError>,

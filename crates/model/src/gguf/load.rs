@@ -1,4 +1,4 @@
-//! Opens a model file, and says what is wrong with it where that fails.
+//! Opens a model file, with an error that says what is wrong with it.
 
 use std::{
     fs::File,
@@ -169,7 +169,7 @@ fn check_file(path: &Path) -> Result<(), LoadError> {
 /// Keys and values of every layer, two bytes each, are what the slots take. Weights are mapped, not copied.
 fn check_memory(model: &LlamaModel, slots: u16, context: u32) -> Result<(), LoadError> {
     if model.is_recurrent() || model.is_hybrid() {
-        return Ok(()); // They need far less, and how much is theirs to know.
+        return Ok(()); // They need far less, and only they know how much.
     }
     let width = u64::try_from(model.n_embd()).unwrap_or_default() / u64::from(model.n_head().max(1));
     let token = 4 * width * u64::from(model.n_head_kv()) * u64::from(model.n_layer());
@@ -180,7 +180,7 @@ fn check_memory(model: &LlamaModel, slots: u16, context: u32) -> Result<(), Load
     }
 }
 
-/// What the kernel says could be used without swapping, where it says so.
+/// The memory that the kernel reports as usable without swapping, if it reports it.
 fn free_memory() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

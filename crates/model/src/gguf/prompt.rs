@@ -8,7 +8,7 @@ use super::{
     vocabulary::{Special, Vocabulary},
 };
 
-/// A model's words: its template and its vocabulary, and how much it can take.
+/// A model's template, vocabulary, and context length.
 #[derive(Debug)]
 pub(super) struct Prompts {
     vocabulary: Vocabulary,

@@ -1,8 +1,8 @@
 //! Chooses the next token from the model's numbers.
 //!
-//! A choice follows from the numbers, the options, the seed and the position of the token in the answer, and from nothing
-//! else: there is no generator whose state could be lost. So an answer that is taken over goes on with the very choices
-//! that an undisturbed run would have made. The order of every sum is fixed.
+//! A choice depends only on the numbers, the options, the seed and the position of the token in the answer. There is no random
+//! generator whose state could be lost. So an answer that is taken over continues with the same choices as an undisturbed run.
+//! The order of every sum is fixed.
 //!
 //! The order of the options is that of most servers: temperature, then `top_k`, then `top_p`.
 
@@ -10,7 +10,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use tokenwire_core::{GenerationId, Sampling, Temperature, TopP};
 
-/// What is used where the request does not say; the values that most local servers use.
+/// The defaults, which are those of most local servers.
 mod default {
     pub(super) const TEMPERATURE: f32 = 0.8;
     pub(super) const TOP_K: u32 = 40;
@@ -78,8 +78,8 @@ struct Candidate {
     token: u32,
 }
 
-/// Better ones are smaller: the likelier, and of equals the one with the lower number. Total, so that a selection has one
-/// result only.
+/// Better tokens are smaller: the likelier ones, and among equals the lower number. The order is total, so that a selection
+/// has only one result.
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> Ordering {
         other.logit.total_cmp(&self.logit).then(self.token.cmp(&other.token))
@@ -105,7 +105,7 @@ fn best(logits: &[f32], count: usize) -> Vec<Candidate> {
     let mut best: BinaryHeap<Candidate> = BinaryHeap::new();
     let mut bar = f32::NEG_INFINITY;
     for (token, &logit) in (0..).zip(logits) {
-        // Nearly all of a vocabulary ends here. Equals of the worst have a higher number, and so are worse.
+        // Nearly all tokens end here. A token as likely as the worst one has a higher number, and so is worse.
         if logit <= bar || !logit.is_finite() {
             continue;
         }

@@ -1,11 +1,10 @@
 //! Turns a conversation into the text that a model was trained to answer.
 //!
-//! A model file brings a template for that, in Jinja, and here it is run as it is. Texts of the conversation go through it
-//! unchanged, except for one thing: where somebody typed the spelling of a special token, a mark is put that comes out as
-//! plain text. Nobody can end a message, or begin the system's, by typing how that is spelled.
+//! A model file contains a Jinja template for that, which is used unchanged. Texts of the conversation pass through it
+//! unchanged, with one exception: the spelling of a special token is replaced by a mark, which becomes plain text afterwards.
+//! So a user cannot end a message, or begin a system message, by typing a special token.
 //!
-//! There is no clock: a template that can do without today's date does. What it made of a conversation yesterday is what
-//! an answer that is taken over today must go on from.
+//! Templates get no date. The result must be the same when an answer is taken over on another day.
 
 use minijinja::{Environment, Error, ErrorKind, context, syntax::SyntaxConfig, value::Value};
 use tokenwire_core::Conversation;
@@ -14,7 +13,7 @@ use tokenwire_core::Conversation;
 const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% \
                       endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Private use, so that nobody has a reason to write it. [`Mark`] does not rely on that.
+/// A private-use character, which conversations hardly ever contain. [`Mark`] does not rely on that.
 const OPEN: char = '\u{F8F0}';
 const CLOSE: char = '\u{F8F1}';
 
@@ -30,12 +29,12 @@ pub(super) struct ChatTemplate {
     special: Vec<String>,
 }
 
-/// A part of what a template made.
+/// A part of a template's output.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PromptPart {
     /// Special tokens in it are meant.
     Made(String),
-    /// Somebody typed it. It looks like a special token, and is none.
+    /// Typed by a user: looks like a special token, and is plain text.
     Typed(String),
 }
 
@@ -64,7 +63,7 @@ impl ChatTemplate {
         Ok(template)
     }
 
-    /// The parts in order. Fails where the template refuses the conversation; the reason is for the caller.
+    /// The parts in order. Fails if the template refuses the conversation, with a message for the caller.
     pub(super) fn render(&self, conversation: &Conversation) -> Result<Vec<PromptPart>, String> {
         let mark = Mark::unlike(conversation);
         let messages: Vec<Value> = conversation
@@ -125,7 +124,7 @@ impl ChatTemplate {
 struct Mark(String);
 
 impl Mark {
-    /// One that is nowhere in the conversation.
+    /// A mark that the conversation does not contain.
     fn unlike(conversation: &Conversation) -> Self {
         let is_free =
             |mark: &String| conversation.messages().iter().all(|said| !said.content().contains(mark));
@@ -140,12 +139,12 @@ impl Mark {
     }
 }
 
-/// What templates call for a conversation that their model cannot take.
+/// The function that templates call to refuse a conversation.
 fn refuse(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
 
-/// What happened, without where in the template.
+/// The error, without its place in the template.
 fn explain(error: &Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned)
 }

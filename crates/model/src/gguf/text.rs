@@ -1,8 +1,8 @@
-//! Turns the bytes of tokens into pieces of text.
+//! Turns the bytes of tokens into deltas of text.
 //!
-//! A piece ends where a token ends, where the bytes so far are whole characters, and where no stop text may have begun.
-//! So the text of all pieces is the text of all their tokens, and whoever has both can go on from there. Only the last
-//! piece may differ: a stop text cuts it in the middle of a token, and then its text goes on where its tokens end.
+//! A delta ends where a token ends, the bytes so far are whole characters, and no stop text may have begun. So the text of all
+//! deltas is the text of all their tokens, and another worker can continue from both. Only the last delta may differ: when a
+//! stop text cuts a token, its text extends beyond its tokens.
 //!
 //! Bytes that are no UTF-8 are shown as U+FFFD, as [`String::from_utf8_lossy`] does for all bytes at once.
 
@@ -17,16 +17,16 @@ pub(super) struct Piece {
     pub(super) tokens: Vec<TokenId>,
 }
 
-/// What a token led to.
+/// The result of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// The answer goes on; this much of it is settled, if anything.
+    /// The answer goes on. The delta that is now final, if any.
     More(Option<Piece>),
-    /// A stop text was said; this is the rest of the answer, if anything.
+    /// The answer ends at a stop text. The last delta, if any.
     Stopped(Option<Piece>),
 }
 
-/// What was said and is not settled yet.
+/// The output that is not final yet.
 #[derive(Debug)]
 pub(super) struct Transcript {
     stops: Vec<String>,
@@ -50,7 +50,7 @@ impl Transcript {
         Self { stops, tokens: Vec::new(), text: String::new(), undecoded: Vec::new(), seams: Vec::new() }
     }
 
-    /// The model said one more token.
+    /// Adds a token.
     pub(super) fn push(&mut self, token: TokenId, bytes: &[u8]) -> Heard {
         self.tokens.push(token);
         self.undecoded.extend_from_slice(bytes);
@@ -64,7 +64,7 @@ impl Transcript {
         }
     }
 
-    /// The model will say no more: the rest, if anything.
+    /// Ends the answer. Returns the rest, if any.
     pub(super) fn end(&mut self) -> Option<Piece> {
         if !self.undecoded.is_empty() {
             self.undecoded.clear();
@@ -120,7 +120,7 @@ impl Transcript {
     }
 }
 
-/// What these bytes show, up to where a character has only begun.
+/// The text of these bytes, up to an incomplete character.
 pub(super) fn shown(mut bytes: Vec<u8>) -> String {
     let mut text = String::new();
     decode(&mut bytes, &mut text);

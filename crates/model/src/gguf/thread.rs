@@ -1,4 +1,4 @@
-//! The way to a model's thread, and back.
+//! Sends requests to a model's thread and receives its output.
 
 use std::{
     path::PathBuf,
@@ -24,10 +24,10 @@ use super::{
     load::{self, LoadError, Loaded},
 };
 
-/// When a model with a full line is worth asking again.
+/// When to retry a model with a full queue.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// A model's thread. Dropping it ends the thread, which is idle then: streams hold it too.
+/// A model's thread. Dropping it ends the thread, which is then idle, because streams hold this too.
 #[derive(Debug)]
 pub(super) struct Thread {
     /// Taken when dropped.
@@ -54,7 +54,7 @@ impl Thread {
         Ok(Self { running: Some((sender, thread)), busy })
     }
 
-    /// Puts a generation into the line.
+    /// Queues a generation.
     pub(super) fn submit(&self, generation: Generation) -> Result<(), ModelError> {
         let Some((sender, thread)) = &self.running else { return Err(gone()) };
         sender.try_send(generation).map_err(|error| match error {
@@ -70,7 +70,7 @@ impl Thread {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// There is something for it to see.
+    /// Wakes the thread.
     fn wake(&self) {
         if let Some((_, thread)) = &self.running {
             thread.thread().unpark();
@@ -88,7 +88,7 @@ impl Drop for Thread {
     }
 }
 
-/// What a generation says.
+/// The output of a generation.
 #[derive(Debug)]
 pub(super) struct OutputReceiver {
     outputs: mpsc::Receiver<Result<Output, ModelError>>,
@@ -122,6 +122,6 @@ impl Drop for OutputReceiver {
 }
 
 fn gone() -> ModelError {
-    // It ends when the process does: nothing was asked of it.
+    // The thread ends with the process: it has no requests.
     ModelError::Absent { retry_after: BUSY, cause: "the model's thread has ended".into() }
 }

@@ -12,7 +12,7 @@ pub(super) struct Vocabulary {
     model: Arc<LlamaModel>,
 }
 
-/// What of a text may be special tokens.
+/// Whether spellings in a text become special tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Special {
     /// Their spellings are the tokens.
