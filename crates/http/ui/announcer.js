@@ -1,5 +1,5 @@
-// What a screen reader hears: states, results, and now and then that an answer grows. The text itself is there to be read,
-// not to be recited.
+// Announcements for screen readers: states, results, and from time to time that an answer grows. The text itself is not
+// announced.
 
 /** How often it hears that an answer grows, in milliseconds. */
 const PROGRESS = 15_000;

@@ -1,7 +1,7 @@
-// What a reader knows of one generation: a fold over the events of stream.js, with the figures that come with it.
+// The state of one generation: a fold over the events of stream.js, with its figures.
 //
-// No DOM and no clock of its own: the time is an argument, so that every state can be told in a test. What can be kept
-// across a reload is `kept()`.
+// No DOM and no clock of its own: the time is an argument, so that tests can reach every state. `kept()` is the part that
+// survives a reload.
 
 import { count, duration, rate } from './format.js';
 
@@ -31,7 +31,7 @@ const FINISHES = {
   content_filter: 'A filter of the model ended it here.',
 };
 
-/** What an answer that has ended is kept with, beside its phase and times. */
+/** The stored fields of an answer that has ended, besides its phase and times. */
 const KEPT = [
   'text', 'reasoning', 'toolCalls', 'pieces', 'finishReason', 'usage', 'message', 'cause', 'unsent', 'region',
 ];
@@ -40,7 +40,7 @@ const ENDS = new Set(['done', 'cancelled', 'timeout', 'error', 'expired', 'gone'
 const ACTIVE = new Set(['sending', 'connecting', 'queued', 'streaming']);
 
 export class Answer {
-  /** sending, connecting, queued or streaming; then an outcome, `gone` or `refused`. What the connection does is apart from this. */
+  /** sending, connecting, queued or streaming; then an outcome, `gone` or `refused`. Independent of the connection. */
   phase;
   /** While there is no connection: { cause, message, until }. */
   waiting = null;
@@ -51,7 +51,7 @@ export class Answer {
   rewound = false;
   /** The model was busy or could not be reached when it was asked last. */
   modelIsAway = false;
-  /** What the model said, what it thought before, and the tools that it asks for: { name, arguments } each. */
+  /** The answer, the reasoning before it, and the tool calls: { name, arguments } each. */
   text = '';
   reasoning = '';
   toolCalls = [];
@@ -62,14 +62,14 @@ export class Answer {
   cause = null;
   unsent = false;
 
-  /** When it was asked, when the first piece was seen live, when it ended: null where this device does not know. */
+  /** When it was asked, when the first delta arrived live, when it ended: null if this device does not know. */
   askedAt;
   firstAt;
   endedAt;
 
   #kept = ''; // what this device had of an answer that is read anew
   #opening = true; // until the first connection has brought what was there before
-  #arrivals = []; // [time, pieces] within the window, oldest first
+  #arrivals = []; // [time, number of deltas] within the window, oldest first
 
   /** @param {{ phase?: string, askedAt?: number | null, firstAt?: number | null, endedAt?: number | null }} [known] */
   constructor({ phase = 'connecting', askedAt = null, firstAt = null, endedAt = null } = {}) {
@@ -189,7 +189,7 @@ export class Answer {
     this.modelIsAway = false;
     this.pieces += 1;
     if (this.catchingUp) return;
-    // The first piece of a backlog was there before this reader: it says nothing of how long it took.
+    // The first delta of a backlog came before this reader, so the time until it arrived is not known.
     if (this.pieces === 1) this.firstAt ??= now;
     const last = this.#arrivals.at(-1);
     if (last?.[0] === now) last[1] += 1;

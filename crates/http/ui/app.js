@@ -46,7 +46,7 @@ const unkept = new Set();
 /** What was being written, by conversation; at home under none. */
 const drafts = new Map();
 
-/** What the reader has deleted last, and may have back. */
+/** The conversations that the reader deleted last, for undo. */
 let removed = [];
 
 function openStorage() {
@@ -135,7 +135,7 @@ function read(conversation, turn, replaced = []) {
     const ended = !answer.active;
     if (event.type === 'accepted' || answer.pieces === 1 || ended) keep(conversation, turn);
     if (ended && !conversation.active) live.delete(conversation);
-    // The common case of one more piece: the next tick shows the figures.
+    // The common case is one more delta: the next tick shows the figures.
     if (answer.state === state) return;
     state = answer.state;
     if (isOpen) {
@@ -212,7 +212,7 @@ function undo() {
   $('new').focus();
 }
 
-/** Another tab has changed the conversations. What it asked in the one that is open here is read here too. */
+/** Another tab has changed the conversations. New turns in the conversation that is open here are read here too. */
 function adopt() {
   showList();
   if (!open) return;
@@ -264,7 +264,7 @@ async function loadModels() {
   if (await models.load()) composer.showModels();
 }
 
-// What the reader does, where it is nobody else's
+// Input of the reader that belongs to no other module
 
 addEventListener('keydown', (event) => {
   if (event.key === 'Escape' && !event.isComposing) stop();

@@ -107,7 +107,7 @@ export class Composer {
       toggle.setAttribute('aria-expanded', String(opened));
     };
     toggle.addEventListener('click', () => open(panel.hidden));
-    // A value that cannot be sent is shown to whoever wanted to send it.
+    // Opens the options to show a value that cannot be sent.
     panel.addEventListener('invalid', () => open(true), { capture: true });
     for (const field of panel.querySelectorAll('input, textarea')) {
       field.value = this.#settings.values[field.name];

@@ -1,7 +1,7 @@
 // A conversation: turns in order, and what is sent for the next one.
 //
-// The server knows no conversations, only generations: everything that a model is to know is in each request. An edit or
-// another answer replaces what follows it.
+// The server knows no conversations, only generations: each request contains the whole conversation. An edit or a new answer
+// replaces what follows it.
 
 import { excerpt } from './format.js';
 import { freshId } from './ids.js';
@@ -13,14 +13,14 @@ export class Conversation {
   id;
   /** @type {Turn[]} */
   turns;
-  /** When somebody last asked something. */
+  /** When the last message was sent. */
   askedAt;
 
   constructor({ id = freshId(), turns = [], askedAt = 0 } = {}) {
     Object.assign(this, { id, turns, askedAt });
   }
 
-  /** An answer that came as a link, whoever asked for it. */
+  /** An answer that was opened by a link. */
   static ofLink(generation) {
     return new Conversation({ turns: [new Turn({ id: generation })] });
   }

@@ -1,4 +1,4 @@
-// An earlier message under the pen: a field in its place, until it is sent or left as it was.
+// Edits an earlier message: a field in its place, until it is sent or cancelled.
 
 import { fit, sends } from './field.js';
 

@@ -16,7 +16,7 @@ export function fit(field) {
   field.style.height = `${field.scrollHeight + 2}px`;
 }
 
-/** Puts the cursor where the next message is written, unless that would bring up a keyboard that nobody asked for. */
+/** Focuses the field for the next message, unless that would open an on-screen keyboard. */
 export function invite(field) {
   if (!touch.matches) field.focus({ preventScroll: true });
 }

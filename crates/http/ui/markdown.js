@@ -1,8 +1,7 @@
 // Markdown as elements of the page.
 //
 // markdown-it reads the text into tokens; the elements are made here, one by one, of a fixed set, with text as text nodes.
-// What a model says is never HTML: tags that it writes are shown as they are written. Nothing is loaded from elsewhere: an
-// image becomes a link to it.
+// Output of a model is never HTML: its tags are shown as text. Nothing is loaded from elsewhere: an image becomes a link.
 
 import MarkdownIt from './vendor/markdown-it.js';
 

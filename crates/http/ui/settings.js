@@ -1,5 +1,5 @@
-// What a reader may set for what is asked from now on: instructions for the model and how it chooses. Remembered on this
-// device. Empty means the model's own; ranges are checked by the form and, in the end, by the server.
+// Settings for later requests: instructions for the model and sampling options. Remembered on this device. An empty field
+// means the model's default. The form and the server check ranges.
 
 const KEY = 'tokenwire.settings';
 
@@ -7,7 +7,7 @@ const KEY = 'tokenwire.settings';
 const OPTIONS = { temperature: 'temperature', maxTokens: 'max_tokens', seed: 'seed' };
 
 export class Settings {
-  /** What is in the fields, as text. */
+  /** The fields, as text. */
   values = { system: '', temperature: '', maxTokens: '', seed: '' };
 
   #storage;

@@ -6,7 +6,7 @@ import { ago } from './format.js';
 const $ = (id) => document.getElementById(id);
 const narrow = matchMedia('(max-width: 59.99rem)');
 
-/** What is worth a word in the list: not that it went well. */
+/** Phases that the list does not show: success is the normal case. */
 const SILENT = new Set(['done']);
 
 export class Sidebar {
@@ -67,7 +67,7 @@ export class Sidebar {
       : 'This browser has no room to keep this conversation: it is gone when the page is closed.';
     $('kept-here').classList.toggle('warning', !kept);
     $('remove-all').hidden = items.length === 0;
-    // Drawn again only if it says something else, so that the focus in it is not lost for nothing.
+    // Drawn again only if it has changed, so that it keeps the focus.
     const drawn = JSON.stringify([items, current]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;

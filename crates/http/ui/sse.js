@@ -1,7 +1,7 @@
-// The text/event-stream format, read piece by piece.
+// An incremental parser for text/event-stream.
 //
-// Bytes may be cut anywhere, inside a character or between CR and LF: every cut of the same bytes gives the same events.
-// It follows the parsing rules of the HTML standard; connecting, resuming and what events mean is stream.js.
+// Bytes may be split anywhere, even inside a character or between CR and LF: the same bytes always give the same events. It
+// follows the parsing rules of the HTML standard. stream.js connects, resumes and interprets events.
 
 const LINE_END = /[\r\n]/g;
 

@@ -1,9 +1,8 @@
 // Follows one generation until it ends, whatever happens to the connection.
 //
 // A POST with the client's own id is idempotent, so it is repeated until a response arrives; from then on the answer is
-// read with GET from the cursor, the last `id:` that was seen. Entries at or before the cursor are dropped: every piece
-// is given out exactly once, in order. Only a terminal event ends an answer; a body that merely stops is a broken
-// connection.
+// read with GET from the cursor, the last `id:` that was seen. Entries at or before the cursor are dropped, so every delta is
+// delivered exactly once, in order. Only a terminal event ends an answer; a body that merely stops is a broken connection.
 //
 // Not EventSource, because that gives up for good when a proxy or a starting server answers 503, cannot POST, and cannot
 // be told that the network is back. No DOM here: what a reader sees is answer.js and app.js.
@@ -16,7 +15,7 @@ export const HEARTBEAT = 10_000;
 /** Silence after which a connection counts as dead: two heartbeats and a slow network. */
 export const SILENCE = 25_000;
 
-/** The longest pause between two tries that nobody asked for, in milliseconds. */
+/** The longest pause between two automatic tries, in milliseconds. */
 export const LONGEST_PAUSE = 3_000;
 
 /** The longest Retry-After that is believed: a longer one is more likely a mistake than a plan. */
@@ -38,20 +37,20 @@ const CLOCK = {
 };
 
 /**
- * What `on` is told. First the connection:
+ * The events that `on` gets. About the connection:
  *
  *     connecting | accepted | connected                 accepted: the server has stored a new generation
  *     caught-up                                         what came so far was a backlog, what follows is live
  *     waiting { cause, message?, until }                it broke: lost, silent or unavailable; the next try is at `until`
  *
- * then what happened, as the server says it, and what became of `stop`:
+ * about the generation, as the server sends them, and about `stop`:
  *
  *     queued | started { attempt, region? } | rewind { attempt?, region? }
  *     waiting_for_model { until }                       the model is busy or cannot be reached; asked again at `until` (ms)
  *     text { text } | reasoning { text } | tool_call { index, id?, name?, arguments }
  *     stopping | unstoppable { message }
  *
- * and exactly one last word, unless it is closed before:
+ * and exactly one last event, unless it is closed before:
  *
  *     ended { outcome, ... } | refused { status, message } | gone
  */
@@ -126,7 +125,7 @@ export class AnswerStream {
     }
   }
 
-  /** Lets go of the connection; the generation goes on without this reader. Nothing is told after this. */
+  /** Closes the connection; the generation goes on without this reader. No events follow. */
   close() {
     this.#over = true;
     this.#connection?.abort();
@@ -228,7 +227,7 @@ export class AnswerStream {
     if (Number.isSafeInteger(seq) && seq > this.#cursor) this.#cursor = seq;
   }
 
-  /** What a response other than a stream means: the end, or another try. */
+  /** Handles a response that is not a stream: the end, or another try. */
   async #turnedAway(response) {
     const { message } = await complaint(response);
     if (isTransient(response.status)) {
@@ -236,7 +235,7 @@ export class AnswerStream {
     }
     if (this.#accepted && response.status === 404) this.#end({ type: 'gone' });
     else if (this.#accepted && this.#cursor > 0 && response.status === 400) {
-      // The server does not know this cursor: it lost the end of its log. What it still has is the truth.
+      // The server does not know this cursor: it lost the end of its log. Read the rest of the log from the start.
       this.#cursor = 0;
       this.#tell({ type: 'rewind' });
     } else this.#end({ type: 'refused', status: response.status, message });

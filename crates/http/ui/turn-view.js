@@ -1,6 +1,6 @@
 // A turn on the page: what was said, the answer as it grows, its state and figures, and what can be done with it.
 //
-// What the answer is doing is answer.js; this shows it. What a button means is told to the transcript as an intent.
+// answer.js has the state of the answer; this shows it. Buttons send intents to the transcript.
 
 import { copy } from './clipboard.js';
 import { Editing } from './editing.js';
@@ -10,7 +10,7 @@ import { Wire } from './wire.js';
 
 const FIGURES = ['first', 'pieces', 'rate', 'elapsed'];
 
-/** How long a button says what came of it, in milliseconds. */
+/** How long a button shows its result, in milliseconds. */
 const RESULT = 1_500;
 
 export class TurnView {
@@ -136,7 +136,7 @@ export class TurnView {
     }
   }
 
-  /** Thoughts are plain text, and only ever appended to: somebody may be reading them. */
+  /** Reasoning is plain text and only appended to, so that it can be read meanwhile. */
   #showThoughts({ reasoning }) {
     if (reasoning === this.#thoughts) return;
     const thoughts = this.#part('.thoughts');

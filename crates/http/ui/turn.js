@@ -76,7 +76,7 @@ export class Turn {
     this.#stream?.wake();
   }
 
-  /** Reads no further. The server stops an answer that nobody reads, after a while. */
+  /** Stops reading. After a while the server stops an answer without readers. */
   close() {
     this.#stream?.close();
     this.#stream = null;

@@ -1,5 +1,5 @@
-// The wire: the last seconds of a stream as a line, one tick for what arrived in a moment, a gap where there was no
-// connection. It shows the rhythm that figures cannot. Decoration to a screen reader; still for those who want less motion.
+// The wire: the last seconds of a stream as a line, with a tick for each arrival and a gap without a connection. Hidden from
+// screen readers; does not move with reduced motion.
 
 const SECONDS = 12;
 

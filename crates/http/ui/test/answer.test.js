@@ -52,7 +52,7 @@ test('the figures of an ended answer stand still', () => {
   assert.deepEqual(answer.figures(99_000), { first: '500 ms', pieces: '3', rate: '1.0 /s', elapsed: '2.5 s' });
 });
 
-test('a backlog counts as pieces and says nothing about time', () => {
+test('a backlog counts as deltas and has no timing', () => {
   const answer = told(
     [[5_000, 'connected'], [5_010, TEXT], [5_010, TEXT], [5_020, { type: 'ended', outcome: 'done' }]],
     { askedAt: 0 },
@@ -75,7 +75,7 @@ test('a pause in the connection does not count into the rate', () => {
   assert.equal(answer.figures(3_300).rate, '10 /s');
 });
 
-test('a rewind starts the pieces over and says so', () => {
+test('a rewind resets the count of deltas and says so', () => {
   const answer = told([...STARTED, [500, TEXT], [600, { type: 'rewind', attempt: 2, region: 'WEST-1' }]]);
   assert.equal(answer.figures(600).pieces, '0');
   assert.equal(answer.region, 'WEST-1');

@@ -22,7 +22,7 @@ const shape = ({ tokens }) => tokens.map(({ type, hidden, content, info, attrs, 
   type, hidden, content, info, attrs, children?.map((child) => [child.type, child.content, child.attrs]),
 ]);
 
-/** The blocks of a text that comes in these pieces: those that were finished on the way, and the rest. */
+/** The blocks of a text that comes in these deltas: those that were finished on the way, and the rest. */
 function streamed(pieces) {
   const reading = new Blocks(blocks);
   const all = [];
@@ -35,7 +35,7 @@ function streamed(pieces) {
   return [...all, ...growing].map(shape);
 }
 
-test('text that comes piece by piece gives the blocks of the whole, wherever it is cut', () => {
+test('text that comes in deltas gives the blocks of the whole text, wherever it is split', () => {
   for (const text of [...TEXTS, TEXTS.join('\n\n')]) {
     const whole = blocks(text).map(shape);
     assert.deepEqual(streamed([...text]), whole, 'character by character');

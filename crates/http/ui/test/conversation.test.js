@@ -80,7 +80,7 @@ test('what something else wrote is no conversation', () => {
   for (const kept of odd) assert.equal(Conversation.recall(kept), null, JSON.stringify(kept));
 });
 
-test('an answer that came as a link is nobody’s to go on with', () => {
+test('an answer that was opened by a link cannot be continued', () => {
   const conversation = Conversation.ofLink('0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3');
   assert.equal(conversation.isOwn, false);
   assert.equal(conversation.title, 'Shared answer');

@@ -27,7 +27,7 @@ test('rates and counts are readable', () => {
   assert.equal(count(100_000), '100,000');
 });
 
-test('times past are told in the largest unit that fits', () => {
+test('past times are shown in the largest unit that fits', () => {
   const minute = 60_000;
   const now = 1_000_000 * minute;
   assert.equal(ago(now - 20_000, now), 'just now');

@@ -50,7 +50,7 @@ export class FakeServer {
     const request = { url, method, headers, body, signal };
     this.requests.push(request);
     const answer = this.#answers.shift();
-    if (answer === undefined) throw new Error(`nobody expected ${method} ${url}`);
+    if (answer === undefined) throw new Error(`unexpected request: ${method} ${url}`);
     if (answer instanceof Error) throw answer;
     return answer(request);
   };

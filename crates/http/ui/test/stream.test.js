@@ -54,7 +54,7 @@ test('a post that was cut before a response is posted again, the same', async ()
   assert.equal(new Set(server.requests.map(({ body }) => body)).size, 1);
 });
 
-test('a broken stream is resumed from the cursor and no piece is lost or repeated', async () => {
+test('a broken stream is resumed from the cursor and no delta is lost or repeated', async () => {
   const wires = [wire(), wire(), wire()];
   const server = new FakeServer(...wires);
   const { clock, running, text } = reader(server);
@@ -87,7 +87,7 @@ test('a body that ends without a last word is a broken connection', async () => 
   assert.equal(last().outcome, 'done');
 });
 
-test('nothing is told after the last word', async () => {
+test('no event follows the last one', async () => {
   const first = wire();
   const { last, running, text } = reader(new FakeServer(first));
   first.send(`${DONE}id: 10\ndata: late\n\n`);
@@ -140,7 +140,7 @@ test('a prompt that the server refuses is not sent again', async () => {
   assert.equal(server.requests.length, 1);
 });
 
-test('an answer that is gone is told as gone', async () => {
+test('a removed answer is reported as gone', async () => {
   const { last, running } = reader(new FakeServer(refusal(404, 'there is no generation')), { request: null });
   await running;
   assert.equal(last().type, 'gone');
@@ -247,7 +247,7 @@ test('a prompt that no server took can be stopped, and is not sent again', async
   assert.deepEqual(methods(server), ['POST /ask', `DELETE /ask/${ID}`]);
 });
 
-test('a backlog is told apart from what is live', async () => {
+test('a backlog is distinguished from live deltas', async () => {
   const open = wire();
   const { clock, running, types } = reader(new FakeServer(open), { request: null });
   open.send('id: 2\ndata: a\n\n');
@@ -292,7 +292,7 @@ test('a reader that closes is not told what a late response says', async () => {
   assert.equal(told.length, before);
 });
 
-test('thoughts and tool calls are told as what they are', async () => {
+test('reasoning and tool calls are reported as such', async () => {
   const open = wire();
   const { running, told } = reader(new FakeServer(open), { request: null });
   open.send('event: reasoning\nid: 2\ndata:{"text":"two\\nlines"}\n\nevent: tool_call\nid: 3\ndata:{"index":0,"name":"f","arguments":"{}"}\n\n');
