@@ -101,7 +101,7 @@ async fn a_drain_closes_idle_connections_and_lets_short_requests_finish() {
 }
 
 #[tokio::test]
-async fn a_hard_stop_waits_for_nobody() {
+async fn a_hard_stop_waits_for_no_client() {
     let stage = Stage::new();
     let mut server = stage.serve().await;
     let reader = reading(&stage, &server).await;

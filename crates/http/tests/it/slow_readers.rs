@@ -16,7 +16,7 @@ const MUCH: usize = 64;
 /// More than it takes on behalf of one with a small buffer.
 const ENOUGH: usize = 20;
 
-/// An answer of so many quarters of a MiB, no piece like another.
+/// An answer of this many deltas of 256 KiB, each with other text.
 fn answer(pieces: usize) -> Vec<Event> {
     let pieces = (0..pieces).map(|number| delta(&format!("{number:04}").repeat(64 * 1024)));
     [started(1, TextSoFar::Kept)].into_iter().chain(pieces).chain([done()]).collect()

@@ -186,10 +186,10 @@ pub(crate) async fn text(response: Response<Body>) -> String {
     utf8(&body)
 }
 
-/// The next piece of a streaming body; `None` at its polite end.
+/// The next part of a streaming body; `None` at its orderly end.
 pub(crate) async fn piece(body: &mut Body) -> Option<Result<String, axum::Error>> {
     use http_body_util::BodyExt;
-    let frame = timeout(PATIENCE, body.frame()).await.expect("a piece")?;
+    let frame = timeout(PATIENCE, body.frame()).await.expect("a part of the body")?;
     Some(frame.map(|frame| utf8(&frame.into_data().expect("no trailers"))))
 }
 
@@ -227,7 +227,7 @@ impl Server {
         connection.rest().await
     }
 
-    /// Asks again and again until the answer is a 200: somebody has to leave first.
+    /// Asks again until the answer is a 200: another client has to disconnect first.
     pub(crate) async fn comes_to_serve(&self, request: &str) {
         let served = async {
             loop {

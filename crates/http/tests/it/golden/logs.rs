@@ -58,13 +58,13 @@ impl Place {
         Self { log: kind.open(&clock), began: clock.now(), clock, kind }
     }
 
-    /// As after a restart, or on another replica: whoever still has the log open keeps it from being closed.
+    /// As after a restart, or on another replica. Fails if something still has the log open.
     pub(crate) fn reopened(self) -> Self {
         if matches!(self.kind, Kind::Memory) {
             return self;
         }
         let Self { log, clock, began, kind } = self;
-        assert_eq!(Arc::strong_count(&log), 1, "nobody else has it open");
+        assert_eq!(Arc::strong_count(&log), 1, "nothing else has it open");
         drop(log);
         Self { log: kind.open(&clock), clock, began, kind }
     }

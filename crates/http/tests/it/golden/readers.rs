@@ -10,7 +10,7 @@ use super::scene::{Exchange, Front, Opened};
 pub(crate) struct Told {
     pub(crate) ask: Exchange,
     pub(crate) chunks: Exchange,
-    /// Only for whoever can wait for it.
+    /// Only for a story that ends.
     pub(crate) completion: Option<Exchange>,
     pub(crate) events: Exchange,
     pub(crate) resource: Exchange,
@@ -62,7 +62,7 @@ pub(crate) struct Readers {
     heard: watch::Sender<usize>,
 }
 
-/// What somebody wanted, when they came, and what they got.
+/// What a reader wanted, when it came, and what it got.
 struct Read {
     wanted: Wanted,
     came_after: usize,
@@ -97,7 +97,7 @@ impl Readers {
         for seen in [None].into_iter().chain((1..=written).map(Some)) {
             self.read(Wanted::Ask(seen), written, front.ask(seen).await);
         }
-        // A piece becomes three events at most; some more are there without any.
+        // A delta becomes at most three events; a few more come without any.
         let numbers = (0..(3 * written + 8).min(self.number)).filter(|number| number % 3 == written % 3);
         for after in [None].into_iter().chain(numbers.map(Some)) {
             self.read(Wanted::Events(after), written, front.events(after).await);
@@ -150,13 +150,13 @@ impl Readers {
 pub(crate) struct Satisfied(Vec<Read>);
 
 impl Satisfied {
-    /// What somebody got who was there from the beginning.
+    /// What a reader got that came before the first entry.
     pub(crate) fn first(&self, wanted: Wanted) -> Exchange {
         let first = self.0.iter().find(|read| read.wanted == wanted && read.came_after == 0);
-        first.expect("somebody wanted it").got.clone()
+        first.expect("a reader wanted it").got.clone()
     }
 
-    /// Each got exactly the rest of what is told to all.
+    /// Checks that each reader got exactly the rest of the same answer.
     pub(crate) fn check(self, told: &Told) {
         for Read { wanted, came_after, got } in self.0 {
             let expected = match wanted {

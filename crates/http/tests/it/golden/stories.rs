@@ -54,7 +54,7 @@ fn broken_off(name: &'static str, failure: Failure) -> Story {
     Story::new(name, [begun(), delta("Hel"), delta("lo")], failed(failure))
 }
 
-/// Bytes of every width, tokens, and pieces that say nothing.
+/// Bytes of every width, tokens, and empty deltas.
 pub(crate) fn text() -> Story {
     let with_token = Event::Delta { text: " wörld".to_owned(), tokens: vec![TokenId(7), TokenId(8)] };
     let said = [
@@ -96,7 +96,7 @@ pub(crate) fn thoughts_as_summaries() -> Story {
     Story { response: json!({"reasoning": {"summary": "auto"}}), ..story }
 }
 
-/// Two calls whose pieces alternate, one without an id of its own.
+/// Two calls whose deltas alternate, one without an id.
 pub(crate) fn calls_of_tools() -> Story {
     let said = [
         begun(),
@@ -167,7 +167,7 @@ pub(crate) fn exhausted() -> Story {
     broken_off("exhausted", Failure::Exhausted { attempts: 5, message: "it broke".to_owned() })
 }
 
-/// In the midst of a call, whose arguments stay in pieces.
+/// In the middle of a call, whose arguments stay incomplete.
 pub(crate) fn job_lost() -> Story {
     let said = [begun(), delta("Let me look."), call(0, Some("call_1"), Some("look"), "{\"a\":")];
     Story::new("job_lost", said, failed(Failure::Lost))

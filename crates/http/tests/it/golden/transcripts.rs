@@ -31,7 +31,7 @@ pub(crate) fn assert(story: &Story, told: &Told) {
     let same = golden.lines().zip(told.lines()).take_while(|(golden, told)| golden == told).count();
     assert!(
         golden == told,
-        "{} is told otherwise from line {} on:\n{}\n",
+        "{} differs from line {} on:\n{}\n",
         path.display(),
         same + 1,
         told.lines().skip(same).take(3).collect::<Vec<_>>().join("\n"),

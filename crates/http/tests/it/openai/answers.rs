@@ -1,4 +1,4 @@
-//! Chat completions in one piece. What they say is in `golden`.
+//! Whole chat completions. Their content is tested in `golden`.
 
 use serde_json::{Value, json};
 use tokenwire_core::{Event, Failure, token_log::OnDisconnect};
@@ -22,7 +22,7 @@ async fn a_failure_has_a_status_and_says_whether_to_try_again() {
         let stage = Stage::new();
         let answered = async {
             let queued = async {
-                // The only generation of this stage, whose id nobody knows yet.
+                // The only generation of this stage. Its id is not known yet.
                 let id = stage.accepted().await;
                 stage.write(id, &[delta("half"), Event::Failed { failure: failure.clone() }]).await;
                 id
@@ -86,7 +86,7 @@ async fn a_client_that_leaves_gives_its_place_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_client_says_what_becomes_of_an_answer_that_nobody_reads() {
+async fn a_client_chooses_what_happens_to_an_answer_without_readers() {
     let grace = Config::default().on_disconnect;
     let detached = Config { on_disconnect: OnDisconnect::Detached, ..Config::default() };
     for (config, header, expected) in [

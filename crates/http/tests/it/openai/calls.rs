@@ -53,7 +53,7 @@ async fn the_same_key_and_body_attach_to_the_same_generation_however_it_is_shown
 }
 
 #[tokio::test]
-async fn the_same_key_with_another_body_is_a_conflict_that_nobody_should_repeat() {
+async fn the_same_key_with_another_body_is_a_conflict_and_not_retried() {
     let stage = Stage::new();
     let key = [("idempotency-key", "order-1")];
     stage.chat(&with(&json!({"stream": true})), &key).await;

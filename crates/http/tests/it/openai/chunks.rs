@@ -7,7 +7,7 @@ use super::{hello, id, with};
 use crate::support::{Stage, delta, done, piece, started, text};
 
 #[tokio::test]
-async fn an_answer_that_starts_over_is_an_error_for_whoever_has_seen_any_of_it() {
+async fn an_answer_that_starts_over_is_an_error_for_readers_that_have_seen_any_of_it() {
     let call = ToolCallDelta { index: 0, id: None, name: Some("go".to_owned()), arguments: String::new() };
     for seen in [Event::Reasoning { text: "hm".to_owned() }, Event::ToolCall(call)] {
         let stage = Stage::new();

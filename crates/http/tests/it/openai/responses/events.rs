@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn whoever_waits_for_an_answer_gets_each_event_as_it_comes_and_others_the_same_later() {
+async fn a_waiting_reader_gets_each_event_as_it_comes_and_later_readers_get_the_same() {
     let stage = Stage::new();
     let live = stage.respond(&asked(&json!({"stream": true}))).await;
     let id = id(&live);

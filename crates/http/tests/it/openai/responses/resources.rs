@@ -53,7 +53,7 @@ async fn a_response_has_all_of_its_properties_and_repeats_its_request() {
 }
 
 #[tokio::test]
-async fn reasoning_is_shown_as_a_summary_to_whoever_asks_for_one_and_as_a_text_else() {
+async fn reasoning_is_shown_as_a_summary_on_request_and_otherwise_as_text() {
     let stage = Stage::new();
     let thought = Event::Reasoning { text: "hm".to_owned() };
     let events = [started(1, TextSoFar::Kept), thought, delta("Hi"), done()];
@@ -170,7 +170,7 @@ async fn a_log_that_is_away_is_a_reason_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_client_says_what_becomes_of_a_response_that_nobody_reads() {
+async fn a_client_chooses_what_happens_to_a_response_without_readers() {
     let grace = Config::default().on_disconnect;
     for (background, header, expected) in [
         (false, None, grace),

@@ -1,4 +1,4 @@
-//! Responses over WebSockets, with a client that nobody here wrote.
+//! Responses over WebSockets, with a third-party client.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -181,7 +181,7 @@ async fn one_response_runs_at_a_time_and_a_second_request_does_it_no_harm() {
 }
 
 #[tokio::test]
-async fn a_socket_goes_on_from_its_own_last_response_and_nobody_else_does() {
+async fn only_its_own_socket_continues_a_response_that_is_not_stored() {
     let stage = Stage::new();
     let server = stage.serve().await;
     let (mut client, mut other) = (connect(&server).await, connect(&server).await);
@@ -225,7 +225,7 @@ async fn a_failed_continuation_forgets_what_it_was_to_go_on_from() {
         on["input"] = json!("stale");
         client.create(&on).await;
         assert_eq!(client.refusal().await.1["code"], "previous_response_not_found");
-        // The socket itself is as good as new.
+        // The socket itself still works.
         stage.said_to(&mut client, &private, &says("one")).await;
     }
 }

@@ -80,7 +80,7 @@ async fn a_drain_cuts_the_wait_and_not_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_is_an_open_stream() {
+async fn a_waiting_client_counts_as_an_open_stream() {
     let stage = Stage::with(Config { max_streams: 1, ..Config::default() });
     let id = stage.responded(&json!({}), &[]).await;
     let (first, second) =
