@@ -153,7 +153,7 @@ async fn follow(
     operation_id = "cancelGeneration",
     tag = "Ask",
     params(("uuid" = String, Path, format = "uuid", description = "The id of the generation.")),
-    responses((status = 202, description = "The generation is told to stop."), CancelRefusals),
+    responses((status = 202, description = "The generation is asked to stop."), CancelRefusals),
 )]
 async fn cancel(
     State(app): State<App>,

@@ -14,7 +14,7 @@ pub struct Config {
     /// A comment goes to a reader after this much silence, so that proxies keep the connection and dead ones are noticed.
     /// Below the 60 s after which common proxies give up. Default 10 s.
     pub heartbeat: Duration,
-    /// What readers are told to wait before they reconnect (`retry:`). Default 1 s.
+    /// How long readers wait before they reconnect (`retry:`). Default 1 s.
     pub reconnect_after: Duration,
     /// How many streams may be open at once; one more is refused with 503. Default 20,000: at some KiB each, what a small
     /// machine carries beside its work.
@@ -35,8 +35,8 @@ pub struct Config {
     pub write_timeout: Duration,
     /// How long a WebSocket may be open. Once this is over it is closed between two responses. Default 1 hour.
     pub socket_lifetime: Duration,
-    /// What happens to a generation from `/ask` once nobody reads it. Default: cancelled after 30 s, which leaves room for
-    /// a reload of the page.
+    /// What happens to a generation of `/ask` without readers. Default: cancelled after 30 s, which is enough to reload the
+    /// page.
     pub on_disconnect: OnDisconnect,
     /// Which web pages of other origins may use this server. Default: none.
     pub cors: Cors,

@@ -32,7 +32,7 @@ use crate::{
     server, ui,
 };
 
-/// Serves the front ends on a socket that the caller owns, until it is told to stop. Returns when every connection has
+/// Serves the front ends on a socket that the caller owns, until a stop is requested. Returns when every connection has
 /// ended: some time after `soft` fires, or at once when `hard` does. A soft stop waits for clients that send their body slowly
 /// or take no bytes, each bounded by its timeout. Dropping the future is a hard stop.
 pub async fn serve(

@@ -54,8 +54,8 @@ const OUT_OF_RESOURCES: Duration = Duration::from_millis(200);
 /// ten thousand such clients.
 const BUFFER: usize = 64 * 1024;
 
-/// Serves a router on a socket that the caller owns, until it is told to stop. Returns when every connection has ended: some
-/// time after `soft` fires, or at once when `hard` does. A soft stop waits for clients that send their body slowly or take no
+/// Serves a router on a socket that the caller owns, until a stop is requested. Returns when every connection has ended:
+/// some time after `soft` fires, or at once when `hard` does. A soft stop waits for clients that send their body slowly or take no
 /// bytes, each bounded by its timeout. Dropping the future is a hard stop.
 pub(crate) async fn serve_router(
     listener: TcpListener,

@@ -1,4 +1,4 @@
-//! What a stream looks like to a reader of `/ask`.
+//! The stream that a reader of `/ask` gets.
 //!
 //! | Entry | Frame |
 //! |---|---|
@@ -6,12 +6,12 @@
 //! | an attempt that goes on from the text so far | `event: started`, data `{"attempt", "region"?}` |
 //! | an attempt that starts over | `event: rewind`, the same data: clear what you show |
 //! | text | text |
-//! | a piece of reasoning | `event: reasoning`, data `{"text"}`: not part of the answer |
-//! | a piece of a tool call | `event: tool_call`, data `{"index", "id"?, "name"?, "arguments"?}`: pieces of one index belong together |
+//! | a delta of reasoning | `event: reasoning`, data `{"text"}`: not part of the answer |
+//! | a delta of a tool call | `event: tool_call`, data `{"index", "id"?, "name"?, "arguments"?}`: deltas with one index belong together |
 //! | the end | `event: done`, data `{"finish_reason", "usage": {"input_tokens", "output_tokens"}}` |
 //! | a failure | `event: expired`, `timeout`, `cancelled` or `error`, data `{"type", "message"}`, for `cancelled` also `"cause"` |
 //!
-//! Every frame that stems from an entry has its `id:`, so a reader may be cut after any of them. Two more stem from none:
+//! Every frame of an entry has its `id:`, so a reader may resume after any of them. Two more belong to no entry:
 //! `event: waiting_for_model`, data `{"until"}`, when the model is busy or cannot be reached and is asked again at that time;
 //! and `event: error` without an id, when the log itself has lost the stream.
 
@@ -70,13 +70,13 @@ struct AskWaiting {
     until: u64,
 }
 
-/// A piece of what the model thinks.
+/// A delta of the model's reasoning.
 #[derive(Serialize, ToSchema)]
 struct AskReasoning<'a> {
     text: &'a str,
 }
 
-/// The whole answer is there.
+/// The answer is complete.
 #[derive(Serialize, ToSchema)]
 struct AskDone {
     #[schema(schema_with = finish_reason)]
@@ -95,19 +95,19 @@ struct AskUsage {
     output_tokens: u64,
 }
 
-/// A piece of a tool call. The pieces of one index together are its id, its name and its arguments.
+/// A delta of a tool call. All deltas with one index together give its id, its name and its arguments.
 #[expect(dead_code, reason = "stands for a type of the core, which knows no OpenAPI")]
 #[derive(ToSchema)]
 struct AskToolCall {
     /// Which call of this answer, from 0.
     index: u32,
-    /// The model's id of the call, in its first piece.
+    /// The model's id of the call, in its first delta.
     #[schema(required = false, nullable = false)]
     id: Option<String>,
-    /// What to call, in its first piece.
+    /// The name of the tool, in the call's first delta.
     #[schema(required = false, nullable = false)]
     name: Option<String>,
-    /// A piece of the arguments: JSON once all pieces are there, if the model keeps to it.
+    /// A delta of the arguments. All deltas together should be JSON: the server does not check it.
     #[schema(required = false)]
     arguments: String,
 }
@@ -138,7 +138,7 @@ fn events() -> Events {
          after it. Exactly one of `done`, `cancelled`, `timeout`, `expired` and `error` is the last. A body that ends without \
          one was cut. Comments (`:`) fill silence.",
     )
-    .text("A piece of the answer. Pieces carry their own spaces: join them with nothing between.")
+    .text("A delta of the answer. Deltas include their own spaces: join them with nothing between.")
     .named::<AskQueued>("queued", "The generation is stored. Only when reading from the start, and without an id.")
     .named::<AskStarted<'_>>("started", "A worker began, or went on from the text so far.")
     .named::<AskStarted<'_>>("rewind", "A worker starts over: clear what you show.")
@@ -146,8 +146,8 @@ fn events() -> Events {
         "waiting_for_model",
         "The model is busy or cannot be reached, and is asked again. Without an id; a reader that comes later may not get it.",
     )
-    .named::<AskReasoning<'_>>("reasoning", "A piece of the model's reasoning, where it gives any: not part of the answer.")
-    .named::<AskToolCall>("tool_call", "A piece of a tool call. The pieces of one `index` belong together.")
+    .named::<AskReasoning<'_>>("reasoning", "A delta of the model's reasoning, if it shows any: not part of the answer.")
+    .named::<AskToolCall>("tool_call", "A delta of a tool call. Deltas with one `index` belong together.")
     .named::<AskDone>("done", "The answer is complete.")
     .named::<AskEnded<'_>>("cancelled", "It was stopped.")
     .named::<AskEnded<'_>>("timeout", "It ran longer than it may.")

@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`.
 //!
-//! The answer's generation is in `Location` and in the id of every piece, so a client that was cut reads on at `/ask`. A
-//! client that goes away leaves its generation to the grace time, as at `/ask`; `Tokenwire-On-Disconnect` says otherwise.
+//! The answer's generation is in `Location` and in the id of every chunk, so a client that was cut off can read the rest at
+//! `/ask`. When the client disconnects, the grace time begins, as at `/ask`. `Tokenwire-On-Disconnect` changes that.
 
 mod answer;
 mod chunks;
@@ -45,7 +45,7 @@ use crate::{
 
 const PATH: &str = "/v1/chat/completions";
 
-/// What a client is told that waits while the server drains.
+/// The message for a client that waits while the server drains.
 const DRAINING: &str = "this server is going away: ask again, or read the answer at the address in Location";
 
 refusals!(CreateRefusals: ErrorEnvelope<'_>, 400 404 408 409 413 415 500 503 504);

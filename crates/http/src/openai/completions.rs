@@ -1,7 +1,7 @@
 //! `POST /v1/completions`: OpenAI's text completions, the API before chat completions.
 //!
-//! The prompt is one message of the user. What chat completions do for the generation holds here too: it is in `Location` and
-//! in the id of every piece, and a client that was cut reads on at `/ask`.
+//! The prompt is one message of the user. As with chat completions, the generation is in `Location` and in the id of every
+//! chunk, and a client that was cut off can read the rest at `/ask`.
 
 mod encoder;
 mod request;
@@ -39,7 +39,7 @@ use crate::{
 
 const PATH: &str = "/v1/completions";
 
-/// What a client is told that waits while the server drains.
+/// The message for a client that waits while the server drains.
 const DRAINING: &str = "this server is going away: ask again, or read the answer at the address in Location";
 
 refusals!(CreateRefusals: ErrorEnvelope<'_>, 400 404 408 409 413 415 500 503 504);

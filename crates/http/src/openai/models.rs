@@ -47,7 +47,7 @@ struct Model {
 
 impl Model {
     fn new(id: &ModelName, models: &ModelNames) -> Self {
-        // Clients want a number here; when somebody made a model is not known.
+        // Clients require a number here. The time at which a model was made is not known.
         let created = 0;
         let default = id == models.default_name();
         Self { id: id.clone(), object: "model", created, owned_by: "tokenwire", default }

@@ -86,10 +86,10 @@ described!(
         .item(ObjectBuilder::new().schema_type(Type::Object))
 );
 
-/// How the answer travels. No part of what is asked: a repeated call may want it otherwise.
+/// How the answer is sent. Not part of the stored request: a repeated call may choose another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// In one piece, once it is there.
+    /// Whole, once it is complete.
     Whole,
     /// As it comes.
     Streamed {

@@ -25,9 +25,9 @@ use crate::front::{
 
 /// What holds for all operations.
 const ABOUT: &str = "\
-An answer of a language model is a *generation*: it is asked for once, kept piece by piece in a durable log, and read by any \
-number of readers, who resume exactly where they stood. `/ask` is Tokenwire's own way to do that; `/v1` speaks as OpenAI does, so \
-that clients made for it work unmodified.
+An answer of a language model is a *generation*: it is requested once, stored delta by delta in a durable log, and read by any \
+number of readers, who resume exactly where they stopped. `/ask` is Tokenwire's own API; `/v1` is compatible with OpenAI's, so \
+that its clients work unmodified.
 
 No key is asked for, and any is taken. `Accept` is not looked at.
 

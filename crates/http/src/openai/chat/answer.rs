@@ -1,4 +1,4 @@
-//! What every piece of an answer repeats, whole or streamed.
+//! The fields that a whole answer and every chunk of a stream have.
 
 use serde::Serialize;
 use tokenwire_core::{GenerationId, ModelName, Timestamp};

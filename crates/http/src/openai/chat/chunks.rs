@@ -4,8 +4,8 @@
 //! |---|---|
 //! | none, at once | `delta: {"role": "assistant"}` |
 //! | text | `delta: {"content"}` |
-//! | a piece of reasoning | `delta: {"reasoning_content"}`, the name that the services which have it agree on |
-//! | a piece of a tool call | `delta: {"tool_calls": [{"index", "id"?, "type"?, "function"}]}` |
+//! | a delta of reasoning | `delta: {"reasoning_content"}`, the name that services with reasoning agree on |
+//! | a delta of a tool call | `delta: {"tool_calls": [{"index", "id"?, "type"?, "function"}]}` |
 //! | the end | `finish_reason`, then what it cost if that was asked for, then `[DONE]` |
 //! | a failure | `{"error": {...}}`, upon which the SDKs raise; no `[DONE]` |
 //! | an attempt that starts over | nothing if nothing was said; else an error, because this format cannot take text back |
@@ -40,9 +40,9 @@ pub(super) struct ChunkEncoder {
     id: GenerationId,
     identity: ChatIdentity,
     usage: bool,
-    /// Whether the reader has seen a piece of the answer.
+    /// Whether the reader has seen a delta of the answer.
     said: bool,
-    /// The calls of which a first piece was sent. As many as the model makes calls.
+    /// The calls whose first delta was sent.
     calls: BTreeSet<u32>,
     gave_up: bool,
 }
@@ -80,14 +80,14 @@ impl ChunkEncoder {
     }
 }
 
-/// A piece of an answer.
+/// A chunk of an answer.
 #[derive(Serialize, ToSchema)]
 struct ChatCompletionChunk<'a> {
     #[serde(flatten)]
     identity: &'a ChatIdentity,
-    /// One, or none in the chunk that says what the answer cost.
+    /// One, or none in the chunk with the usage.
     choices: &'a [ChatChunkChoice<'a>],
-    /// Where it was asked for: null in all chunks but the last.
+    /// Only on request. Null in all chunks but the last.
     #[serde(skip_serializing_if = "ChunkUsage::was_not_asked")]
     #[schema(value_type = Option<CompletionUsage>)]
     usage: ChunkUsage,
@@ -111,21 +111,21 @@ struct ChatDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^assistant$", nullable = false)]
     role: Option<&'static str>,
-    /// A piece of the answer.
+    /// A delta of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     content: Option<&'a str>,
-    /// A piece of what the model thinks before it answers, where it tells.
+    /// A delta of the model's reasoning, if it shows any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reasoning_content: Option<&'a str>,
-    /// A piece of a call that the model wants made.
+    /// A delta of a tool call.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<ChatCallPiece<'_>>)]
     tool_calls: Option<[ChatCallPiece<'a>; 1]>,
 }
 
-/// A piece of a call. The pieces of one `index` belong together.
+/// A delta of a tool call. Deltas with one `index` belong together.
 #[derive(Serialize, ToSchema)]
 struct ChatCallPiece<'a> {
     index: u32,
@@ -140,7 +140,7 @@ struct ChatCallPiece<'a> {
     function: ChatFunctionPiece<'a>,
 }
 
-/// A piece of what is called.
+/// A delta of a function call.
 #[derive(Serialize, ToSchema)]
 struct ChatFunctionPiece<'a> {
     /// In the first piece.
@@ -159,11 +159,11 @@ event_stream!(
 /// What [`ChunkEncoder`] writes.
 fn events() -> Events {
     Events::new(
-        "The role first, then pieces of the answer, then why it ended, then `[DONE]`. A failure after the first byte is an \
+        "The role first, then deltas of the answer, then why it ended, then `[DONE]`. A failure after the first byte is an \
          object with an `error`, and no `[DONE]` follows it. A body that ends with neither was cut. There are no ids and no \
          resuming: read the answer at the address in `Location` then. Comments (`:`) fill silence.",
     )
-    .unnamed::<ChatCompletionChunk<'_>>("A piece of the answer.")
+    .unnamed::<ChatCompletionChunk<'_>>("A chunk of the answer.")
     .unnamed::<ErrorEnvelope<'_>>("A failure. Nothing follows.")
     .literal("[DONE]", "The end of a complete answer.")
 }

@@ -1,4 +1,4 @@
-//! A chat completion in one piece: the stream, collected.
+//! A whole chat completion, collected from its stream.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ fn too_large() -> Problem {
     Problem::answer_too_large(format!("the answer is larger than {most} bytes: ask with stream: true"))
 }
 
-/// An answer in one piece.
+/// A whole answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ChatCompletion {
     #[serde(flatten)]

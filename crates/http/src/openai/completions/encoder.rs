@@ -1,9 +1,9 @@
-//! A text completion, as it comes and in one piece.
+//! A text completion, streamed or whole.
 //!
 //! | Entry | Chunk |
 //! |---|---|
 //! | text | `text` |
-//! | reasoning, a piece of a tool call | nothing: the format has no place for them |
+//! | a delta of reasoning or of a tool call | nothing: the format has no place for them |
 //! | the end | `finish_reason`, then what it cost if that was asked for, then `[DONE]` |
 //! | a failure | `{"error": {...}}`, upon which the SDKs raise; no `[DONE]` |
 //! | an attempt that starts over | nothing if no text was sent; else an error, because this format cannot take text back |
@@ -50,7 +50,7 @@ fn text_completion() -> utoipa::openapi::Object {
     constant("text_completion")
 }
 
-/// An answer in one piece.
+/// A whole answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TextCompletion {
     #[serde(flatten)]
@@ -61,7 +61,7 @@ pub(super) struct TextCompletion {
     usage: CompletionUsage,
 }
 
-/// A piece of an answer.
+/// A chunk of an answer.
 #[derive(Serialize, ToSchema)]
 struct TextCompletionChunk<'a> {
     #[serde(flatten)]
@@ -129,7 +129,7 @@ impl CollectedText {
 pub(super) struct CompletionEncoder {
     identity: CompletionIdentity,
     usage: bool,
-    /// Whether the reader has seen a piece of the answer.
+    /// Whether the reader has seen a delta of the answer.
     sent: bool,
     gave_up: bool,
 }
@@ -142,7 +142,7 @@ event_stream!(
          it. A body that ends with neither was cut. There are no ids and no resuming: read the answer at the address in `Location` \
          then. Comments (`:`) fill silence.",
     )
-    .unnamed::<TextCompletionChunk<'_>>("A piece of the answer.")
+    .unnamed::<TextCompletionChunk<'_>>("A chunk of the answer.")
     .unnamed::<ErrorEnvelope<'_>>("A failure. Nothing follows.")
     .literal("[DONE]", "The end of a complete answer.")
 );

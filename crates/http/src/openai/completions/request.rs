@@ -67,7 +67,7 @@ pub(super) struct CompletionRequest {
     prompt: Option<PromptText>,
     /// One of those that `GET /v1/models` lists. Default: the first of them.
     model: Option<String>,
-    /// Whether to answer with events rather than in one piece.
+    /// Whether to answer with events.
     stream: Option<bool>,
     /// Only with `stream`.
     stream_options: Option<StreamOptions>,
