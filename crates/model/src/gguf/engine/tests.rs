@@ -181,7 +181,7 @@ impl Bench {
 }
 
 impl Drop for Bench {
-    /// An engine that nobody can ask any more ends.
+    /// An engine ends when its inbox is closed.
     fn drop(&mut self) {
         self.inbox = None;
         self.go = None;
@@ -308,7 +308,7 @@ fn a_generation_that_was_abandoned_in_line_never_takes_a_slot() {
 }
 
 #[test]
-fn a_reader_who_takes_nothing_holds_up_nobody_else() {
+fn a_reader_that_takes_nothing_delays_no_other() {
     let mut bench = Bench::new(2);
     bench.free();
     let mut lazy = bench.ask(1, OUTPUTS * 3);

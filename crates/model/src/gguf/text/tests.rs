@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Says these tokens, numbered from 0, and gives every piece, with whether a stop text ended it.
+/// Adds these tokens, numbered from 0. Returns every delta, and whether a stop text ended the answer.
 fn say(stops: &[&str], tokens: &[&[u8]]) -> (Vec<Piece>, bool) {
     let stops = StopTexts::new(stops.iter().map(ToString::to_string).collect()).unwrap();
     let mut transcript = Transcript::new(&stops);
