@@ -1,6 +1,6 @@
-//! The wire, byte for byte, on every log: each story is acted out before readers who come at every moment with every
-//! cursor, and told by each front end as its transcript in `tests/golden` says. A reader who was cut always gets exactly the
-//! rest (I8), however the entries came, and also from a log that was closed and opened again.
+//! Golden tests of the wire format, byte for byte, on every log. Each story is written while readers come at every moment with
+//! every cursor. Each front end must write what the transcript in `tests/golden` has. A reader that was cut off always gets
+//! exactly the rest (I8), for every batching of the entries, and also after the log was reopened.
 //!
 //! `TOKENWIRE_BLESS=1` writes the transcripts anew: see `CONTRIBUTING.md`.
 
@@ -21,7 +21,7 @@ use self::{
     stories::Story,
 };
 
-/// How many entries come at once, over and over: one by one, all that there are, and two uneven ways.
+/// How many entries come at once, in rotation: one by one, all together, and two uneven ways.
 const RHYTHMS: [&[usize]; 4] = [&[1], &[usize::MAX], &[3, 1, 2], &[2, 4]];
 
 macro_rules! story {
@@ -93,7 +93,7 @@ async fn tell(mut place: Place, story: Story) {
     }
 }
 
-/// The entries as they come: an attempt begins with a batch of its own, and the last entry comes alone.
+/// The entries in batches: each attempt begins a new batch, and the last entry comes alone.
 fn batches<'a>(mut events: &'a [Event], rhythm: &[usize]) -> Vec<&'a [Event]> {
     let mut batches = Vec::new();
     for most in rhythm.iter().cycle() {
@@ -108,8 +108,8 @@ fn batches<'a>(mut events: &'a [Event], rhythm: &[usize]) -> Vec<&'a [Event]> {
     batches
 }
 
-/// What a log has forgotten is lost for every reader, whatever they have seen of it. On all logs at once: readers hold on for
-/// ten seconds.
+/// A stream that a log has lost ends for every reader, with every cursor. On all logs at once, because readers wait for ten
+/// seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_gone_ends_for_all_of_its_readers() {
     let lose = async |log: Log| {

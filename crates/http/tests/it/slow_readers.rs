@@ -1,5 +1,4 @@
-//! Readers that read slowly, or not at all, or speak while they should listen: what they get is the very bytes, and what
-//! they cost has a bound.
+//! Readers that read slowly, or not at all, or send while they should read: they get the same bytes, and their cost is bounded.
 
 use std::time::Duration;
 

@@ -82,7 +82,7 @@ test('a rewind resets the count of deltas and says so', () => {
   assert.match(answer.notice(600), /start over/);
 });
 
-test('a reader is told what happens next', () => {
+test('a notice says what happens next', () => {
   const notice = (events, now = 3_000) => told(events).notice(now)?.replaceAll('\u00a0', ' ');
   const end = (outcome, more) => [[900, { type: 'ended', outcome, ...more }]];
   const busy = { type: 'waiting', cause: 'unavailable', message: 'prompts cannot be accepted now', until: 5_000 };

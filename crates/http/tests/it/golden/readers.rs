@@ -1,11 +1,11 @@
-//! Readers of a story while it is acted out, and what each of them has to get.
+//! Readers of a story while it is written, and what each of them must get.
 
 use axum::http::StatusCode;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::scene::{Exchange, Front, Opened};
 
-/// What each front end says of a story to a reader who has seen nothing.
+/// What each front end writes for a story to a reader without a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) ask: Exchange,
@@ -15,7 +15,7 @@ pub(crate) struct Told {
     pub(crate) events: Exchange,
     pub(crate) resource: Exchange,
     pub(crate) texts: Exchange,
-    /// Only for a client that can wait for it.
+    /// Only for a story that ends.
     pub(crate) text_completion: Option<Exchange>,
 }
 
@@ -51,7 +51,7 @@ fn frames(stream: &str) -> impl Iterator<Item = &str> {
     stream.split_inclusive("\n\n")
 }
 
-/// Everybody who reads now.
+/// All current readers.
 pub(crate) struct Readers {
     reading: JoinSet<Read>,
     /// What they listen for.
@@ -102,14 +102,14 @@ impl Readers {
         for after in [None].into_iter().chain(numbers.map(Some)) {
             self.read(Wanted::Events(after), written, front.events(after).await);
         }
-        // A call that is repeated before anybody has begun is kept waiting.
+        // A call that is repeated before a worker has begun waits.
         if written > 0 {
             self.read(Wanted::Chunks, written, front.chunks().await);
             self.read(Wanted::Texts, written, front.texts().await);
         }
     }
 
-    /// Somebody wants it all at once.
+    /// A reader waits for the whole answer.
     pub(crate) fn wait(&mut self, front: &Front, came_after: usize) {
         let (front, front_of_texts) = (front.clone(), front.clone());
         self.reading.spawn(async move {
@@ -125,7 +125,7 @@ impl Readers {
         });
     }
 
-    /// Somebody reads what was opened.
+    /// A reader reads what was opened.
     pub(crate) fn read(&mut self, wanted: Wanted, came_after: usize, opened: Opened) {
         let (words, heard) = (self.words, self.heard.clone());
         self.reading.spawn(async move {
@@ -134,7 +134,7 @@ impl Readers {
         });
     }
 
-    /// Waits until everybody has heard the words.
+    /// Waits until all readers have got the words.
     pub(crate) async fn all_have_heard(&self) {
         let all = self.reading.len();
         self.heard.subscribe().wait_for(|heard| *heard == all).await.unwrap();

@@ -16,8 +16,8 @@ pub(crate) fn files() -> Vec<String> {
     names
 }
 
-/// This is what the transcript of the story says. Whoever writes it anew fails all the same, so that no run that only
-/// agrees with itself is green.
+/// Compares with the transcript of the story. A test that writes its transcript fails too, so that no run passes that was only
+/// compared with itself.
 #[track_caller]
 pub(crate) fn assert(story: &Story, told: &Told) {
     let path = directory().join(story.name).with_extension("txt");

@@ -140,7 +140,7 @@ async fn an_item_is_named_instead_of_repeated() {
     let events = [started(1, TextSoFar::Kept), reasoning, delta("Hi"), done()];
     let asked = json!({"input": "Hello", "reasoning": {"summary": "auto"}});
     let first = stage.responded(&asked, &events).await;
-    // Somebody stopped reading this one, and asks the next thing.
+    // A user stopped reading this one, and asks the next question.
     let second =
         stage.responded(&json!({"input": "Go on"}), &[started(1, TextSoFar::Kept), delta("Well")]).await;
     let name = |id: String| json!({"type": "item_reference", "id": id});

@@ -197,7 +197,7 @@ async fn only_its_own_socket_continues_a_response_that_is_not_stored() {
     // Only the last one.
     client.create(&on).await;
     assert_eq!(client.refusal().await.1["code"], "previous_response_not_found");
-    // What is stored is there for everybody.
+    // Every client can read a stored response.
     let stored = name(&stage.said_to(&mut client, &json!({}), &says("three")).await[0]);
     stage.said_to(&mut other, &json!({"previous_response_id": stored}), &says("four")).await;
 }
