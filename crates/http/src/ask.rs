@@ -6,8 +6,8 @@
 //! | `GET /ask/{uuid}` | the stream from the cursor in `Last-Event-ID`, or in `?last_event_id=` |
 //! | `DELETE /ask/{uuid}` | 202; the stream ends with `cancelled` |
 //!
-//! A path whose id is no UUID names nothing, and is 404 like an unknown one. `Accept` is not looked at: there is one
-//! answer. Unknown fields of a request are ignored.
+//! A path whose id is not a UUID is 404, like an unknown id. `Accept` is ignored: there is only one format. Unknown fields of a
+//! request are ignored.
 
 mod cursor;
 mod encoder;
@@ -50,9 +50,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 
 /// Ask a model
 ///
-/// Stores the question, and answers with the stream of what the model says. A `uuid` of the client's makes the call safe to
-/// repeat: the same id with the same body attaches to the running or finished answer. A connection that closes does not stop
-/// the answer at once: it goes on for a grace time, so that a reader can come back. Unknown fields are ignored.
+/// Stores the question, and answers with a stream of the model's answer. A `uuid` from the client makes the call safe to
+/// repeat: the same id with the same body attaches to the running or finished answer. When the connection closes, the answer
+/// goes on for a grace time, so that the client can reconnect. Unknown fields are ignored.
 #[utoipa::path(
     post,
     path = "/ask",
@@ -90,7 +90,7 @@ async fn submit(State(app): State<App>, caller: Caller, request: Request) -> Res
     let id = id.unwrap_or_else(GenerationId::fresh);
     let accepted = app.submit(caller, id, request, app.config.on_disconnect, Bytes::new()).await?;
     let after = match accepted.how {
-        // A cursor from an earlier life of this id: what it counted is gone, and the stream is read from its start.
+        // The cursor is of an earlier stream with this id, which was removed. The new stream is read from its start.
         Submitted::New => Seq::START,
         Submitted::Existing => cursor,
     };
@@ -100,8 +100,8 @@ async fn submit(State(app): State<App>, caller: Caller, request: Request) -> Res
 
 /// Read an answer, or the rest of it
 ///
-/// The stream from its start, or after the entry that the reader saw last, at any replica and for as long as streams are
-/// kept. An `EventSource` resumes here by itself.
+/// The stream from its start, or after the last entry that the reader saw. Works on any replica, for as long as streams are
+/// kept. An `EventSource` resumes here on its own.
 #[utoipa::path(
     get,
     path = "/ask/{uuid}",
@@ -146,7 +146,7 @@ async fn follow(
 
 /// Stop an answer
 ///
-/// Stops the generation, wherever it runs or waits; its stream ends with `cancelled`. Idempotent, also once it has ended.
+/// Stops a running or queued generation. Its stream ends with `cancelled`. Idempotent, even after the end.
 #[utoipa::path(
     delete,
     path = "/ask/{uuid}",
@@ -163,7 +163,7 @@ async fn cancel(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// The rest of a stream. 204 when there is none: the one answer that makes an EventSource stop for good.
+/// The rest of a stream. 204 when there is none: only this makes an EventSource stop reconnecting.
 fn stream(app: &App, id: GenerationId, follower: Follower, permit: StreamPermit) -> Response {
     let location = location(id);
     if follower.has_ended() {

@@ -1,9 +1,8 @@
-//! Where a reader says that it stands.
+//! The cursor of a reader: the last entry it has seen.
 //!
-//! A browser sends the `id:` of the last event it saw as `Last-Event-ID`, by itself, when it reconnects. The first
-//! connection of an EventSource cannot carry a header, so the query may say it too; the header, being newer, wins.
-//! What is not exactly as this server writes its ids is refused: reading on from a guess would lose or repeat text.
-//! Nothing at all, sent or not, means: from the start.
+//! When a browser reconnects, it sends the `id:` of the last event as `Last-Event-ID`. The first connection of an EventSource
+//! cannot have a header, so the cursor may also be in the query. The header is newer and wins. A cursor in any other form than
+//! this server's ids is refused: reading from a guess would lose or repeat text. An empty or missing cursor means the start.
 
 use axum::{
     extract::Query,
@@ -19,10 +18,10 @@ use crate::front::{
 const HEADER: &str = "last-event-id";
 const PARAMETER: &str = "last_event_id";
 
-/// More digits than the id of any entry that will ever be written, and few enough that every such number is a `u64`.
+/// More digits than any entry's id will have, and few enough that every such number is a `u64`.
 const MAX_DIGITS: usize = 18;
 
-/// Ids as the encoder writes them, and nothing, which means from the start.
+/// Ids as the encoder writes them; empty means from the start.
 const PATTERN: &str = "^(0|[1-9][0-9]{0,17})?$";
 
 parameters!(

@@ -54,10 +54,10 @@ struct AskQueued {
 /// A worker has begun.
 #[derive(Serialize, ToSchema)]
 struct AskStarted<'a> {
-    /// From 1: how often the generation was begun.
+    /// The number of the attempt, from 1.
     #[schema(value_type = u32, minimum = 1)]
     attempt: Attempt,
-    /// Where the worker is, if it says so.
+    /// The region of the worker, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     region: Option<&'a str>,
@@ -126,12 +126,12 @@ struct AskEnded<'a> {
 }
 
 event_stream!(
-    /// The stream of an answer, described.
+    /// The stream of an answer, for the OpenAPI document.
     AskEvents,
     events()
 );
 
-/// What [`AskEncoder`] writes.
+/// The events that [`AskEncoder`] writes.
 fn events() -> Events {
     Events::new(
         "Every event that stems from an entry of the log has its `id`, from 1 without a gap: a reader that was cut resumes \

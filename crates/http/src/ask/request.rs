@@ -1,4 +1,4 @@
-//! What `POST /ask` takes: a body to a request that core knows, with every mistake told by the name of its field.
+//! The body of `POST /ask`: becomes a request of the core. Every mistake names its field.
 
 use serde::Deserialize;
 use tokenwire_core::{Conversation, GenerateRequest, GenerationId, Message, Sampling, catalogue::ModelNames};
@@ -21,19 +21,19 @@ pub(super) struct Ask {
     pub(super) request: GenerateRequest,
 }
 
-/// A question, and how to answer it. What an option does beyond this is the model's. Other fields are ignored.
+/// A question, and how to answer it. Options go to the model. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct AskFields {
     /// The prompt: not blank, and at most 256 KiB of UTF-8. Either this or `messages`.
     #[schema(pattern = r"\S", max_length = 262_144, example = "Hello world")]
     query: Option<String>,
-    /// What was said so far. The last message is the user's; all of them together have at most 256 KiB of UTF-8.
+    /// The conversation so far. The last message is the user's. All messages together: at most 256 KiB of UTF-8.
     #[schema(min_items = 1, max_items = 1024)]
     messages: Option<Vec<AskMessage>>,
     /// The id of the generation, chosen by the client. It makes the call safe to repeat.
     #[schema(format = "uuid")]
     uuid: Option<String>,
-    /// One of those that `GET /v1/models` lists. Default: the first of them.
+    /// A model that `GET /v1/models` lists. Default: the first of them.
     model: Option<String>,
     /// 0 always takes the likeliest token.
     #[schema(inline)]
@@ -61,7 +61,7 @@ struct AskMessage {
     content: String,
 }
 
-/// Who said it.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum AskRole {
@@ -70,7 +70,7 @@ enum AskRole {
     Assistant,
 }
 
-/// The body of `POST /ask`: the fields, and that a question is said in one of two ways.
+/// The body of `POST /ask`: the fields, and either a prompt or messages.
 pub(super) struct AskRequest;
 
 impl PartialSchema for AskRequest {

@@ -1,14 +1,14 @@
-//! Parameters that OpenAI's front ends share: none is ignored that would change the answer.
+//! Parameters that the OpenAI front ends share. None that would change the answer is ignored.
 //!
 //! | Parameter | What becomes of it |
 //! |---|---|
-//! | the options of every model, by OpenAI's names | honoured by whatever model answers |
-//! | `tools`, `response_format`, penalties and so on; all that a front end does not name | goes to the model, which does it or refuses it by name |
-//! | what no model here could do (`n`, `logprobs`, audio, legacy functions) | refused |
-//! | what says who asks, or what is kept (`user`, `metadata`, `store`) | accepted, and changes nothing |
+//! | options of every model, by OpenAI's names | honoured by every model |
+//! | `tools`, `response_format`, penalties and so on; unknown parameters | go to the model, which honours them or refuses them by name |
+//! | unsupported by all models here (`n`, `logprobs`, audio, legacy functions) | refused |
+//! | about the caller or storage (`user`, `metadata`, `store`) | accepted, and change nothing |
 //!
-//! Unknown parameters go to the model because the services behind it have dozens of their own (`min_p`,
-//! `chat_template_kwargs`), and only they can tell one of those from a mistake.
+//! Unknown parameters go to the model because its service has dozens of its own (`min_p`, `chat_template_kwargs`), and only
+//! the service can distinguish those from mistakes.
 
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ only!(
     "is not done here: leave it out, or send false"
 );
 
-/// The models here call functions alone.
+/// The models here call only functions.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum FunctionType {
@@ -93,7 +93,7 @@ pub(super) enum Shown {
     Whole,
     /// As it comes.
     Streamed {
-        /// With a last chunk that says what it cost.
+        /// With a last chunk that has the usage.
         usage: bool,
     },
 }
@@ -114,11 +114,11 @@ impl Shown {
     }
 }
 
-/// What the events of an answer say beside it.
+/// What else the events of an answer contain.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamOptions {
-    /// Whether a last chunk says what the answer cost.
+    /// Whether a last chunk has the usage.
     include_usage: Option<bool>,
     /// Events are not padded.
     #[serde(rename = "include_obfuscation")]
@@ -144,7 +144,7 @@ fn is_default(name: &str, value: &Value, tools: bool) -> bool {
         "frequency_penalty" | "presence_penalty" => value.as_f64() == Some(0.0),
         "logit_bias" => value.as_object().is_some_and(serde_json::Map::is_empty),
         "response_format" => value.get("type").and_then(Value::as_str) == Some("text"),
-        // Without tools only what asks for none of them has come this far.
+        // Without tools, only values that ask for none get here.
         "tools" | "tool_choice" | "parallel_tool_calls" => !tools,
         _ => false,
     }

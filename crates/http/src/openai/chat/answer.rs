@@ -4,7 +4,7 @@ use serde::Serialize;
 use tokenwire_core::{GenerationId, ModelName, Timestamp};
 use utoipa::ToSchema;
 
-/// Which answer it is. The same on every replica and at every call, or else two readers of one answer would differ.
+/// Identifies the answer. The same on every replica and for every call, so that all readers get the same bytes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct ChatIdentity {
     /// `chatcmpl-` and the id under which any front end can read the generation.

@@ -1,17 +1,17 @@
 //! A chat completion as it comes: `chat.completion.chunk` events without names, then `[DONE]`.
 //!
-//! | Entry | ChatCompletionChunk |
+//! | Entry | Chunk |
 //! |---|---|
 //! | none, at once | `delta: {"role": "assistant"}` |
 //! | text | `delta: {"content"}` |
 //! | a delta of reasoning | `delta: {"reasoning_content"}`, the name that services with reasoning agree on |
 //! | a delta of a tool call | `delta: {"tool_calls": [{"index", "id"?, "type"?, "function"}]}` |
-//! | the end | `finish_reason`, then what it cost if that was asked for, then `[DONE]` |
-//! | a failure | `{"error": {...}}`, upon which the SDKs raise; no `[DONE]` |
-//! | an attempt that starts over | nothing if nothing was said; else an error, because this format cannot take text back |
+//! | the end | `finish_reason`, then the usage if requested, then `[DONE]` |
+//! | a failure | `{"error": {...}}`, for which SDKs raise an error; no `[DONE]` |
+//! | an attempt that starts over | nothing before the first delta; else an error, because this format cannot take text back |
 //!
-//! There is no `id:` here and no cursor: the format knows no resuming. A reader that was cut finds the answer under the id
-//! in each chunk, at `/ask`.
+//! There is no `id:` and no cursor: the format cannot resume. A reader that was cut off finds the answer at `/ask`, under the
+//! id in each chunk.
 
 use std::collections::BTreeSet;
 
@@ -129,11 +129,11 @@ struct ChatDelta<'a> {
 #[derive(Serialize, ToSchema)]
 struct ChatCallPiece<'a> {
     index: u32,
-    /// In the first piece.
+    /// In the first delta.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     id: Option<String>,
-    /// In the first piece.
+    /// In the first delta.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^function$", nullable = false)]
     r#type: Option<&'static str>,
@@ -143,7 +143,7 @@ struct ChatCallPiece<'a> {
 /// A delta of a function call.
 #[derive(Serialize, ToSchema)]
 struct ChatFunctionPiece<'a> {
-    /// In the first piece.
+    /// In the first delta.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     name: Option<&'a str>,
@@ -151,12 +151,12 @@ struct ChatFunctionPiece<'a> {
 }
 
 event_stream!(
-    /// The stream of a chat completion, described.
+    /// The stream of a chat completion, for the OpenAPI document.
     ChatEvents,
     events()
 );
 
-/// What [`ChunkEncoder`] writes.
+/// The events that [`ChunkEncoder`] writes.
 fn events() -> Events {
     Events::new(
         "The role first, then deltas of the answer, then why it ended, then `[DONE]`. A failure after the first byte is an \

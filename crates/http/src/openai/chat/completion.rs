@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) const OBJECT: &str = "chat.completion";
 
-/// What has come so far.
+/// The answer so far.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     content: String,
@@ -35,11 +35,11 @@ struct Called {
 }
 
 impl Collected {
-    /// Adds an entry. Why the model ended and what it cost, once it has.
+    /// Adds an entry. Returns the finish reason and the usage at the end.
     pub(super) fn take(&mut self, entry: &Entry) -> Result<Option<(FinishReason, Usage)>, Problem> {
         self.bytes = self.bytes.saturating_add(entry.event.size());
         match &entry.event {
-            // No client has seen what is void now.
+            // No client has seen the discarded text.
             Event::Started { text: TextSoFar::Superseded, .. } => *self = Self::default(),
             Event::Started { .. } => {}
             Event::Delta { text, tokens: _ } => self.content.push_str(text),
@@ -111,26 +111,26 @@ struct ChatChoice {
     finish_reason: FinishReason,
 }
 
-/// What the model said.
+/// The message of the model.
 #[derive(Debug, Serialize, ToSchema)]
 struct ChatAnswer {
     #[schema(pattern = "^assistant$")]
     role: &'static str,
-    /// Null where the model only calls tools.
+    /// Null if the model only calls tools.
     #[schema(required)]
     content: Option<String>,
     #[schema(schema_with = null, required)]
     refusal: Option<()>,
-    /// What it thought before it answered, where it tells.
+    /// The model's reasoning, if it shows any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reasoning_content: Option<String>,
-    /// What it wants called.
+    /// The tool calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ChatCallMade>,
 }
 
-/// A call that the model wants made.
+/// A tool call by the model.
 #[derive(Debug, Serialize, ToSchema)]
 struct ChatCallMade {
     id: String,
@@ -139,10 +139,10 @@ struct ChatCallMade {
     function: ChatFunctionMade,
 }
 
-/// What is called.
+/// The called function.
 #[derive(Debug, Serialize, ToSchema)]
 struct ChatFunctionMade {
     name: String,
-    /// JSON, if the model keeps to it.
+    /// Should be JSON: the server does not check it.
     arguments: String,
 }

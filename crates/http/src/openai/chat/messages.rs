@@ -1,9 +1,8 @@
-//! The messages of a chat completion. Text is all that is taken; whatever else a message says is refused by its name, or,
-//! where it never reaches a model anyway, left out.
+//! The messages of a chat completion. Only text is supported. Other content is refused by name, or ignored if models never
+//! read it.
 //!
-//! `developer` is `system` by its newer name. Several text parts become one text, a line each, as vLLM and llama.cpp put
-//! them together. What a client sends back of an answer may carry `reasoning_content` and `annotations`: models are not
-//! shown those again.
+//! `developer` is the newer name of `system`. Several text parts become one text, a line each, as in vLLM and llama.cpp. An
+//! answer that a client sends back may have `reasoning_content` and `annotations`, which models do not get again.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,7 +29,7 @@ pub(super) enum ChatMessage {
     Tool(ChatToolMessage),
 }
 
-/// What the model is to keep to. `developer` is the newer name of `system`.
+/// Instructions for the model. `developer` is the newer name of `system`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatInstructions {
@@ -39,7 +38,7 @@ pub(super) struct ChatInstructions {
     content: ChatContent,
 }
 
-/// What the user said.
+/// A message of the user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatUserMessage {
@@ -48,7 +47,7 @@ pub(super) struct ChatUserMessage {
     content: ChatContent,
 }
 
-/// What the model said: a content, a refusal in its place, or tool calls.
+/// A message of the model: a content, a refusal instead, or tool calls.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatAssistantMessage {
@@ -58,7 +57,7 @@ pub(super) struct ChatAssistantMessage {
     refusal: Option<String>,
     #[serde(default)]
     tool_calls: Vec<ChatToolCall>,
-    /// Left out: models are not shown their reasoning again.
+    /// Ignored: models do not get their reasoning again.
     #[serde(rename = "reasoning_content")]
     _reasoning_content: Option<Value>,
     /// Left out.
@@ -72,16 +71,16 @@ pub(super) struct ChatAssistantMessage {
     _annotations: Option<Value>,
 }
 
-/// What a tool answered.
+/// The result of a tool call.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatToolMessage {
     #[serde(rename = "role")]
     _role: ChatToolRole,
-    /// The call that it answers.
+    /// The call it belongs to.
     tool_call_id: String,
     content: ChatContent,
-    /// Left out: the id says which tool it was.
+    /// Ignored: the id identifies the tool.
     #[serde(rename = "name")]
     _name: Option<Value>,
 }
@@ -117,7 +116,7 @@ text_or_list!(
     ChatPart
 );
 
-/// A part of a message. The models here read text alone. Several parts become one text, a line each.
+/// A part of a message. The models here read only text. Several parts become one text, a line each.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "a part is read as the type that its `type` says")]
@@ -161,7 +160,7 @@ struct ChatToolCall {
     function: ChatCalledFunction,
 }
 
-/// What was called.
+/// The called function.
 #[derive(Deserialize, ToSchema)]
 struct ChatCalledFunction {
     name: String,
@@ -215,7 +214,7 @@ fn message(place: &str, said: &Value) -> Result<Message, Problem> {
     }
 }
 
-/// A text, or parts that are texts, a line each.
+/// A text, or text parts, a line each.
 fn text(place: &str, ChatContent(content): ChatContent) -> Result<String, Problem> {
     let parts = match content {
         TextOr::Text(text) => return Ok(text),
