@@ -79,14 +79,13 @@ impl Problem {
         Self { kind: ProblemKind::Final, retry_after: None, ..self }
     }
 
-    /// For a call with an idempotency key, which would find the same failed generation again. A generation that could not be
-    /// read now can still be read later.
+    /// The end of a call that waited for this generation. A call with an idempotency key would find the same failure again,
+    /// unless the generation could not be read now.
     #[must_use]
-    pub(crate) fn of_same_generation(self) -> Self {
-        match self.code {
-            "unavailable" | "draining" => self,
-            _ => self.final_outcome(),
-        }
+    pub(crate) fn of_call(self, id: GenerationId, key: Option<GenerationId>) -> Self {
+        let can_change = key.is_none() || matches!(self.code, "unavailable" | "draining");
+        let problem = if can_change { self } else { self.final_outcome() };
+        problem.about_generation(id)
     }
 
     /// The body is not JSON. The message gives the place, and does not quote the body.

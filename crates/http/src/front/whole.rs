@@ -7,6 +7,10 @@ use super::{app::App, problem::Problem};
 /// The largest answer that is held for one client, in bytes. A long answer has some hundred thousand.
 pub(crate) const MAX_BYTES: usize = 8 * 1024 * 1024;
 
+/// The message for a client that waits while the server drains, from a front end that writes `Location`.
+pub(crate) const DRAINING: &str =
+    "this server is going away: ask again, or read the answer at the address in Location";
+
 /// Reads a stream until `take` returns the answer. A drain ends the wait; the generation goes on. May be dropped.
 pub(crate) async fn wait<T>(
     app: &App,

@@ -39,9 +39,6 @@ use crate::{
 
 const PATH: &str = "/v1/completions";
 
-/// The message for a client that waits while the server drains.
-const DRAINING: &str = "this server is going away: ask again, or read the answer at the address in Location";
-
 refusals!(CreateRefusals: ErrorEnvelope<'_>, 400 404 408 409 413 415 500 503 504);
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
@@ -89,18 +86,14 @@ async fn create(State(app): State<App>, caller: Caller, request: Request) -> Res
         }
         Shown::Whole => {
             let mut collected = CollectedText::default();
-            let end = whole::wait(&app, follower, DRAINING, |entry| collected.take(entry)).await;
+            let end = whole::wait(&app, follower, whole::DRAINING, |entry| collected.take(entry)).await;
             drop(permit);
             match end {
                 Ok((reason, usage)) => {
                     let completion = collected.complete(identity, reason, usage);
                     Ok(([location(id)], Json(completion)).into_response())
                 }
-                // The same key would find the same failure.
-                Err(problem) if key.is_some() => {
-                    Err(problem.of_same_generation().about_generation(id).into())
-                }
-                Err(problem) => Err(problem.about_generation(id).into()),
+                Err(problem) => Err(problem.of_call(id, key).into()),
             }
         }
     }

@@ -171,11 +171,7 @@ async fn create(
             tracing::warn!(generation.id = %id, problem = problem.message, "cannot read what was just accepted");
         }
     } else {
-        // The same key finds the same failure.
-        response = whole(&app, response, &accepted)
-            .await
-            .map_err(|problem| if key.is_some() { problem.of_same_generation() } else { problem })
-            .map_err(|problem| problem.about_generation(id))?;
+        response = whole(&app, response, &accepted).await.map_err(|problem| problem.of_call(id, key))?;
     }
     Ok(([location(id)], shown(&response)).into_response())
 }

@@ -156,9 +156,7 @@ pub(super) async fn compact(
     let id = key.unwrap_or_else(GenerationId::fresh);
     let (response, accepted) = accept(&app, caller, id, wanted, on_disconnect).await?;
     let told = whole(&app, response, &accepted).await.and_then(Compaction::of);
-    // The same key finds the same failure.
-    let told = told.map_err(|problem| if key.is_some() { problem.of_same_generation() } else { problem });
-    let compaction = told.map_err(|problem| problem.about_generation(id))?;
+    let compaction = told.map_err(|problem| problem.of_call(id, key))?;
     Ok(([location(id)], Json(compaction)).into_response())
 }
 
