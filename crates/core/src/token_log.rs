@@ -176,7 +176,7 @@ pub trait LogWriter: fmt::Debug + Send {
     /// As [`Self::append`]. After [`LogError::Unavailable`], call again.
     async fn record_attempts(&mut self, attempts: Attempts, ownership: Ownership) -> Result<(), LogError>;
 
-    /// Fires when the generation is told to stop, or has no readers any more. Every append checks for a stop; some logs also
+    /// Fires when a client stops the generation, or when it has no readers left. Every append checks for a stop; some logs also
     /// fire between appends. At least every empty append checks for readers.
     fn cancellation(&self) -> &Cancellation;
 

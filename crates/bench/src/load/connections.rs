@@ -198,7 +198,7 @@ impl Connection {
                         if std::mem::take(asks) {
                             tally.first_token(now.saturating_sub(*asked_at));
                         }
-                        // A delta from before the request is backlog, and its age says nothing about the server.
+                        // A delta that is older than the request is backlog: its age does not measure the server.
                         tally.piece((made_at >= *asked_at).then(|| now.saturating_sub(made_at)));
                     }
                     Meant::Entry => tally.entry(),

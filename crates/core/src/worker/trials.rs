@@ -1,6 +1,6 @@
 //! Isolates requests that may have killed their process, so that they do not end other generations.
 //!
-//! When a process dies, every attempt in it counts as dead, whatever the cause was. A generation that has three attempts left
+//! When a process dies, each of its attempts counts as one that died. A generation that has three attempts left
 //! is a *suspect* and runs with few others. Its last two attempts run alone. A death then counts for one generation, and the
 //! request that causes it ends while others continue.
 //!

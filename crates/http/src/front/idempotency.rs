@@ -25,7 +25,7 @@ parameters!(
     header(
         "Idempotency-Key",
         "Makes the call safe to repeat: the same key with the same request finds the same answer, with another request it is a \
-         409. Whoever sends the key reads the answer, so it should be random.",
+         409. Any client that sends the key gets the answer, so use a random key.",
         text_like("^[!-~]{1,255}$"),
     ),
 );

@@ -19,7 +19,7 @@ parameters!(
     OnDisconnectHeader,
     header(
         "Tokenwire-On-Disconnect",
-        "What happens to the generation once nobody reads it: it is cancelled after the grace time, or goes on to its end.",
+        "What happens to a generation that has no readers: `cancel` stops it after the grace time, `detach` lets it finish.",
         one_of(["cancel", "detach"].map(|word| json!(word))),
     ),
 );

@@ -32,7 +32,7 @@ struct Ready {
 
 /// Whether the process lives
 ///
-/// Says nothing about the stores: restarting this process would not bring those back.
+/// Does not check the stores: a restart of this process would not repair them.
 #[utoipa::path(
     get,
     path = "/health",
